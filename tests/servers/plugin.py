@@ -1,0 +1,1 @@
+"""Pytest plugin that sets the test run's environment before Django reads its settings."""
