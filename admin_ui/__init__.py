@@ -1,0 +1,1 @@
+"""The analyst's dashboard: server-rendered pages on the selectors and services of scoring."""

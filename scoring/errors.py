@@ -1,0 +1,66 @@
+"""Errors that the API and the dashboard can show: a stable code, an HTTP status, and a remedy in the message."""
+
+from __future__ import annotations
+
+
+class ScoringError(Exception):
+    """Base of the expected errors of this application.
+
+    Attributes:
+        code: stable, machine-readable name.
+        status: the HTTP status that fits.
+        retryable: whether the same request may succeed later.
+    """
+
+    code = "scoring_error"
+    status = 400
+    retryable = False
+
+
+class TransactionConflict(ScoringError):
+    """The transaction id is known with another body."""
+
+    code = "transaction_conflict"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("this transaction_id was already decided with a different body; send a new transaction_id, or the original body to get the original answer")
+
+
+class EngineUnavailable(ScoringError):
+    """No decision can be made or stored right now."""
+
+    code = "engine_unavailable"
+    status = 503
+    retryable = True
+
+
+class EngineOverloaded(EngineUnavailable):
+    """More requests wait than the engine may hold."""
+
+    code = "overloaded"
+
+
+class DecisionNotFound(ScoringError):
+    code = "decision_not_found"
+    status = 404
+
+
+class AlertNotFound(ScoringError):
+    code = "alert_not_found"
+    status = 404
+
+
+class AlertAlreadyClosed(ScoringError):
+    code = "alert_already_closed"
+    status = 409
+
+
+class ReleaseNotFound(ScoringError):
+    code = "release_not_found"
+    status = 404
+
+
+class NothingToRollBackTo(ScoringError):
+    code = "nothing_to_roll_back_to"
+    status = 409

@@ -1,0 +1,30 @@
+"""The tables: the decision ledger (append-only), labels, alerts, rules, releases, training runs and the audit trail."""
+
+from scoring.models.alert import Alert
+from scoring.models.api_key import ApiKey
+from scoring.models.audit import AuditEntry
+from scoring.models.decision import Decision, Outcome
+from scoring.models.engine_sample import EngineSample
+from scoring.models.label import Label, LabelKind, LabelSource
+from scoring.models.outbox import OutboxEvent
+from scoring.models.release import ProgramRelease
+from scoring.models.rule import ListEntry, Rule, RuleVersion
+from scoring.models.training_run import TrainingRun
+
+__all__ = [
+    "Alert",
+    "ApiKey",
+    "AuditEntry",
+    "Decision",
+    "EngineSample",
+    "Label",
+    "LabelKind",
+    "LabelSource",
+    "ListEntry",
+    "OutboxEvent",
+    "Outcome",
+    "ProgramRelease",
+    "Rule",
+    "RuleVersion",
+    "TrainingRun",
+]

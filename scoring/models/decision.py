@@ -1,0 +1,69 @@
+"""The ledger: one row a decided transaction, written once and never changed."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Outcome(models.IntegerChoices):
+    """What the bank should do; a larger number is stricter, and the strictest demand wins."""
+
+    APPROVE = 0, "approve"
+    STEP_UP = 1, "step_up"
+    REVIEW = 2, "review"
+    HOLD = 3, "hold"
+    DECLINE = 4, "decline"
+
+
+class Decision(models.Model):
+    """A committed decision with all that is needed to explain, replay and learn from it.
+
+    `seq` is the order of arrival, in which the feature state is rebuilt. `response` is the answer byte for byte.
+    """
+
+    seq = models.BigAutoField(primary_key=True)
+    decision_id = models.CharField(max_length=36, unique=True)
+    transaction_id = models.CharField(max_length=64, unique=True)
+    body_digest = models.BinaryField(max_length=32)
+    occurred_at = models.DateTimeField(db_index=True)
+    received_at = models.DateTimeField()
+    amount_minor = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    type = models.CharField(max_length=16)
+    channel = models.CharField(max_length=8)
+    customer_id = models.CharField(max_length=64, null=True)
+    account_id = models.CharField(max_length=64, null=True)
+    card_id = models.CharField(max_length=64, null=True)
+    merchant_id = models.CharField(max_length=64, null=True)
+    terminal_id = models.CharField(max_length=64, null=True)
+    device_id = models.CharField(max_length=64, null=True)
+    counterparty_id = models.CharField(max_length=64, null=True)
+    country = models.CharField(max_length=2, null=True)
+    transaction = models.TextField(help_text="the accepted transaction, canonical JSON")
+    outcome = models.PositiveSmallIntegerField(choices=Outcome.choices)
+    score = models.PositiveSmallIntegerField(help_text="0-1000")
+    probability = models.FloatField(null=True, help_text="calibrated fraud probability; null where the model gave none")
+    margin = models.FloatField(null=True, help_text="the forest's raw log-odds")
+    features = models.BinaryField(help_text="little-endian float32, one a feature of the schema")
+    feature_schema = models.CharField(max_length=16)
+    program_version = models.CharField(max_length=64)
+    degraded = models.BooleanField(default=False)
+    mode = models.CharField(max_length=24, default="normal")
+    engine_us = models.PositiveIntegerField(help_text="time inside the engine before the commit, microseconds")
+    response = models.TextField(help_text="the answer as it was sent, JSON")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(amount_minor__gte=0), name="decision_amount_not_negative"),
+            models.CheckConstraint(condition=models.Q(score__lte=1000), name="decision_score_range"),
+        ]
+        indexes = [
+            models.Index(fields=["customer_id", "seq"], name="decision_customer"),
+            models.Index(fields=["card_id", "seq"], name="decision_card"),
+            models.Index(fields=["merchant_id", "seq"], name="decision_merchant"),
+            # Few rows are stricter than approve, and lists of them are asked for all the time.
+            models.Index(fields=["outcome", "seq"], name="decision_stopped", condition=models.Q(outcome__gt=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.decision_id} {self.get_outcome_display()}"
