@@ -1,0 +1,1 @@
+"""Mapping files (TOML) of the layouts that are recognised by their columns."""
