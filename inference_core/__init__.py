@@ -1,0 +1,19 @@
+"""The embedded inference framework: feature windows, rules and forest in one program. Imports no Django."""
+
+from inference_core.artifacts import load_or_create_signing_key, load_program, load_verify_key, save_program
+from inference_core.calibration import Calibration, fit_platt
+from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchemaMismatch
+from inference_core.forest import Forest
+from inference_core.outcomes import Outcome, RuleOutcome
+from inference_core.policy import CostPolicy, default_policy
+from inference_core.program import ProgramResult, RiskProgram
+from inference_core.rules import Rule, rule_from_json, rule_to_json
+from inference_core.schema import FeatureColumn, FeatureSchema
+from inference_core.windows import ABSENT, UNKNOWN, Aggregation, EventBatch, WindowLayout, WindowStore, open_window_store
+
+__all__ = [
+    "ABSENT", "UNKNOWN", "Aggregation", "ArtifactRefused", "Calibration", "CostPolicy", "EventBatch", "FeatureColumn", "FeatureSchema", "Forest",
+    "InferenceError", "Outcome", "ProgramError", "ProgramResult", "RiskProgram", "Rule", "RuleError", "RuleOutcome",
+    "SchemaMismatch", "WindowLayout", "WindowStore", "default_policy", "fit_platt", "load_or_create_signing_key", "load_program",
+    "load_verify_key", "open_window_store", "rule_from_json", "rule_to_json", "save_program",
+]  # fmt: skip

@@ -1,0 +1,150 @@
+"""Saving and loading a program; nothing is parsed before its signature and digest are verified."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from inference_core.calibration import Calibration
+from inference_core.errors import ArtifactRefused, InferenceError
+from inference_core.forest import Forest
+from inference_core.policy import CostPolicy
+from inference_core.program import RiskProgram
+from inference_core.rules import rule_from_json, rule_to_json
+from inference_core.schema import FeatureSchema
+
+FORMAT = 1
+MANIFEST, SIGNATURE, PROGRAM, MODEL = "manifest.json", "manifest.sig", "program.json", "model.ubj"
+_MAX_MANIFEST_BYTES = 1 << 20
+
+
+def save_program(program: RiskProgram, model_ubj: bytes | None, directory: Path, signing_key: Ed25519PrivateKey, figures: dict[str, Any]) -> str:
+    """Write `program` into the new folder `directory`, all or nothing, and return the manifest's SHA-256 in hex.
+
+    Args:
+        model_ubj: XGBoost's own serialisation of the forest, None for a program without one.
+        figures: what was measured; stored in the manifest, not interpreted.
+
+    Raises:
+        FileExistsError: the folder is there already; artifacts are never changed.
+    """
+    files = {PROGRAM: json.dumps(_program_to_json(program), indent=1).encode()}
+    if model_ubj is not None:
+        files[MODEL] = model_ubj
+    manifest = json.dumps(
+        {
+            "format": FORMAT,
+            "version": program.version,
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "feature_schema": program.schema.version,
+            "figures": figures,
+            "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        },
+        indent=1,
+    ).encode()
+    files |= {MANIFEST: manifest, SIGNATURE: signing_key.sign(manifest)}
+    _write_folder(directory, files)
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def load_program(directory: Path, verify_key: Ed25519PublicKey) -> RiskProgram:
+    """Return the program in `directory`, having verified every byte of it.
+
+    Raises:
+        ArtifactRefused: a file is missing, changed, unsigned or of another format; the message names it.
+    """
+    manifest = _verified_manifest(directory, verify_key)
+    contents = {name: _verified_file(directory, name, digest) for name, digest in manifest["files"].items()}
+    if PROGRAM not in contents:
+        raise ArtifactRefused(f"{directory.name}: the manifest lists no {PROGRAM}")
+    try:
+        return _program_from_json(json.loads(contents[PROGRAM]), contents.get(MODEL))
+    except (InferenceError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactRefused(f"{directory.name}: signed, but it cannot be run by this version: {error}") from error
+
+
+def _verified_manifest(directory: Path, verify_key: Ed25519PublicKey) -> dict[str, Any]:
+    raw = _read(directory, MANIFEST, _MAX_MANIFEST_BYTES)
+    try:
+        verify_key.verify(_read(directory, SIGNATURE, 64), raw)
+    except InvalidSignature:
+        raise ArtifactRefused(f"{directory.name}: the signature does not match {MANIFEST}; restore the original folder or train again") from None
+    manifest = json.loads(raw)
+    if manifest.get("format") != FORMAT:
+        raise ArtifactRefused(f"{directory.name}: format {manifest.get('format')} is not {FORMAT}; train again with this version")
+    return manifest
+
+
+def _verified_file(directory: Path, name: str, digest: str) -> bytes:
+    if name not in (PROGRAM, MODEL):
+        raise ArtifactRefused(f"{directory.name}: the manifest lists the unknown file {name[:40]!r}")
+    content = _read(directory, name, 1 << 30)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ArtifactRefused(f"{directory.name}: {name} was changed after it was signed; restore the original folder or train again")
+    return content
+
+
+def _read(directory: Path, name: str, limit: int) -> bytes:
+    path = directory / name
+    try:
+        if path.stat().st_size > limit:
+            raise ArtifactRefused(f"{directory.name}: {name} is larger than {limit} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactRefused(f"{directory.name}: {name} cannot be read ({error.strerror})") from None
+
+
+def _write_folder(directory: Path, files: dict[str, bytes]) -> None:
+    if directory.exists():
+        raise FileExistsError(f"{directory} exists; artifacts are never changed")
+    staged = directory.with_name(f".{directory.name}.{os.getpid()}")
+    shutil.rmtree(staged, ignore_errors=True)  # left by an earlier process that was killed
+    staged.mkdir(parents=True)
+    for name, content in files.items():
+        with open(staged / name, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    _sync_folder(staged)
+    os.rename(staged, directory)
+    _sync_folder(directory.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _program_to_json(program: RiskProgram) -> dict[str, Any]:
+    return {
+        "version": program.version,
+        "schema": program.schema.to_json(),
+        "rules": [rule_to_json(rule) for rule in program.rules],
+        "list_names": list(program.list_names),
+        "calibration": {"slope": program.calibration.slope, "intercept": program.calibration.intercept},
+        "policy": program.policy.to_json(),
+    }
+
+
+def _program_from_json(of: dict[str, Any], model: bytes | None) -> RiskProgram:
+    schema = FeatureSchema.from_json(of["schema"])
+    return RiskProgram(
+        schema=schema,
+        rules=tuple(rule_from_json(rule) for rule in of["rules"]),
+        list_names=tuple(of["list_names"]),
+        forest=Forest.from_xgboost(model, schema.names) if model is not None else None,
+        calibration=Calibration(**of["calibration"]),
+        policy=CostPolicy(**of["policy"]),
+        version=of["version"],
+    )

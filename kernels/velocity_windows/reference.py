@@ -1,0 +1,122 @@
+"""The plain recomputation: every answer looks at the whole retained log of the entity."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.velocity_windows import ABSENT, UNKNOWN, Aggregation, EventBatch, WindowLayout
+
+_KEY_MASK = 0x7FFFFFFF
+
+
+@dataclass
+class _Event:
+    time: int
+    amount: int
+    key: int
+    other: int
+    fraud: int = 0
+
+
+class ReferenceWindowStore:
+    """Answers the contract of `kernels.velocity_windows` word for word, O(log of the entity) a column."""
+
+    def __init__(self, layout: WindowLayout) -> None:
+        self.layout = layout
+        self._logs: list[dict[int, list[_Event]]] = [{} for _ in range(layout.kinds)]
+
+    def process(self, batch: EventBatch, out: np.ndarray) -> np.ndarray:
+        batch.check(self.layout.kinds)
+        too_late = np.zeros(len(batch), np.uint8)
+        for i in range(len(batch)):
+            self._answer(batch, i, out)
+            if batch.insert[i]:
+                too_late[i] = sum(self._absorb(batch, i, kind) for kind in range(self.layout.kinds))
+        return too_late
+
+    def _answer(self, batch: EventBatch, i: int, out: np.ndarray) -> None:
+        time, amount = int(batch.time_us[i]), int(batch.amount_minor[i])
+        for c, (kind, aggregation, window) in enumerate(self.layout.columns):
+            row = int(batch.entities[i, kind])
+            log = [] if row == UNKNOWN else self._logs[kind].get(row, [])
+            out[i, c] = math.nan if row == ABSENT else self._column(log, time, amount, aggregation, window)
+
+    def _column(self, log: list[_Event], time: int, amount: int, aggregation: int, window: int) -> float:
+        past = [e for e in log if e.time <= time]
+        if aggregation == Aggregation.SINCE_LAST:
+            return (time - past[-1].time) * 1e-6 if past else math.nan
+        if aggregation >= Aggregation.RISK_COUNT:
+            end = time - self.layout.delay_us
+            risky = [e for e in past if end - self.layout.risk_us[window] <= e.time < end]
+            fraud = sum(e.fraud for e in risky)
+            if aggregation == Aggregation.RISK_RATE:
+                return fraud / len(risky) if risky else math.nan
+            return len(risky) if aggregation == Aggregation.RISK_COUNT else fraud
+        return _aggregate([e for e in past if e.time >= time - self.layout.window_us[window]], amount, aggregation, self.layout.deviation_floor)
+
+    def _absorb(self, batch: EventBatch, i: int, kind: int) -> int:
+        row = int(batch.entities[i, kind])
+        if row < 0:
+            return 0
+        log = self._logs[kind].setdefault(row, [])
+        time = int(batch.time_us[i])
+        if log and time < log[-1].time - self.layout.retention_us:
+            return 1
+        event = _Event(time, int(batch.amount_minor[i]), int(batch.key[i]) & _KEY_MASK, int(batch.others[i, kind]))
+        log.insert(bisect_right(log, time, key=lambda e: e.time), event)
+        horizon = log[-1].time - self.layout.retention_us
+        if event is log[-1]:
+            log[:] = [e for e in log if e.time >= horizon]
+        return 0
+
+    def _matching(self, time: int, key: int, entities: np.ndarray) -> list[tuple[list[_Event], _Event]]:
+        found = []
+        for kind in range(self.layout.kinds):
+            log = self._logs[kind].get(int(entities[kind]), [])
+            found += [(log, e) for e in log if e.time == time and e.key == key & _KEY_MASK][-1:]
+        return found
+
+    def label(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray, fraud: np.ndarray) -> int:
+        found = 0
+        for i in range(len(time_us)):
+            matches = self._matching(int(time_us[i]), int(key[i]), entities[i])
+            for _, event in matches:
+                event.fraud = int(fraud[i])
+            found += bool(matches)
+        return found
+
+    def remove(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> None:
+        for i in reversed(range(len(time_us))):
+            for log, event in self._matching(int(time_us[i]), int(key[i]), entities[i]):
+                log.remove(event)
+
+    def memory_bytes(self) -> int:
+        return 200 * self.event_count()  # an estimate: one small object with five numbers an event
+
+    def event_count(self) -> int:
+        return sum(len(log) for logs in self._logs for log in logs.values())
+
+
+def _aggregate(events: list[_Event], amount: int, aggregation: int, deviation_floor: float) -> float:
+    count, total = len(events), sum(e.amount for e in events)
+    if aggregation == Aggregation.COUNT:
+        return count
+    if aggregation == Aggregation.SUM:
+        return total
+    if aggregation == Aggregation.DISTINCT:
+        return len({e.other for e in events if e.other >= 0})
+    if not events:
+        return math.nan
+    mean = total / count
+    if aggregation == Aggregation.MAXIMUM:
+        return max(e.amount for e in events)
+    if aggregation == Aggregation.MEAN:
+        return mean
+    if aggregation == Aggregation.RATIO:
+        return amount / mean if mean > 0 else math.nan
+    deviation = math.sqrt(count * sum(e.amount**2 for e in events) - total**2) / count
+    return (amount - mean) / (deviation + deviation_floor)
