@@ -9,7 +9,8 @@ The contract (windows, ties, lateness, missing values)
   time counts, and nothing later does.
 * count, sum, maximum, distinct counterparts; mean = sum / count; ratio = amount / mean;
   zscore = (amount - mean) / (population standard deviation + deviation_floor). Over no events: count, sum and distinct
-  are 0, the others NaN. ratio is NaN where the mean is 0. since_last: seconds since the newest retained event.
+  are 0, the others NaN. ratio is NaN where the mean is 0. since_last: seconds since the event before, NaN where that is
+  longer ago than the longest look back (reach_us).
 * A risk window of length r ends `delay` before the event: [t - delay - r, t - delay). It counts the events in it and
   those known as fraud *now*; rate = fraud / count, NaN over no events. The end is exclusive in plain event time.
 * An entity that the event does not name (-1) gives NaN everywhere; one never met (-2) is answered as empty and is not
@@ -80,12 +81,16 @@ class WindowLayout:
             raise KernelInputError(f"at most {MAX_WINDOWS} windows and {MAX_WINDOWS} risk windows")
         if list(self.window_us) != sorted(self.window_us) or list(self.risk_us) != sorted(self.risk_us):
             raise KernelInputError("window lengths must ascend")
-        needed = max([*self.window_us, *(self.delay_us + r for r in self.risk_us)], default=0)
-        if self.retention_us < needed:
-            raise KernelInputError(f"retention_us must be at least {needed}, the longest window; got {self.retention_us}")
+        if self.retention_us < self.reach_us:
+            raise KernelInputError(f"retention_us must be at least {self.reach_us}, the longest look back; got {self.retention_us}")
         kinds = [kind for kind, _, _ in self.columns]
         if kinds != sorted(kinds) or any(not 0 <= k < self.kinds for k in kinds):
             raise KernelInputError("columns must be grouped by kind, ascending, and name kinds below `kinds`")
+
+    @property
+    def reach_us(self) -> int:
+        """How far back the oldest window starts."""
+        return max([*self.window_us, *(self.delay_us + r for r in self.risk_us)], default=0)
 
 
 @dataclass(frozen=True)

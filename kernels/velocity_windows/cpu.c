@@ -62,7 +62,7 @@ typedef struct {
 
 typedef struct {
     int kinds, windows, risks;
-    int64_t window_us[MAX_WINDOWS], risk_us[MAX_WINDOWS], delay_us, retention_us;
+    int64_t window_us[MAX_WINDOWS], risk_us[MAX_WINDOWS], delay_us, retention_us, reach_us; /* reach: the longest look back */
     double deviation_floor;
     kind *kind;
     slot *slots; /* open addressing, key 0 is free */
@@ -142,6 +142,8 @@ store *velocity_create(int kinds, int windows, const int64_t *window_us, int ris
     memcpy(s->window_us, window_us, sizeof(int64_t) * windows);
     memcpy(s->risk_us, risk_us, sizeof(int64_t) * risks);
     s->delay_us = delay_us; s->retention_us = retention_us; s->deviation_floor = deviation_floor;
+    for (int w = 0; w < windows; w++) if (window_us[w] > s->reach_us) s->reach_us = window_us[w];
+    for (int r = 0; r < risks; r++) if (delay_us + risk_us[r] > s->reach_us) s->reach_us = delay_us + risk_us[r];
     s->kind = calloc(kinds, sizeof *s->kind);
     s->mask = 1023; s->slots = calloc(s->mask + 1, sizeof *s->slots);
     s->seen_mask = 1023; s->seen = calloc(s->seen_mask + 1, sizeof *s->seen);
@@ -291,9 +293,14 @@ static double scaled_variance(uint32_t count, int64_t sum, wide squares) {
     return (double)((wide)count * squares - (wide)sum * sum);
 }
 
+static double since_last(const store *s, const entity *e, uint32_t end, int64_t now) {
+    if (end == e->first || now - AT(e, end - 1).time > s->reach_us) return NAN;
+    return (double)(now - AT(e, end - 1).time) * 1e-6;
+}
+
 static void read_windows(const store *s, const entity *e, int64_t now, answer *a) {
     uint32_t end = END(e);
-    a->since_last = end > e->first ? (double)(now - AT(e, end - 1).time) * 1e-6 : NAN;
+    a->since_last = since_last(s, e, end, now);
     for (int w = 0; w < s->windows; w++) {
         const window *of = &e->windows[w];
         uint32_t count = end - of->tail;
@@ -327,7 +334,7 @@ static int seen_before(store *s, int32_t other, uint64_t *members) {
 /* The same answer for any moment, by looking at each retained event once. */
 static void scan_windows(store *s, const entity *e, int64_t now, answer *a) {
     uint32_t end = position_after(e, now);
-    a->since_last = end > e->first ? (double)(now - AT(e, end - 1).time) * 1e-6 : NAN;
+    a->since_last = since_last(s, e, end, now);
     if (++s->stamp >= UINT32_MAX) { memset(s->seen, 0, (s->seen_mask + 1) * sizeof *s->seen); s->stamp = 1; }
     uint64_t members = 0;
     uint32_t p = end, count = 0, distinct = 0;

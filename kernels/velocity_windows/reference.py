@@ -48,7 +48,8 @@ class ReferenceWindowStore:
     def _column(self, log: list[_Event], time: int, amount: int, aggregation: int, window: int) -> float:
         past = [e for e in log if e.time <= time]
         if aggregation == Aggregation.SINCE_LAST:
-            return (time - past[-1].time) * 1e-6 if past else math.nan
+            known = past and time - past[-1].time <= self.layout.reach_us
+            return (time - past[-1].time) * 1e-6 if known else math.nan
         if aggregation >= Aggregation.RISK_COUNT:
             end = time - self.layout.delay_us
             risky = [e for e in past if end - self.layout.risk_us[window] <= e.time < end]
