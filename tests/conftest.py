@@ -31,8 +31,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if item.get_closest_marker(marker) is None:
             continue
         for group in groups:
-            if not any(shutil.which(command) for command in group):
-                pytest.skip(f"no {' or '.join(group)} on PATH")
+            if any(shutil.which(command) for command in group):
+                continue
+            reason = f"no {' or '.join(group)} on PATH"
+            # Where a green run is taken as proof, nothing may be left out.
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

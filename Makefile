@@ -1,0 +1,79 @@
+# `make` prints what there is. Override: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+BASE := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input --constraint constraints.txt
+# What an installation is made of; a newer one of these installs again.
+INSTALLED_FROM := pyproject.toml setup.py constraints.txt $(wildcard kernels/*/*.c kernels/*/*.h kernels/*.h)
+
+# Read by the recipes as "$$DATA", so that a path may hold spaces and quotes.
+export DATA MINUTES ARGS
+
+.PHONY: help demo test browser bench-accuracy bench-serving lint clean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo [DATA=file.parquet|file.csv] [MINUTES=n]  install, train, score a stream, show the dashboard'
+	@echo 'make test [ARGS="-k name"]                          the whole suite, on SQLite and on PostgreSQL'
+	@echo 'make bench-accuracy DATA=file.parquet               accuracy on the Handbook data beside the published table'
+	@echo 'make bench-serving                                  transactions/s and latency beside a plain stack'
+	@echo 'make lint                                           ruff, and models without a migration'
+	@echo 'make clean                                          remove the installation and build products; var/ stays'
+
+demo: $(BASE)
+	@$(RUN) manage.py demo $(if $(DATA),--data "$$DATA") $(if $(MINUTES),--minutes "$$MINUTES")
+
+test: $(DEV) browser
+	$(RUN) -m pytest $(ARGS)
+	@# 5 is "no test collected", which is right when ARGS names tests that run on one database only.
+	TEST_DATABASE=postgres $(RUN) -m pytest -m any_database $(ARGS) || [ $$? = 5 -a -n "$$ARGS" ]
+
+bench-accuracy: $(DEV)
+	@$(if $(DATA),,echo 'usage: make bench-accuracy DATA=path/to/handbook_raw.parquet' >&2; exit 2)
+	@$(RUN) manage.py bench_accuracy --data "$$DATA"
+
+bench-serving: $(DEV)
+	@$(RUN) manage.py bench_serving
+
+lint: $(DEV)
+	$(RUN) -m ruff check .
+	$(RUN) manage.py makemigrations --check --dry-run
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis kernels/_native*.so
+	find riskapp inference_core kernels scoring admin_ui tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(BASE): $(INSTALLED_FROM)
+	@$(call make_venv)
+	@echo 'Installing (the first time takes some minutes) ...'
+	@$(PIP) --editable .
+	@touch $@
+
+$(DEV): $(INSTALLED_FROM)
+	@$(call make_venv)
+	@echo 'Installing with what the tests need (the first time takes some minutes) ...'
+	@$(PIP) --editable '.[dev]'
+	@touch $(BASE) $@
+
+# Repeated before each installation: harmless where it exists, and it mends one that was cut off.
+define make_venv
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+  "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")' && \
+  $(PYTHON) -m venv $(VENV)
+endef
+
+# Debian's packages, where this user may install them. Under CI a missing browser fails the tests that need it.
+browser:
+	@if command -v chromium >/dev/null 2>&1 && command -v chromedriver >/dev/null 2>&1; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  echo 'Installing chromium and chromium-driver ...'; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  if { apt-get update && apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=300 \
+	    chromium chromium-driver; } >$(VENV)/apt.log 2>&1; then exit 0; fi; \
+	  tail -n 20 $(VENV)/apt.log; \
+	fi; \
+	echo 'No chromium and chromium-driver: the tests marked "browser" are skipped (see the end of the run).'
