@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 BASE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
-PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input --constraint constraints.txt
+PIP := $(RUN) -m pip install -qq --disable-pip-version-check --no-input --constraint constraints.txt
 # What an installation is made of; a newer one of these installs again.
 INSTALLED_FROM := pyproject.toml setup.py constraints.txt $(wildcard kernels/*/*.c kernels/*/*.h kernels/*.h)
 
@@ -34,10 +34,10 @@ test: $(DEV) browser
 
 bench-accuracy: $(DEV)
 	@$(if $(DATA),,echo 'usage: make bench-accuracy DATA=path/to/handbook_raw.parquet' >&2; exit 2)
-	@$(RUN) manage.py bench_accuracy --data "$$DATA"
+	@$(RUN) -m tests.benchmarks.accuracy --data "$$DATA"
 
 bench-serving: $(DEV)
-	@$(RUN) manage.py bench_serving
+	@$(RUN) -m tests.benchmarks.serving
 
 lint: $(DEV)
 	$(RUN) -m ruff check .

@@ -136,7 +136,9 @@ def test_unsafe_use_is_found(source):
     assert len(unsafe_uses(ast.parse(source))) == 1
 
 
-@pytest.mark.parametrize("source", ["model.eval()", "re.compile('x')", "yaml.load(f, Loader=yaml.SafeLoader)", "yaml.safe_load(f)"])
+@pytest.mark.parametrize(
+    "source", ["model.eval()", "re.compile('x')", "yaml.load(f, Loader=yaml.SafeLoader)", "yaml.safe_load(f)"]
+)
 def test_safe_use_is_let_through(source):
     assert unsafe_uses(ast.parse(source)) == []
 

@@ -140,11 +140,16 @@ def test_what_the_image_copies_exists_and_reaches_the_build():
     assert [path for path in copied if not sent_to_build(path)] == []
 
 
-@pytest.mark.parametrize("path", [".env", ".git/config", ".venv/bin/python", "var/secret_key", "kernels/_native.so", "tests/conftest.py"])
+@pytest.mark.parametrize(
+    "path", [".env", ".git/config", ".venv/bin/python", "var/secret_key", "kernels/_native.so", "tests/conftest.py"]
+)
 def test_private_and_built_files_stay_out_of_the_build(path):
     assert not sent_to_build(path)
 
 
-@pytest.mark.parametrize(("image", "pinned"), [("a:18.1", True), ("a/b:8.1-alpine", True), ("a:latest", False), ("a", False), ("a:18", False)])
+@pytest.mark.parametrize(
+    ("image", "pinned"),
+    [("a:18.1", True), ("a/b:8.1-alpine", True), ("a:latest", False), ("a", False), ("a:18", False)],
+)
 def test_pinned_means_a_minor_version(image, pinned):
     assert is_pinned(image) is pinned
