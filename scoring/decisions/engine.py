@@ -1,0 +1,266 @@
+"""The engine of a process: feature state, program and lists, and the path from a request to a committed decision."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from django.conf import settings
+from django.db import DatabaseError, IntegrityError, connection
+
+from scoring.decisions.answer import AnswerWriter, encode_answer
+from scoring.decisions.known_labels import read_truths_after
+from scoring.decisions.program_source import ProgramSource
+from scoring.decisions.score_batch import ScoredBatch, score_batch
+from scoring.engine import Outcome
+from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
+from scoring.features.columns import TransactionColumns
+from scoring.features.schema import REACH_US
+from scoring.features.state import FeatureState
+from scoring.ledger import LedgerRow, commit_decisions, find_answers, read_history
+from scoring.models import Decision
+from scoring.rules.lists import ListSnapshot, read_lists
+from scoring.telemetry import EngineCounters
+from scoring.transactions import Transaction, canonical_json, digest, parse_stored
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PendingDecision:
+    """An accepted transaction on its way through the engine."""
+
+    transaction: Transaction
+    canonical: bytes
+    received_at: datetime
+    queued_ns: int
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The stored answer, byte for byte; `replayed` where the transaction had been decided before."""
+
+    body: bytes
+    replayed: bool
+
+
+def pending(transaction_: Transaction, received_at: datetime) -> PendingDecision:
+    """Return the request for one decision."""
+    return PendingDecision(transaction_, canonical_json(transaction_), received_at, time.perf_counter_ns())
+
+
+class DecisionEngine:
+    """Decides batches. All methods but the constructor are called by one thread at a time.
+
+    CUDA cannot be initialised again after a fork, so an engine is built in the process that serves, never in a parent.
+    """
+
+    def __init__(self) -> None:
+        self.counters = EngineCounters()
+        self._programs = ProgramSource()
+        self._state = FeatureState(settings.MAX_LATENESS_DAYS)
+        self._last_label_id = 0
+        self._lists = ListSnapshot()
+        self._writer = AnswerWriter(self._programs.current)
+        self._last_sample = time.monotonic()
+
+    @property
+    def program_version(self) -> str:
+        return self._writer.program.version
+
+    @property
+    def state(self) -> FeatureState:
+        return self._state
+
+    # --- life cycle ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Load the champion and rebuild the feature state from the ledger."""
+        began = time.monotonic()
+        self._lists = read_lists(datetime.now(UTC))
+        self._rebuild()
+        self._learn_new_labels()
+        self._programs.refresh()
+        self._writer = AnswerWriter(self._programs.current)
+        logger.info(
+            "engine ready: program %s, %d remembered events in %d MB, %.1f s",
+            self.program_version, self._state.event_count(), self._state.memory_bytes() >> 20, time.monotonic() - began,
+        )  # fmt: skip
+
+    def refresh(self) -> None:
+        """Notice a new champion, new labels and changed lists; called every ENGINE_REFRESH_SECONDS between two batches."""
+        self._lists = read_lists(datetime.now(UTC))
+        self._learn_new_labels()
+        if self._programs.refresh():
+            self._writer = AnswerWriter(self._programs.current)
+            logger.info("program %s is live", self.program_version)
+        self._write_sample()
+
+    def _rebuild(self) -> None:
+        newest = Decision.objects.order_by("-occurred_at").values_list("occurred_at", flat=True).first()
+        if newest is None:
+            return
+        since = newest - timedelta(microseconds=REACH_US) - timedelta(days=settings.MAX_LATENESS_DAYS)
+        for chunk in read_history(since):
+            transactions = [parse_stored(text) for _, _, text in chunk]
+            self._state.process(self._state.tokens.columns(transactions, [event_key(i) for _, i, _ in chunk], remember=True))
+
+    def _learn_new_labels(self) -> None:
+        for truths in read_truths_after(self._last_label_id):
+            self._last_label_id = truths.last_label_id
+            batch = self._state.tokens.columns(truths.transactions, [event_key(i) for i in truths.decision_ids], remember=True)
+            self._state.label(batch.occurred_us, batch.key, self._state.entities_of(batch), truths.fraud)
+
+    def _write_sample(self) -> None:
+        now = time.monotonic()
+        if now - self._last_sample >= 1.0:
+            self.counters.write_sample(now - self._last_sample)
+            self._last_sample = now
+
+    # --- deciding --------------------------------------------------------------------------------------------------
+
+    def decide(self, requests: list[PendingDecision]) -> list[Decided | ScoringError]:
+        """Decide in order of arrival and return once everything is committed; one result a request.
+
+        A repeated transaction gets its stored answer, another body under a known id a TransactionConflict.
+        """
+        try:
+            results = self._decide_once(requests)
+        except IntegrityError:
+            # Another process stored one of these ids between our look-up and our commit; now the look-up finds it.
+            results = self._or_unavailable(requests)
+        except DatabaseError:
+            logger.exception("the batch of %d was not stored", len(requests))
+            connection.close_if_unusable_or_obsolete()
+            results = [EngineUnavailable("the decision could not be stored; nothing was decided, send it again") for _ in requests]
+        self.counters.count_batch(results)
+        return results
+
+    def _or_unavailable(self, requests: list[PendingDecision]) -> list[Decided | ScoringError]:
+        try:
+            return self._decide_once(requests)
+        except DatabaseError:
+            logger.exception("the batch of %d was not stored at the second attempt", len(requests))
+            return [EngineUnavailable("the decision could not be stored; nothing was decided, send it again") for _ in requests]
+
+    def _decide_once(self, requests: list[PendingDecision]) -> list[Decided | ScoringError]:
+        digests = [digest(request.canonical) for request in requests]
+        stored = find_answers([request.transaction.transaction_id for request in requests])
+        first: dict[str, int] = {}  # transaction id -> position among `fresh`
+        fresh: list[int] = []
+        for i, request in enumerate(requests):
+            name = request.transaction.transaction_id
+            if name not in stored and name not in first:
+                first[name] = len(fresh)
+                fresh.append(i)
+        bodies = self._decide_fresh([requests[i] for i in fresh], [digests[i] for i in fresh]) if fresh else []
+        results: list[Decided | ScoringError] = []
+        for i, request in enumerate(requests):
+            name = request.transaction.transaction_id
+            if name in stored:
+                known, body = stored[name].body_digest, stored[name].response.encode()
+            else:
+                known, body = digests[fresh[first[name]]], bodies[first[name]]
+            is_first = name in first and fresh[first[name]] == i
+            results.append(Decided(body, not is_first) if known == digests[i] else TransactionConflict())
+        return results
+
+    def _decide_fresh(self, requests: list[PendingDecision], digests: list[bytes]) -> list[bytes]:
+        began = time.perf_counter_ns()
+        transactions = [request.transaction for request in requests]
+        decision_ids = new_decision_ids(len(requests))
+        batch = self._state.tokens.columns(transactions, [event_key(i) for i in decision_ids], remember=True)
+        scored = self._score(transactions, batch)
+        try:
+            queued = [max(0, began - request.queued_ns) // 1000 for request in requests]
+            answers = self._writer.answers(transactions, decision_ids, [r.received_at for r in requests], scored, queued)
+            bodies = [encode_answer(answer) for answer in answers]
+            engine_us = (time.perf_counter_ns() - began) // 1000
+            rows = [
+                _ledger_row(request, digests[i], scored, i, answers[i], bodies[i], self._writer.program, engine_us)
+                for i, request in enumerate(requests)
+            ]
+            alerting = [row.decision_id for row in rows if row.outcome >= Outcome.REVIEW]
+            commit_decisions(rows, alerting, requests[0].received_at)
+        except BaseException:
+            self._state.take_back(batch, scored.rows)
+            raise
+        self.counters.count_decisions(scored.outcome, sum(answer.degraded for answer in answers))
+        return bodies
+
+    def _score(self, transactions: list[Transaction], batch: TransactionColumns) -> ScoredBatch:
+        program = self._writer.program
+        return score_batch(self._state, program, batch, self._lists.memberships(transactions, program.list_names))
+
+    def dry_run(self, transactions: list[Transaction], received_at: datetime) -> list[bytes]:
+        """Return the answers that would be given, without a trace: nothing is stored, remembered or counted."""
+        decision_ids = [""] * len(transactions)
+        batch = self._state.tokens.columns(transactions, [0] * len(transactions), remember=False)
+        scored = self._score(transactions, batch)
+        answers = self._writer.answers(transactions, decision_ids, [received_at] * len(transactions), scored, [0] * len(transactions))
+        return [encode_answer(answer) for answer in answers]
+
+    def features_of(self, transactions: list[Transaction]) -> np.ndarray:
+        """Return the feature rows [n, F] that these transactions would get now, without a trace."""
+        return self._state.process(self._state.tokens.columns(transactions, [0] * len(transactions), remember=False)).x
+
+
+def new_decision_ids(count: int) -> list[str]:
+    """Return version 7 UUIDs (RFC 9562): they sort by time, so that indexes grow at one end."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = os.urandom(10 * count).hex()
+    head = f"{milliseconds:012x}"
+    prefix = f"{head[:8]}-{head[8:]}-7"
+    found = []
+    for i in range(0, 20 * count, 20):
+        variant = "89ab"[int(random[i + 3], 16) & 3]
+        found.append(f"{prefix}{random[i : i + 3]}-{variant}{random[i + 4 : i + 7]}-{random[i + 7 : i + 19]}")
+    return found
+
+
+def event_key(decision_id: str) -> int:
+    """Return the number by which the feature state knows the event again: the last 48 random bits of its decision id."""
+    return int(decision_id[-12:], 16)
+
+
+def _ledger_row(request: PendingDecision, body_digest: bytes, scored: ScoredBatch, i: int, answer, body: bytes, program, engine_us: int) -> LedgerRow:
+    t = request.transaction
+    margin = float(scored.result.margin[i])
+    return LedgerRow(
+        decision_id=answer.decision_id,
+        transaction_id=t.transaction_id,
+        body_digest=body_digest,
+        occurred_at=t.occurred_at,
+        received_at=request.received_at,
+        amount_minor=t.amount_minor,
+        currency=t.currency,
+        type=t.type,
+        channel=t.channel,
+        customer_id=t.customer_id,
+        account_id=t.account_id,
+        card_id=t.card_id,
+        merchant_id=t.merchant_id,
+        terminal_id=t.terminal_id,
+        device_id=t.device_id,
+        counterparty_id=t.counterparty_id,
+        country=t.country,
+        transaction=request.canonical.decode(),
+        outcome=int(scored.outcome[i]),
+        score=answer.score,
+        probability=None if answer.probability is None else float(scored.result.probability[i]),
+        margin=None if np.isnan(margin) else margin,
+        features=scored.rows.x[i].tobytes(),
+        feature_schema=program.schema.version,
+        program_version=program.version,
+        degraded=answer.degraded,
+        mode=answer.mode,
+        engine_us=engine_us,
+        response=body.decode(),
+    )
+
+
+__all__ = ["Decided", "DecisionEngine", "PendingDecision", "event_key", "new_decision_ids", "pending"]

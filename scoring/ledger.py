@@ -1,0 +1,133 @@
+"""The decision ledger in plain SQL: one transaction a batch. The ORM would cost more than the scoring does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from django.db import connection, transaction
+
+from scoring.models import Decision, OutboxEvent
+
+ALERT_TOPIC = "alert.raise"
+_COLUMNS = [field.column for field in Decision._meta.concrete_fields if not field.primary_key]
+_TABLE, _OUTBOX = Decision._meta.db_table, OutboxEvent._meta.db_table
+# SQLite allows 32,766 parameters in a statement, and long IN lists are slow to plan.
+_LOOKUP_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class StoredAnswer:
+    """What an earlier decision on the same transaction id left."""
+
+    body_digest: bytes
+    response: str
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One decision to be stored; the fields are those of scoring.models.Decision."""
+
+    decision_id: str
+    transaction_id: str
+    body_digest: bytes
+    occurred_at: datetime
+    received_at: datetime
+    amount_minor: int
+    currency: str
+    type: str
+    channel: str
+    customer_id: str | None
+    account_id: str | None
+    card_id: str | None
+    merchant_id: str | None
+    terminal_id: str | None
+    device_id: str | None
+    counterparty_id: str | None
+    country: str | None
+    transaction: str
+    outcome: int
+    score: int
+    probability: float | None
+    margin: float | None
+    features: bytes
+    feature_schema: str
+    program_version: str
+    degraded: bool
+    mode: str
+    engine_us: int
+    response: str
+
+
+def find_answers(transaction_ids: Sequence[str]) -> dict[str, StoredAnswer]:
+    """Return what is stored under these transaction ids."""
+    found: dict[str, StoredAnswer] = {}
+    with connection.cursor() as cursor:
+        for start in range(0, len(transaction_ids), _LOOKUP_CHUNK):
+            chunk = list(transaction_ids[start : start + _LOOKUP_CHUNK])
+            marks = ",".join(["%s"] * len(chunk))
+            cursor.execute(f"SELECT transaction_id, body_digest, response FROM {_TABLE} WHERE transaction_id IN ({marks})", chunk)
+            for transaction_id, digest, response in cursor.fetchall():
+                found[transaction_id] = StoredAnswer(bytes(digest), response)
+    return found
+
+
+def commit_decisions(rows: Sequence[LedgerRow], alerting: Sequence[str], now: datetime) -> None:
+    """Store the decisions and the alerts that must follow from them, in one transaction; on return they are on disk.
+
+    Args:
+        alerting: the decision ids that need an analyst.
+
+    Raises:
+        django.db.IntegrityError: a transaction id was stored by someone else meanwhile; nothing was written.
+        django.db.DatabaseError: the database cannot be used; nothing was written.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                _copy_rows(cursor, rows)
+            else:
+                marks = ",".join(["%s"] * len(_COLUMNS))
+                cursor.executemany(f"INSERT INTO {_TABLE} ({','.join(_COLUMNS)}) VALUES ({marks})", [_values(row) for row in rows])
+            if alerting:
+                insert = f"INSERT INTO {_OUTBOX} (topic, subject, payload, created_at, attempts, last_error) VALUES (%s,%s,%s,%s,0,'')"
+                created_at = _moment(now)
+                cursor.executemany(insert, [(ALERT_TOPIC, decision_id, "{}", created_at) for decision_id in alerting])
+
+
+def _copy_rows(cursor, rows: Sequence[LedgerRow]) -> None:
+    with cursor.copy(f"COPY {_TABLE} ({','.join(_COLUMNS)}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row([getattr(row, name) for name in _COLUMNS])
+
+
+def _values(row: LedgerRow) -> list:
+    """Return the row as SQLite takes it."""
+    of = row.__dict__
+    values = [of[name] for name in _COLUMNS]
+    values[_OCCURRED], values[_RECEIVED] = _moment(row.occurred_at), _moment(row.received_at)
+    return values
+
+
+_OCCURRED, _RECEIVED = _COLUMNS.index("occurred_at"), _COLUMNS.index("received_at")
+
+
+def _moment(moment: datetime) -> datetime | str:
+    """Return the instant as the database driver takes it (SQLite keeps text in UTC, as Django writes it)."""
+    if connection.vendor == "postgresql":
+        return moment
+    return str(moment.astimezone(UTC).replace(tzinfo=None))
+
+
+def read_history(since: datetime, chunk_rows: int = 20_000) -> Iterator[list[tuple[int, str, str]]]:
+    """Yield chunks of (seq, decision_id, transaction JSON) that occurred at or after `since`, in order of arrival."""
+    last = 0
+    while True:
+        rows = list(
+            Decision.objects.filter(seq__gt=last, occurred_at__gte=since).order_by("seq").values_list("seq", "decision_id", "transaction")[:chunk_rows]
+        )
+        if not rows:
+            return
+        yield rows
+        last = rows[-1][0]

@@ -1,0 +1,123 @@
+"""The transaction as the API takes it: types, bounds and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+TransactionType = Literal["card_payment", "transfer", "cash_withdrawal", "cash_deposit", "direct_debit"]
+Channel = Literal["pos", "ecom", "atm", "moto", "branch", "mobile", "web", "api"]
+Identifier = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:\-]+$")]
+CountryCode = Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
+ENTITY_FIELDS = ("customer_id", "account_id", "card_id", "merchant_id", "terminal_id", "device_id", "counterparty_id")
+
+# ISO 4217, active alphabetic codes (funds and metals left out).
+CURRENCIES = frozenset(
+    "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY "
+    "COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR "
+    "IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR "
+    "MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD "
+    "SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND VUV WST XAF XCD "
+    "XCG XOF XPF YER ZAR ZMW ZWG".split()
+)
+
+
+class Transaction(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """One payment. Identifiers are tokens: a real card number is refused. Money is whole minor units."""
+
+    transaction_id: Identifier
+    occurred_at: Annotated[datetime, Meta(tz=True)]
+    amount_minor: Annotated[int, Meta(ge=0, le=10**12)]
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
+    type: TransactionType
+    channel: Channel
+    customer_id: Identifier | None = None
+    account_id: Identifier | None = None
+    card_id: Identifier | None = None
+    merchant_id: Identifier | None = None
+    terminal_id: Identifier | None = None
+    device_id: Identifier | None = None
+    counterparty_id: Identifier | None = None
+    mcc: Annotated[str, Meta(pattern=r"^[0-9]{4}$")] | None = None
+    country: CountryCode | None = None
+    home_country: CountryCode | None = None
+    latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    card_present: bool | None = None
+    is_recurring: bool | None = None
+    ip: Annotated[str, Meta(min_length=2, max_length=45, pattern=r"^[0-9A-Fa-f.:]+$")] | None = None
+
+
+class FieldFault(Struct, frozen=True):
+    """One fault of the input: where (JSON Pointer), a stable code, and what to do."""
+
+    param: str
+    code: str
+    message: str
+
+
+_canonical = msgspec.json.Encoder(order="deterministic")
+
+
+def canonical_json(transaction: Transaction) -> bytes:
+    """Return the one serialisation that equal transactions share, whatever white space or field order they came with."""
+    return _canonical.encode(transaction)
+
+
+def digest(canonical: bytes) -> bytes:
+    """Return the fingerprint that tells a repeated body from another one: SHA-256, 32 bytes."""
+    return hashlib.sha256(canonical).digest()
+
+
+def faults_of(transaction: Transaction, received_at: datetime, max_future: timedelta) -> list[FieldFault]:
+    """Return what the types alone cannot refuse; an empty list means that the transaction is accepted."""
+    faults = []
+    if transaction.currency not in CURRENCIES:
+        faults.append(FieldFault("/currency", "unknown_currency", "currency must be an ISO 4217 code, such as EUR"))
+    if transaction.occurred_at > received_at + max_future:
+        message = f"occurred_at may lie at most {max_future.total_seconds():.0f} s ahead of this server's clock; check the sender's clock"
+        faults.append(FieldFault("/occurred_at", "in_the_future", message))
+    if transaction.occurred_at.year < 1970:
+        faults.append(FieldFault("/occurred_at", "too_old", "occurred_at must not lie before 1970"))
+    if transaction.customer_id is None and transaction.account_id is None and transaction.card_id is None:
+        message = "send at least one of customer_id, account_id, card_id: without any there is no history to compare with"
+        faults.append(FieldFault("", "no_payer", message))
+    for name in ("transaction_id", *ENTITY_FIELDS):
+        value = getattr(transaction, name)
+        # Cheap tests first: nearly every identifier starts with a letter.
+        if value is not None and "0" <= value[0] <= "9" and is_card_number(value):
+            message = f"{name} looks like a card number; send a token instead, card numbers are not accepted"
+            faults.append(FieldFault(f"/{name}", "card_number_not_accepted", message))
+    return faults
+
+
+def is_card_number(text: str) -> bool:
+    """Return whether `text` has 13-19 digits (separators allowed) with a correct Luhn check digit."""
+    digits = text.replace("-", "").replace(".", "")
+    if not (13 <= len(digits) <= 19 and digits.isascii() and digits.isdigit()):
+        return False
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        value = int(digit) * (2 if place % 2 else 1)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0
+
+
+def utc_microseconds(moment: datetime) -> int:
+    """Return microseconds since 1970, exactly (a float of seconds would round)."""
+    delta = moment - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_stored = msgspec.json.Decoder(Transaction)
+
+
+def parse_stored(text: str | bytes) -> Transaction:
+    """Return the transaction that the ledger kept as canonical JSON."""
+    return _stored.decode(text)
