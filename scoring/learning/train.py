@@ -148,7 +148,7 @@ def _boost(
         verbose_eval=False,
         callbacks=[
             _AfterRound(on_round),
-            xgboost.callback.EarlyStopping(parameters.patience_trees, save_best=True, maximize=True),
+            xgboost.callback.EarlyStopping(rounds=parameters.patience_trees, save_best=True, maximize=True),
         ],
     )
 
