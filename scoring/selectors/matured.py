@@ -1,0 +1,91 @@
+"""Decisions old enough for their truth to be known, with that truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoring.learning.snapshot import FRAUD_KINDS
+from scoring.models import Decision, Label, LabelKind
+from scoring.selectors.clock import event_clock, matured_until
+
+# Bounds the work of one look at the page.
+MAX_DECISIONS = 50_000
+
+_COLUMNS = ("seq", "occurred_at", "score", "probability", "outcome", "amount_minor", "currency")
+
+
+@dataclass(frozen=True, slots=True)
+class MaturedDecisions:
+    """The newest matured decisions with a settled truth, newest first; columns [N].
+
+    `rank` orders them by suspicion: by score, and by probability where the scores are equal. `unsettled` counts those
+    left out because their newest label is a dispute. `is_truncated`: older matured decisions exist beyond the bound.
+    """
+
+    clock: datetime
+    since: datetime
+    until: datetime
+    is_truncated: bool
+    unsettled: int
+    occurred_at: NDArray[np.float64]
+    rank: NDArray[np.float64]
+    outcome: NDArray[np.int64]
+    amount_minor: NDArray[np.int64]
+    currency: NDArray[np.str_]
+    is_fraud: NDArray[np.bool_]
+
+
+def matured_decisions(limit: int = MAX_DECISIONS) -> MaturedDecisions | None:
+    """Read the newest `limit` matured decisions; None where there is none.
+
+    The truth of a decision is its label with the latest `reported_at` (fraud and chargeback are fraud, legitimate is
+    good, dispute is unsettled); without a label it is good, since its maturity has passed.
+    """
+    clock = event_clock()
+    if clock is None:
+        return None
+    until = matured_until(clock)
+    rows = list(
+        Decision.objects.filter(occurred_at__lte=until)
+        .order_by("-occurred_at", "-seq")
+        .values_list(*_COLUMNS)[: limit + 1]
+    )
+    is_truncated = len(rows) > limit
+    rows = rows[:limit]
+    if not rows:
+        return None
+    since = rows[-1][1]
+    verdicts = _latest_labels(since, until)
+    settled = [row for row in rows if verdicts.get(row[0]) != LabelKind.DISPUTE]
+    return _columns(settled, verdicts, clock, since, until, is_truncated, len(rows) - len(settled))
+
+
+def _latest_labels(since: datetime, until: datetime) -> dict[int, str]:
+    found = Label.objects.filter(
+        decision__occurred_at__gte=since, decision__occurred_at__lte=until
+    ).order_by("reported_at", "id")
+    # Later rows overwrite earlier ones.
+    return dict(found.values_list("decision_id", "label"))
+
+
+def _columns(settled, verdicts, clock, since, until, is_truncated, unsettled) -> MaturedDecisions:
+    probability = np.array([row[3] if row[3] is not None else 0.0 for row in settled], np.float64)
+    score = np.array([row[2] for row in settled], np.float64)
+    return MaturedDecisions(
+        clock=clock,
+        since=since,
+        until=until,
+        is_truncated=is_truncated,
+        unsettled=unsettled,
+        occurred_at=np.array([row[1].timestamp() for row in settled], np.float64),
+        # A probability is at most 1 and a score step is 1: half of it orders inside a step only.
+        rank=score + 0.5 * probability,
+        outcome=np.array([row[4] for row in settled], np.int64),
+        amount_minor=np.array([row[5] for row in settled], np.int64),
+        currency=np.array([row[6] for row in settled], np.str_),
+        is_fraud=np.array([verdicts.get(row[0]) in FRAUD_KINDS for row in settled], np.bool_),
+    )
