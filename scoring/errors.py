@@ -64,3 +64,38 @@ class ReleaseNotFound(ScoringError):
 class NothingToRollBackTo(ScoringError):
     code = "nothing_to_roll_back_to"
     status = 409
+
+
+class InvalidInput(ScoringError):
+    """The input breaks its contract; `faults` say where and what to do (a JSON Pointer, a code and a message each)."""
+
+    code = "invalid_input"
+    status = 400
+
+    def __init__(self, faults: list, summary: str = "the input is not valid; errors says where and why") -> None:
+        super().__init__(summary)
+        self.faults = faults
+
+
+class BodyTooLarge(ScoringError):
+    code = "body_too_large"
+    status = 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body may have at most {limit} bytes; send less at once")
+
+
+class AuthenticationRequired(ScoringError):
+    code = "authentication_required"
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__("send a valid API key as 'Authorization: Bearer <key>'; the key is missing, unknown or revoked")
+
+
+class ScopeMissing(ScoringError):
+    code = "scope_missing"
+    status = 403
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"this API key lacks the scope {scope}; create a key that has it")

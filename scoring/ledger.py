@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 
 from django.db import connection, transaction
 
@@ -12,6 +13,7 @@ from scoring.models import Decision, OutboxEvent
 
 ALERT_TOPIC = "alert.raise"
 _COLUMNS = [field.column for field in Decision._meta.concrete_fields if not field.primary_key]
+_COLUMN_LIST = ",".join(f'"{name}"' for name in _COLUMNS)  # quoted: "transaction" is a word of SQL
 _TABLE, _OUTBOX = Decision._meta.db_table, OutboxEvent._meta.db_table
 # SQLite allows 32,766 parameters in a statement, and long IN lists are slow to plan.
 _LOOKUP_CHUNK = 500
@@ -89,35 +91,30 @@ def commit_decisions(rows: Sequence[LedgerRow], alerting: Sequence[str], now: da
                 _copy_rows(cursor, rows)
             else:
                 marks = ",".join(["%s"] * len(_COLUMNS))
-                cursor.executemany(f"INSERT INTO {_TABLE} ({','.join(_COLUMNS)}) VALUES ({marks})", [_values(row) for row in rows])
+                cursor.executemany(f"INSERT INTO {_TABLE} ({_COLUMN_LIST}) VALUES ({marks})", [_sqlite_values(row) for row in rows])
             if alerting:
                 insert = f"INSERT INTO {_OUTBOX} (topic, subject, payload, created_at, attempts, last_error) VALUES (%s,%s,%s,%s,0,'')"
-                created_at = _moment(now)
+                created_at = now if connection.vendor == "postgresql" else _sqlite_moment(now)
                 cursor.executemany(insert, [(ALERT_TOPIC, decision_id, "{}", created_at) for decision_id in alerting])
 
 
 def _copy_rows(cursor, rows: Sequence[LedgerRow]) -> None:
-    with cursor.copy(f"COPY {_TABLE} ({','.join(_COLUMNS)}) FROM STDIN") as copy:
+    with cursor.copy(f"COPY {_TABLE} ({_COLUMN_LIST}) FROM STDIN") as copy:
         for row in rows:
-            copy.write_row([getattr(row, name) for name in _COLUMNS])
+            copy.write_row(_in_order(row.__dict__))
 
 
-def _values(row: LedgerRow) -> list:
-    """Return the row as SQLite takes it."""
+def _sqlite_values(row: LedgerRow) -> tuple:
     of = row.__dict__
-    values = [of[name] for name in _COLUMNS]
-    values[_OCCURRED], values[_RECEIVED] = _moment(row.occurred_at), _moment(row.received_at)
-    return values
+    return _in_order(of | {"occurred_at": _sqlite_moment(row.occurred_at), "received_at": _sqlite_moment(row.received_at)})
 
 
-_OCCURRED, _RECEIVED = _COLUMNS.index("occurred_at"), _COLUMNS.index("received_at")
+_in_order = itemgetter(*_COLUMNS)
 
 
-def _moment(moment: datetime) -> datetime | str:
-    """Return the instant as the database driver takes it (SQLite keeps text in UTC, as Django writes it)."""
-    if connection.vendor == "postgresql":
-        return moment
-    return str(moment.astimezone(UTC).replace(tzinfo=None))
+def _sqlite_moment(moment: datetime) -> str:
+    """Return the instant as Django stores it in SQLite: text in UTC without an offset."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
 
 
 def read_history(since: datetime, chunk_rows: int = 20_000) -> Iterator[list[tuple[int, str, str]]]:

@@ -130,7 +130,7 @@ def encode_answer(answer: DecisionAnswer) -> bytes:
 
 def rfc3339(moment: datetime) -> str:
     """Return the instant in UTC, with microseconds and Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def _short_digest(content: bytes) -> str:

@@ -16,7 +16,7 @@ from scoring.decisions.answer import AnswerWriter, encode_answer
 from scoring.decisions.known_labels import read_truths_after
 from scoring.decisions.program_source import ProgramSource
 from scoring.decisions.score_batch import ScoredBatch, score_batch
-from scoring.engine import Outcome
+from scoring.engine import FeatureSchema, Outcome
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
 from scoring.features.columns import TransactionColumns
 from scoring.features.schema import REACH_US
@@ -71,6 +71,10 @@ class DecisionEngine:
     @property
     def program_version(self) -> str:
         return self._writer.program.version
+
+    @property
+    def schema(self) -> FeatureSchema:
+        return self._writer.program.schema
 
     @property
     def state(self) -> FeatureState:

@@ -1,0 +1,24 @@
+"""DRF's hook for API keys."""
+
+from __future__ import annotations
+
+from rest_framework.authentication import BaseAuthentication
+
+from scoring.api.keys import bearer_token, key_cache
+from scoring.errors import AuthenticationRequired
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """'Authorization: Bearer <key>'; without the header the request goes on unauthenticated, and permissions refuse it."""
+
+    def authenticate(self, request):
+        header = request.META.get("HTTP_AUTHORIZATION")
+        if not header:
+            return None
+        client = key_cache.client(token) if (token := bearer_token(header)) else None
+        if client is None:
+            raise AuthenticationRequired
+        return client, None
+
+    def authenticate_header(self, request) -> str:
+        return 'Bearer realm="risk scoring"'

@@ -1,0 +1,186 @@
+"""The OpenAPI documents of the endpoints, from the types that decode and encode them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from msgspec import Struct
+
+from scoring.decisions.reasons import Reason
+from scoring.services.record_labels import LabelInput
+from scoring.transactions import FieldFault, Transaction
+
+
+class RuleResult(Struct):
+    rule_id: str
+    outcome: str
+
+
+class DecisionBody(Struct):
+    """The answer to one transaction. `score` is 1000 times the risk, in which rule hits are joined to the probability."""
+
+    decision_id: str
+    transaction_id: str
+    status: str
+    outcome: str
+    score: int
+    probability: float | None
+    reasons: list[Reason]
+    rules: list[RuleResult]
+    degraded: bool
+    mode: str
+    versions: dict[str, str | None]
+    timing_us: dict[str, int]
+    occurred_at: str
+    received_at: str
+
+
+class Problem(Struct):
+    """RFC 9457 problem details. `errors[].param` is a JSON Pointer into the body."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    retryable: bool
+    errors: list[FieldFault] | None = None
+
+
+class BatchResult(Struct):
+    """One result of a batch: `decision` where status is 200, `error` otherwise."""
+
+    index: int
+    status: int
+    replayed: bool | None = None
+    decision: DecisionBody | None = None
+    error: Problem | None = None
+
+
+class BatchBody(Struct):
+    results: list[BatchResult]
+    accepted: int
+    refused: int
+
+
+class DecisionPage(Struct):
+    decisions: list[DecisionBody]
+    next_cursor: str | None
+
+
+class LabelResult(Struct):
+    """201: recorded, 200: had been recorded before; `error` otherwise."""
+
+    index: int
+    status: int
+    label_id: str | None = None
+    error: Problem | None = None
+
+
+class LabelResults(Struct):
+    results: list[LabelResult]
+
+
+class DecisionDetail(DecisionBody):
+    """A stored decision with its transaction, features (null: not known) and labels."""
+
+    transaction: dict[str, Any]
+    features: dict[str, float | None] | None
+    labels: list[dict[str, Any]]
+
+
+_TYPES = (Transaction, DecisionBody, DecisionDetail, DecisionPage, BatchBody, LabelInput, LabelResults, Problem)
+_, COMPONENTS = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
+
+
+def add_components(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """drf-spectacular's hook: put the types beside the paths that refer to them."""
+    result.setdefault("components", {}).setdefault("schemas", {}).update(COMPONENTS)
+    return result
+
+
+class _KeyScheme(OpenApiAuthenticationExtension):
+    target_class = "scoring.api.authentication.ApiKeyAuthentication"
+    name = "ApiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "An API key with the scope that the endpoint needs."}
+
+
+def _ref(kind: type) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
+def _responses(good: dict[str, Any], *codes: int, status: int = 200) -> dict[Any, Any]:
+    problems = {(code, "application/problem+json"): OpenApiResponse(_ref(Problem), _MEANINGS[code]) for code in (401, 403, *codes)}
+    return {(status, "application/json"): OpenApiResponse(good), **problems}
+
+
+_MEANINGS = {
+    400: "The input is not valid; nothing was stored.",
+    401: "The API key is missing, unknown or revoked.",
+    403: "The API key lacks the scope.",
+    404: "There is no such thing.",
+    409: "The id is known with another content.",
+    413: "The body is too large.",
+    415: "The content type is not taken here.",
+    503: "No decision can be made now; Retry-After says when to try again.",
+}
+EXAMPLE = {
+    "transaction_id": "tx-20260131-000001",
+    "occurred_at": "2026-01-31T10:15:30.123Z",
+    "amount_minor": 4_999,
+    "currency": "EUR",
+    "type": "card_payment",
+    "channel": "ecom",
+    "customer_id": "cust_000042",
+    "card_id": "card_000042_0",
+    "merchant_id": "mer_00017",
+    "device_id": "dev_000042_0",
+    "mcc": "5732",
+    "country": "DE",
+    "home_country": "DE",
+    "card_present": False,
+}
+_example = OpenApiExample("A card payment", value=EXAMPLE, request_only=True)
+
+DECIDE = {
+    "request": {"application/json": _ref(Transaction)},
+    "responses": _responses(_ref(DecisionBody), 400, 409, 413, 415, 503),
+    "examples": [_example],
+    "description": "The answer is sent after the decision is on disk. The same transaction_id with the same body gets the stored "
+    "answer byte for byte (header Idempotent-Replayed: true); with another body 409.",
+}
+DRY_RUN = {
+    "request": {"application/json": _ref(Transaction)},
+    "responses": _responses(_ref(DecisionBody), 400, 413, 415, 503),
+    "examples": [_example],
+    "description": "Nothing is stored, remembered or counted. The answer carries the features as well.",
+}
+BATCH = {
+    "request": {"application/json": {"type": "array", "items": _ref(Transaction)}, "application/x-ndjson": {"type": "string"}},
+    "responses": _responses(_ref(BatchBody), 400, 413, 415, 503),
+    "description": "Scored in this order, as if sent one by one; each item has its own result. NDJSON in, NDJSON out.",
+}
+GET = {"responses": _responses(_ref(DecisionDetail), 404)}
+LIST = {
+    "responses": _responses(_ref(DecisionPage), 400),
+    "parameters": [
+        OpenApiParameter(name, str, description=text)
+        for name, text in (
+            ("cursor", "next_cursor of the page before"), ("outcome", "approve, step_up, review, hold or decline"), ("transaction_id", "exact"),
+            ("customer_id", "exact"), ("card_id", "exact"), ("merchant_id", "exact"), ("from", "occurred at or after, RFC 3339"), ("to", "occurred before, RFC 3339"),
+        )
+    ] + [OpenApiParameter("limit", int, description="1 to 200, default 50"), OpenApiParameter("min_score", int, description="0 to 1000")],
+}  # fmt: skip
+LABELS = {
+    "request": {"application/json": {"oneOf": [_ref(LabelInput), {"type": "array", "items": _ref(LabelInput)}]}},
+    "responses": _responses(_ref(LabelResults), 400, 404, 409, 413, status=201),
+    "description": "Labels are append-only; the latest reported_at wins. Many are sent as an array or as {\"labels\": [...]}: each gets its own result.",
+}
+
+__all__ = ["BATCH", "COMPONENTS", "DECIDE", "DRY_RUN", "EXAMPLE", "GET", "LABELS", "LIST", "add_components"]

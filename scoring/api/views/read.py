@@ -1,0 +1,40 @@
+"""Reading one decision back."""
+
+from __future__ import annotations
+
+import msgspec
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from scoring.api import openapi
+from scoring.api.lean import ApiView
+from scoring.errors import DecisionNotFound
+from scoring.features.schema import current_schema
+from scoring.models import Decision
+
+
+class DecisionView(ApiView):
+    """GET one decision with all that is known of it."""
+
+    required_scopes = {"GET": "decisions:read"}
+
+    @extend_schema(operation_id="get_decision", summary="One decision, with features and labels", tags=["decisions"], **openapi.GET)
+    def get(self, request: Request, decision_id: str) -> Response:
+        decision = Decision.objects.filter(decision_id=decision_id).first()
+        if decision is None:
+            raise DecisionNotFound("there is no decision with this id")
+        labels = decision.labels.order_by("reported_at", "id").values("label_id", "label", "fraud_type", "source", "confidence", "reported_at")
+        return Response(
+            msgspec.json.decode(decision.response)
+            | {"transaction": msgspec.json.decode(decision.transaction), "features": _features_by_name(decision), "labels": list(labels)}
+        )
+
+
+def _features_by_name(decision: Decision) -> dict[str, float | None] | None:
+    """Return name -> value (None: not known); None where the row was written under another schema."""
+    schema = current_schema()
+    if decision.feature_schema != schema.version:
+        return None
+    values = memoryview(bytes(decision.features)).cast("f").tolist()
+    return {name: None if value != value else value for name, value in zip(schema.names, values, strict=True)}

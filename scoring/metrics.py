@@ -1,0 +1,61 @@
+"""The counters of this process in Prometheus' text format. Read when asked for: counting costs the decision path nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from scoring.decisions.engine import DecisionEngine
+from scoring.models import Outcome
+from scoring.telemetry import LATENCY_BOUNDS_MS, EngineCounters
+
+
+def prometheus_text(engine: DecisionEngine | None) -> tuple[bytes, str]:
+    """Return (text, content type); without an engine only that it is missing."""
+    registry = CollectorRegistry()
+    registry.register(_EngineCollector(engine))
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+class _EngineCollector:
+    def __init__(self, engine: DecisionEngine | None) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("risk_engine_up", "1 where the engine takes requests", value=float(self._engine is not None))
+        if self._engine is None:
+            return
+        counters = self._engine.counters
+        yield from _totals(counters)
+        yield _latency(counters)
+        yield GaugeMetricFamily("risk_queue_depth", "Decisions that wait for the engine", value=counters.queue_depth)
+        yield GaugeMetricFamily("risk_feature_events", "Events in the feature windows, over the kinds of entity", value=self._engine.state.event_count())
+        yield GaugeMetricFamily("risk_feature_bytes", "Bytes of the feature windows", value=self._engine.state.memory_bytes())
+        program = GaugeMetricFamily("risk_program_info", "The program that is live", labels=["version"])
+        program.add_metric([self._engine.program_version], 1)
+        yield program
+
+
+def _totals(counters: EngineCounters) -> Iterator[Metric]:
+    decisions = CounterMetricFamily("risk_decisions", "Committed decisions", labels=["outcome"])
+    for outcome, count in zip(Outcome, counters.outcomes, strict=True):
+        decisions.add_metric([outcome.label], count)
+    yield decisions
+    yield CounterMetricFamily("risk_replays", "Requests answered with a stored decision", value=counters.replays)
+    yield CounterMetricFamily("risk_refused", "Requests refused before the engine", value=counters.refused)
+    yield CounterMetricFamily("risk_errors", "Requests that got an error from the engine", value=counters.errors)
+    yield CounterMetricFamily("risk_degraded", "Decisions that are marked as degraded", value=counters.degraded)
+    yield CounterMetricFamily("risk_batches", "Batches that the engine ran", value=counters.batches)
+
+
+def _latency(counters: EngineCounters) -> Metric:
+    total, buckets = 0, []
+    for bound, count in zip((*(b / 1000 for b in LATENCY_BOUNDS_MS), float("inf")), counters.latency_counts, strict=True):
+        total += count
+        buckets.append(("+Inf" if bound == float("inf") else repr(bound), total))
+    histogram = HistogramMetricFamily("risk_request_duration_seconds", "From the request's arrival to its answer")
+    histogram.add_metric([], buckets, counters.latency_sum_ms / 1000)
+    return histogram

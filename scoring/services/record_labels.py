@@ -1,0 +1,121 @@
+"""Recording what became known about transactions."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from django.db import transaction
+from msgspec import Meta, Struct
+
+from scoring.api.problems import problem_of
+from scoring.api.reading import field_faults
+from scoring.errors import DecisionNotFound, InvalidInput, ScoringError
+from scoring.models import Decision, Label
+from scoring.transactions import FieldFault, Identifier
+
+_CHUNK = 500
+
+
+class LabelInput(Struct, frozen=True, forbid_unknown_fields=True):
+    """One verdict as the API takes it. `label_id` makes a repeated call harmless."""
+
+    label: Literal["fraud", "legitimate", "dispute", "chargeback"]
+    source: Literal["analyst", "customer", "network", "chargeback", "simulator"]
+    reported_at: Annotated[datetime, Meta(tz=True)]
+    transaction_id: Identifier | None = None
+    decision_id: Identifier | None = None
+    fraud_type: Annotated[str, Meta(max_length=40, pattern=r"^[A-Za-z0-9_\-]*$")] = ""
+    confidence: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    occurred_at: Annotated[datetime, Meta(tz=True)] | None = None
+    label_id: Identifier | None = None
+
+
+class LabelConflict(ScoringError):
+    """The label id is known with another content."""
+
+    code = "label_conflict"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("this label_id was already recorded with other content; labels are never changed, send a new label_id")
+
+
+def record_labels(labels: list[dict[str, Any]], actor: str) -> list[dict[str, Any]]:
+    """Store labels that name a known decision, all in one transaction; one result each, in order.
+
+    A result is {index, status: 201, label_id}, {index, status: 200, label_id} for one that was recorded before, or
+    {index, status, error}.
+    """
+    received_at = datetime.now(UTC)
+    read = [_read(raw) for raw in labels]
+    inputs = [label for label in read if isinstance(label, LabelInput)]
+    with transaction.atomic():
+        decisions = _decisions_of(inputs)
+        known = _known([label.label_id for label in inputs if label.label_id])
+        rows: list[Label] = []
+        outcomes = [_place(item, decisions, known, rows, received_at, actor) for item in read]
+        Label.objects.bulk_create(rows, batch_size=_CHUNK)
+    return [_result(i, outcome) for i, outcome in enumerate(outcomes)]
+
+
+def _read(raw: Any) -> LabelInput | ScoringError:
+    if not isinstance(raw, dict):
+        return InvalidInput([FieldFault("", "not_an_object", "a label must be one JSON object")])
+    try:
+        label = msgspec.convert(raw, LabelInput)
+    except msgspec.ValidationError:
+        return InvalidInput(field_faults(raw, LabelInput))
+    if (label.transaction_id is None) == (label.decision_id is None):
+        return InvalidInput([FieldFault("", "no_decision", "send either transaction_id or decision_id")])
+    return label
+
+
+def _decisions_of(inputs: list[LabelInput]) -> dict[str, tuple[int, datetime]]:
+    """Return (seq, occurred_at) by "t" + transaction_id or "d" + decision_id."""
+    found = {}
+    for kind, field in (("t", "transaction_id"), ("d", "decision_id")):
+        names = [name for label in inputs if (name := getattr(label, field))]
+        for start in range(0, len(names), _CHUNK):
+            rows = Decision.objects.filter(**{f"{field}__in": names[start : start + _CHUNK]}).values_list(field, "seq", "occurred_at")
+            found |= {kind + name: (seq, occurred_at) for name, seq, occurred_at in rows}
+    return found
+
+
+def _known(label_ids: list[str]) -> dict[str, tuple]:
+    found = {}
+    for start in range(0, len(label_ids), _CHUNK):
+        for label in Label.objects.filter(label_id__in=label_ids[start : start + _CHUNK]):
+            found[label.label_id] = _content(label)
+    return found
+
+
+def _content(label: Label) -> tuple:
+    return label.decision_id, label.label, label.source, label.fraud_type, label.confidence, label.reported_at
+
+
+def _place(item, decisions: dict, known: dict, rows: list[Label], received_at: datetime, actor: str) -> ScoringError | tuple[int, str]:
+    """Add the row to be stored; return (status, label id) or why it is refused."""
+    if isinstance(item, ScoringError):
+        return item
+    decision = decisions.get(f"t{item.transaction_id}" if item.transaction_id else f"d{item.decision_id}")
+    if decision is None:
+        return DecisionNotFound("there is no decision for this label; send the transaction first")
+    row = Label(
+        label_id=item.label_id or f"lbl_{uuid.uuid4().hex}", decision_id=decision[0], label=item.label, fraud_type=item.fraud_type,
+        source=item.source, confidence=item.confidence, occurred_at=item.occurred_at or decision[1], reported_at=item.reported_at,
+        received_at=received_at, actor=actor,
+    )  # fmt: skip
+    if row.label_id in known:
+        return (200, row.label_id) if known[row.label_id] == _content(row) else LabelConflict()
+    known[row.label_id] = _content(row)
+    rows.append(row)
+    return 201, row.label_id
+
+
+def _result(index: int, outcome: ScoringError | tuple[int, str]) -> dict[str, Any]:
+    if isinstance(outcome, ScoringError):
+        return {"index": index, "status": outcome.status, "error": problem_of(outcome, "")}
+    return {"index": index, "status": outcome[0], "label_id": outcome[1]}
