@@ -44,7 +44,7 @@ def make_release(artifact_dir: Path, settings) -> Callable[[str], ProgramRelease
 def small_learning() -> LearningConfig:
     """Learning that takes well under a second a run."""
     return LearningConfig(
-        data=DataPlan(gate_days=5, tune_days=4, window_days=20, window_good_rows=2000, replay_good_rows=300),
-        training=TrainParameters(max_depth=3, first_trees_max=30, added_trees_max=10, max_trees=60, patience_trees=8),
+        data=DataPlan(gate_days=5, tune_days=4, window_days=20, window_good_rows=1500, replay_good_rows=150),
+        training=TrainParameters(max_depth=3, first_trees_max=20, added_trees_max=10, max_trees=60, patience_trees=8, threads=1),
         gates=GatePolicy(resamples=60, min_gate_frauds=10, min_tune_frauds=5),
     )

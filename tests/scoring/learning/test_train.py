@@ -8,7 +8,7 @@ from scoring.learning.metrics import average_precision
 from scoring.learning.train import TrainingData, TrainParameters, train_from_scratch, train_increment
 
 NAMES = tuple(f"f{i}" for i in range(6))
-SMALL = TrainParameters(max_depth=3, first_trees_max=40, added_trees_max=10, max_trees=60, patience_trees=10)
+SMALL = TrainParameters(max_depth=3, first_trees_max=40, added_trees_max=10, max_trees=60, patience_trees=10, threads=1)
 
 
 def no_check() -> None:
@@ -100,7 +100,7 @@ def test_weights_count_as_copies_of_a_row():
     weighted = TrainingData(
         NAMES, data.fit_features, data.fit_labels, np.full(1500, 2, np.float32), data.tune_features, data.tune_labels
     )
-    parameters = TrainParameters(max_depth=2, first_trees_max=3, row_share=1.0, feature_share=1.0)
+    parameters = TrainParameters(max_depth=2, first_trees_max=3, row_share=1.0, feature_share=1.0, threads=1)
     probe = data.tune_features
     np.testing.assert_allclose(
         train_from_scratch(twice, parameters, no_check).forest.margins(probe),
