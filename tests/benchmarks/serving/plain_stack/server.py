@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.benchmarks.serving.plain_stack import forest
@@ -17,6 +18,7 @@ from tests.benchmarks.serving.processes import WebServer
 
 ROOT = Path(__file__).resolve().parents[4]
 PATH = "/decisions"
+MODEL, DATABASE = "model.ubj", "plain.sqlite3"
 
 
 @dataclass(frozen=True)
@@ -33,21 +35,33 @@ class GunicornWorkers:
 
 @dataclass(frozen=True)
 class PlainInstallation:
-    """A database and a model, ready to be served."""
+    """A directory with a database and a model, ready to be served."""
 
     directory: Path
     api_key: str
-    environment: dict[str, str]
+    secret_key: str
 
     @property
-    def database(self) -> Path:
-        """The SQLite file."""
-        return Path(self.environment["PLAIN_DATABASE"])
+    def environment(self) -> dict[str, str | None]:
+        """What a process of the plain stack needs beside the variables of this one."""
+        return {
+            "DJANGO_SETTINGS_MODULE": "tests.benchmarks.serving.plain_stack.settings",
+            "PLAIN_SECRET_KEY": self.secret_key,
+            "PLAIN_API_KEY": self.api_key,
+            "PLAIN_MODEL_FILE": str(self.directory / MODEL),
+            "PLAIN_DATABASE": str(self.directory / DATABASE),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def copy(self, directory: Path) -> PlainInstallation:
+        """Return the same installation, not running, in a new directory."""
+        shutil.copytree(self.directory, directory)
+        return replace(self, directory=directory)
 
     def stored(self, prefix: str) -> int:
         """Return how many decisions have a transaction id that starts with `prefix-`."""
         query = "SELECT count(*) FROM plain_stack_plaindecision WHERE transaction_id >= ? AND transaction_id < ?"
-        with closing(sqlite3.connect(self.database)) as connection:
+        with closing(sqlite3.connect(self.directory / DATABASE)) as connection:
             # "." is the character after "-".
             return connection.execute(query, (f"{prefix}-", f"{prefix}.")).fetchone()[0]
 
@@ -59,19 +73,11 @@ def prepare_plain(directory: Path, *, features: int, trees: int = forest.TREES, 
         subprocess.CalledProcessError: Django could not create the tables.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    forest.train(directory / "model.ubj", features=features, trees=trees, depth=depth)
-    api_key = secrets.token_urlsafe(24)
-    environment = {
-        "DJANGO_SETTINGS_MODULE": "tests.benchmarks.serving.plain_stack.settings",
-        "PLAIN_SECRET_KEY": secrets.token_urlsafe(48),
-        "PLAIN_API_KEY": api_key,
-        "PLAIN_MODEL_FILE": str(directory / "model.ubj"),
-        "PLAIN_DATABASE": str(directory / "plain.sqlite3"),
-        "PYTHONPATH": str(ROOT),
-    }
+    forest.train(directory / MODEL, features=features, trees=trees, depth=depth)
+    installation = PlainInstallation(directory, secrets.token_urlsafe(24), secrets.token_urlsafe(48))
     command = [sys.executable, "-m", "django", "migrate", "--run-syncdb", "--verbosity", "0"]
-    subprocess.run(command, check=True, cwd=directory, env=os.environ | environment)
-    return PlainInstallation(directory, api_key, environment)
+    subprocess.run(command, check=True, cwd=directory, env=os.environ | installation.environment)
+    return installation
 
 
 def plain_server(installation: PlainInstallation, workers: GunicornWorkers, *, cores: Sequence[int] | None = None) -> WebServer:
