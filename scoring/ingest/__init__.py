@@ -4,7 +4,7 @@
 the same rows as arrays, and `feed` merges payments and labels into one sequence by time.
 """
 
-from scoring.ingest.columns import TransactionColumns
+from scoring.ingest.columns import PaymentColumns
 from scoring.ingest.errors import IngestError, MappingError, UnknownLayout, UnreadableFile
 from scoring.ingest.feed import FeedItem, feed
 from scoring.ingest.mapping import Mapping
@@ -17,7 +17,7 @@ __all__ = [
     "IngestError",
     "Mapping",
     "MappingError",
-    "TransactionColumns",
+    "PaymentColumns",
     "UnknownLayout",
     "UnreadableFile",
     "detect_mapping",

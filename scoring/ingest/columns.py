@@ -16,7 +16,7 @@ DAY = 24 * HOUR
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TransactionColumns:
+class PaymentColumns:
     """N payments in event order (unless their source says otherwise).
 
     Attributes:

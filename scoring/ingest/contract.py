@@ -30,7 +30,6 @@ CHANNELS = ("pos", "ecom", "atm", "moto", "branch", "mobile", "web", "api")
 LABEL_SOURCES = ("analyst", "customer", "network", "chargeback", "simulator")
 
 MAX_AMOUNT_MINOR = 10**12
-MAX_ID_LENGTH = 64
 ID_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,64}\Z")
 
 _VALUE_PATTERNS = {
@@ -40,15 +39,13 @@ _VALUE_PATTERNS = {
     "mcc": re.compile(r"[0-9]{4}\Z"),
     "country": re.compile(r"[A-Z]{2}\Z"),
     "home_country": re.compile(r"[A-Z]{2}\Z"),
+    "ip": re.compile(r"[0-9A-Fa-f.:]{2,45}\Z"),
 }
 
 
 def is_allowed_text(field: str, value: str) -> bool:
     """Whether the public API takes `value` in the text field `field`."""
-    pattern = _VALUE_PATTERNS.get(field)
-    if pattern is not None:
-        return pattern.match(value) is not None
-    return 0 < len(value) <= MAX_ID_LENGTH
+    return _VALUE_PATTERNS.get(field, ID_PATTERN).match(value) is not None
 
 
 def looks_like_card_number(value: str) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scoring.ingest.columns import ABSENT, DAY, SECOND, TransactionColumns
+from scoring.ingest.columns import ABSENT, DAY, SECOND, PaymentColumns
 from scoring.ingest.contract import (
     FLAG_FIELDS,
     ID_PATTERN,
@@ -33,7 +33,7 @@ class Converter:
         }
         self._ties = TieBreaker(mapping.occurred_at.tie_step_us)
 
-    def convert(self, table: pa.Table, rows: np.ndarray) -> TransactionColumns:
+    def convert(self, table: pa.Table, rows: np.ndarray) -> PaymentColumns:
         """Convert a chunk; `rows` `int64 [N]` are the rows' numbers in the file, from 0.
 
         Raises:
@@ -43,7 +43,7 @@ class Converter:
         codes, dictionaries = self._text_fields(table, rows)
         _check_owner(codes, rows)
         times = times_us(table[mapping.occurred_at.column], mapping.occurred_at)
-        return TransactionColumns(
+        return PaymentColumns(
             id_prefix=mapping.transaction_id.prefix,
             id_values=_id_values(table, rows, mapping.transaction_id),
             occurred_us=self._ties.separate(times),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from scoring.ingest.columns import DAY, TransactionColumns, rfc3339
+from scoring.ingest.columns import DAY, PaymentColumns, rfc3339
 from scoring.ingest.contract import NUMBER_FIELDS
 from scoring.ingest.convert import Converter, times_us
 from scoring.ingest.errors import MappingError
@@ -63,13 +63,13 @@ class FileStream:
         reports = [pair for chunk in self.chunks() for pair in _reports(chunk, self.mapping.label)]
         return sorted(reports, key=lambda pair: pair[0])
 
-    def chunks(self, batch_rows: int = _BATCH_ROWS) -> Iterator[TransactionColumns]:
+    def chunks(self, batch_rows: int = _BATCH_ROWS) -> Iterator[PaymentColumns]:
         """The payments as arrays, at most `batch_rows` at a time."""
         converter = self._converter()
         for table, rows in self._tables(batch_rows):
             yield converter.convert(table, rows)
 
-    def columns(self) -> TransactionColumns:
+    def columns(self) -> PaymentColumns:
         """The whole file as arrays: one pass, no Python object for each payment."""
         table = self._file.read(self._columns)
         order = self._order(table[self.mapping.occurred_at.column])
@@ -143,7 +143,7 @@ def read_columns(
     *,
     mapping: Mapping | str | Path | None = None,
     token_key: bytes | None = None,
-) -> TransactionColumns:
+) -> PaymentColumns:
     """Read a whole file as arrays; arguments and errors are those of `open_stream`."""
     return open_stream(path, mapping=mapping, token_key=token_key).columns()
 
@@ -156,7 +156,7 @@ def _open(path: Path, mapping: Mapping) -> Tabular:
     return open_tabular(path, numeric=numeric - {None})
 
 
-def _reports(chunk: TransactionColumns, rule: LabelRule) -> Iterator[tuple[int, dict[str, Any]]]:
+def _reports(chunk: PaymentColumns, rule: LabelRule) -> Iterator[tuple[int, dict[str, Any]]]:
     frauds = np.flatnonzero(chunk.label)
     occurred = chunk.occurred_us[frauds]
     reported = occurred + round(rule.delay_days * DAY)

@@ -52,7 +52,7 @@ class FieldEncoder:
         if text is None:
             text = self._make_text(value)
             if not is_allowed_text(self._field, text):
-                self._fail(f"makes {text!r}, which is no {self._field}", "Correct the mapping.")
+                self._fail(f"makes {text!r}, which is no {self._field}", 'Translate it, or set token = "slug" (ids only).')
             self._texts[value] = text
         return text
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scoring.simulator import addresses
 from scoring.simulator.block import NONE
 from scoring.simulator.customers import CARDS_PER_CUSTOMER
 from scoring.simulator.world import World
@@ -49,7 +48,3 @@ def encode(numbers: np.ndarray, name: Callable[[int], str]) -> tuple[np.ndarray,
     if len(present) and present[0] == NONE:
         present, codes = present[1:], codes - 1
     return codes.astype(np.int32), [name(number) for number in present.tolist()]
-
-
-def address(number: int) -> str:
-    return addresses.text(number)

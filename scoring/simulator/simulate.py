@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from scoring.ingest.columns import TransactionColumns
+from scoring.ingest.columns import PaymentColumns
 from scoring.ingest.contract import CHANNELS, TYPES
-from scoring.simulator import geography, identifiers
+from scoring.simulator import addresses, geography, identifiers
 from scoring.simulator.block import HONEST, NONE, Block, join
 from scoring.simulator.categories import CATEGORIES
 from scoring.simulator.config import SimulationConfig
@@ -36,7 +36,7 @@ def simulate(config: SimulationConfig) -> SimulatedStream:
         typology=payments.typology,
         incident=payments.incident,
         reported_us=np.where(reported == NONE, NONE, reported + config.start_us),
-        _timed_labels=labels,
+        reports=labels,
     )
 
 
@@ -50,7 +50,7 @@ def _in_order(payments: Block, end_us: int) -> Block:
     return ordered
 
 
-def _columns(world: World, payments: Block) -> TransactionColumns:
+def _columns(world: World, payments: Block) -> PaymentColumns:
     customers, merchants = world.customers, world.merchants
     count = len(customers)
     has_merchant = payments.merchant != NONE
@@ -69,10 +69,10 @@ def _columns(world: World, payments: Block) -> TransactionColumns:
         "mcc": (category, lambda number: CATEGORIES[number].mcc),
         "country": (payments.country, geography.COUNTRIES.__getitem__),
         "home_country": (customers.country[payments.customer], geography.COUNTRIES.__getitem__),
-        "ip": (payments.ip, identifiers.address),
+        "ip": (payments.ip, addresses.text),
     }
     encoded = {field: encode(numbers, name) for field, (numbers, name) in texts.items()}
-    return TransactionColumns(
+    return PaymentColumns(
         id_prefix=f"sim-{world.config.digest}-",
         id_values=np.arange(len(payments)),
         occurred_us=payments.time + world.config.start_us,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scoring.ingest.columns import MINUTE, SECOND, TransactionColumns
+from scoring.ingest.columns import MINUTE, SECOND, PaymentColumns
 from scoring.simulator.config import SimulationConfig
 
 _CHUNK_ROWS = 16_384
@@ -22,14 +22,15 @@ class SimulatedStream:
         incident: `int32 [N]`, the fraud that a payment belongs to; -1 for honest ones.
         reported_us: `int64 [N]`, when it is reported as fraud; -1 where never. Reports may come
             after the last payment.
+        reports: the bodies of `labels`, each with its `reported_at` in microseconds.
     """
 
     config: SimulationConfig
-    columns: TransactionColumns
+    columns: PaymentColumns
     typology: np.ndarray
     incident: np.ndarray
     reported_us: np.ndarray
-    _timed_labels: list[tuple[int, dict[str, Any]]]
+    reports: list[tuple[int, dict[str, Any]]]
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -43,7 +44,7 @@ class SimulatedStream:
     @property
     def labels(self) -> list[dict[str, Any]]:
         """The reports as bodies of `POST /api/v1/labels`, by `reported_at`."""
-        return [dict(body) for _, body in self._timed_labels]
+        return [dict(body) for _, body in self.reports]
 
     def timed_transactions(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """The payments, each with its time in microseconds since 1970-01-01 UTC."""
@@ -51,7 +52,7 @@ class SimulatedStream:
 
     def timed_labels(self) -> list[tuple[int, dict[str, Any]]]:
         """The reports, each with the time at which it is made, in that order."""
-        return list(self._timed_labels)
+        return list(self.reports)
 
     def arrivals(self, *, late_share: float = 0.03) -> Iterator[dict[str, Any]]:
         """The payments in the order in which a real feed brings them: a few come late."""

@@ -1,6 +1,7 @@
 """The simulated world: customers, merchants, days, and a supply of new devices and accounts."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,9 @@ class World:
         """Microseconds from the start to the end."""
         return self.config.days * DAY
 
-    def at_terminal(self, time: np.ndarray, customer: np.ndarray, card: np.ndarray, terminal: np.ndarray, **columns) -> Block:
+    def at_terminal(
+        self, time: np.ndarray, customer: np.ndarray, card: np.ndarray, terminal: np.ndarray, **columns: Any
+    ) -> Block:
         """Payments with a card that is present, at terminals of shops."""
         merchants = self.merchants
         merchant = merchants.terminal_merchant[terminal]
@@ -77,12 +80,12 @@ class World:
             **{**defaults, **columns},
         )
 
-    def at_machine(self, time: np.ndarray, customer: np.ndarray, card: np.ndarray, terminal: np.ndarray, **columns) -> Block:
+    def at_machine(self, time: np.ndarray, customer: np.ndarray, card: np.ndarray, terminal: np.ndarray, **columns: Any) -> Block:
         """Withdrawals at cash machines."""
         kind = {"type": TYPE["cash_withdrawal"], "channel": CHANNEL["atm"]}
         return self.at_terminal(time, customer, card, terminal, **{**kind, **columns})
 
-    def online(self, time: np.ndarray, customer: np.ndarray, card: np.ndarray, merchant: np.ndarray, **columns) -> Block:
+    def online(self, time: np.ndarray, customer: np.ndarray, card: np.ndarray, merchant: np.ndarray, **columns: Any) -> Block:
         """Card payments in online shops; `device`, `ip` and `amount` come with `columns`."""
         return make_block(
             time,
@@ -93,7 +96,7 @@ class World:
             **{"type": TYPE["card_payment"], "channel": CHANNEL["ecom"], "card_present": 0, **columns},
         )
 
-    def transfer(self, time: np.ndarray, customer: np.ndarray, counterparty: np.ndarray, **columns) -> Block:
+    def transfer(self, time: np.ndarray, customer: np.ndarray, counterparty: np.ndarray, **columns: Any) -> Block:
         """Transfers from a customer's account to another account."""
         return make_block(time, customer=customer, counterparty=counterparty, type=TYPE["transfer"], **columns)
 

@@ -17,7 +17,7 @@ def make(world: World, history: Block, start: int, rng: np.random.Generator) -> 
     drift = world.config.drift
     if drift is not None and start >= drift.start_day * DAY and rng.random() < drift.takeover_mobile_share:
         return _small_amounts(world, victim, start, rng)
-    device = world.devices.take(1)[0] if rng.random() < 0.78 else world.customers.computer[victim]
+    device = world.devices.take(1)[0] if rng.random() < 0.86 else world.customers.computer[victim]
     if rng.random() < 0.3:
         return _shopping(world, victim, device, start, rng)
     return _large_transfers(world, victim, device, start, rng)
@@ -25,14 +25,14 @@ def make(world: World, history: Block, start: int, rng: np.random.Generator) -> 
 
 def _large_transfers(world: World, victim: int, device: int, start: int, rng: np.random.Generator) -> Block:
     size = 1 + rng.poisson(1.6)
-    amount = world.customers.income_minor[victim] * rng.lognormal(np.log(0.28), 0.8, size)
+    amount = world.customers.income_minor[victim] * rng.lognormal(np.log(0.45), 0.7, size)
     if size > 1 and rng.random() < 0.3:
         # A small one first, to see that it works.
         amount[0] = rng.uniform(100, 3_000)
     new = rng.random() < 0.5
     payee = world.accounts.take(1)[0] if new else drop_account(world, start, rng)
     return world.transfer(
-        moments(start, rng.exponential(22 * MINUTE, size)),
+        moments(start, rng.exponential(12 * MINUTE, size)),
         np.full(size, victim),
         np.full(size, payee),
         amount=np.maximum(amount, 100),
@@ -44,11 +44,11 @@ def _large_transfers(world: World, victim: int, device: int, start: int, rng: np
 
 
 def _shopping(world: World, victim: int, device: int, start: int, rng: np.random.Generator) -> Block:
-    size = 1 + rng.poisson(2.0)
+    size = 2 + rng.poisson(2.0)
     shop = world.merchants.online_resale.draw(size, rng)
     customer = np.full(size, victim)
     return world.online(
-        moments(start, rng.exponential(30 * MINUTE, size)),
+        moments(start, rng.exponential(12 * MINUTE, size)),
         customer,
         world.customers.random_card(customer, rng),
         shop,
@@ -86,7 +86,7 @@ SCENARIO = Scenario(
     typology="account_takeover",
     make=make,
     share=0.17,
-    payments=2.8,
+    payments=3.0,
     hours=DayRhythm([6, 6, 6, 5, 4, 3, 3, 3, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 5, 6, 7, 7, 7, 6]),
     report_days=1.0,
     report_sigma=0.9,

@@ -10,8 +10,8 @@ from scoring.simulator.fraud.scenario import Scenario
 from scoring.simulator.sampling import DayRhythm
 from scoring.simulator.world import World
 
-_VICTIMS = 13
-_VICTIMS_PER_DEVICE = 4
+_VICTIMS = 9
+_VICTIMS_PER_DEVICE = 6
 
 
 def make(world: World, history: Block, start: int, rng: np.random.Generator) -> Block:
@@ -19,12 +19,12 @@ def make(world: World, history: Block, start: int, rng: np.random.Generator) -> 
     victims = _cards_used_at_a_shop(world, history, start, rng)
     if len(victims) == 0:
         return make_block(np.empty(0, dtype=np.int64))
-    uses = rng.integers(1, 4, len(victims))
+    uses = rng.integers(2, 5, len(victims))
     place = np.repeat(np.arange(len(victims)), uses)
     step = np.arange(len(place)) - np.repeat(np.cumsum(uses) - uses, uses)
-    wait = rng.gamma(1.6, 2.6 * DAY, len(victims)) + 0.5 * DAY
-    time = victims.time[place] + (wait[place] + step * rng.exponential(5 * HOUR, len(place))).astype(np.int64)
-    is_online = rng.random(len(place)) < 0.65
+    wait = rng.gamma(1.6, 2.2 * DAY, len(victims)) + 0.5 * DAY
+    time = victims.time[place] + (wait[place] + step * rng.exponential(0.5 * HOUR, len(place))).astype(np.int64)
+    is_online = rng.random(len(place)) < 0.7
     sold = victims.take(place)
     sold.time = time
     return join([_online(world, sold.take(is_online), rng), _terminal(world, sold.take(~is_online), rng)])
@@ -48,7 +48,7 @@ def _cards_used_at_a_shop(world: World, history: Block, start: int, rng: np.rand
 def _online(world: World, sold: Block, rng: np.random.Generator) -> Block:
     size = len(sold)
     shops = world.merchants
-    shop = np.where(rng.random(size) < 0.5, shops.online_resale.draw(size, rng), shops.online.draw(size, rng))
+    shop = np.where(rng.random(size) < 0.8, shops.online_resale.draw(size, rng), shops.online.draw(size, rng))
     devices = world.devices.take(size // _VICTIMS_PER_DEVICE + 1)
     pick = rng.integers(0, len(devices), size)
     return world.online(
@@ -56,7 +56,7 @@ def _online(world: World, sold: Block, rng: np.random.Generator) -> Block:
         sold.customer,
         sold.card,
         shop,
-        amount=shops.payments(shop, rng) * rng.uniform(0.9, 1.6, size),
+        amount=shops.payments(shop, rng) * rng.uniform(1.2, 2.6, size),
         device=devices[pick],
         ip=addresses.fraudsters_address(len(devices), rng)[pick],
     )
@@ -67,7 +67,7 @@ def _terminal(world: World, sold: Block, rng: np.random.Generator) -> Block:
     shops = world.merchants
     city = world.calendar.city[sold.customer[0], 0] if len(sold) else 0
     terminal = np.full(len(sold), shops.shops.sample(np.array([city]), rng)[0])
-    amount = shops.payments(shops.terminal_merchant[terminal], rng) * rng.uniform(1.0, 2.5, len(sold))
+    amount = shops.payments(shops.terminal_merchant[terminal], rng) * rng.uniform(1.5, 3.5, len(sold))
     return world.at_terminal(sold.time, sold.customer, sold.card, terminal, amount=amount)
 
 
@@ -75,7 +75,7 @@ SCENARIO = Scenario(
     typology="compromised_merchant",
     make=make,
     share=0.20,
-    payments=19,
+    payments=25,
     hours=DayRhythm([1] * 24),
     report_days=2.2,
     report_sigma=0.8,

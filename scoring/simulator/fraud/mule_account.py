@@ -23,15 +23,15 @@ def make(world: World, history: Block, start: int, rng: np.random.Generator) -> 
 
 
 def _incoming(world: World, mule: int, start: int, rng: np.random.Generator) -> Block:
-    size = min(3 + rng.poisson(4), len(world.customers) - 1)
+    size = min(4 + rng.poisson(4), len(world.customers) - 1)
     sender = (mule + rng.choice(np.arange(1, len(world.customers)), size, replace=False)) % len(world.customers)
-    time = np.sort(start + rng.gamma(1.5, 11 * HOUR, size).astype(np.int64))
+    time = np.sort(start + rng.gamma(1.5, 7 * HOUR, size).astype(np.int64))
     # Most victims send the money themselves, from their own phone.
     device = world.customers.phones_at(sender, time / (24 * HOUR))
     ip = addresses.customers_address(world.customers.address[sender], rng)
-    remote = rng.random(size) < 0.25
+    remote = rng.random(size) < 0.35
     device[remote] = world.devices.take(int(remote.sum()))
-    amount = lognormal_minor(38_000.0, 0.8, size, rng)
+    amount = lognormal_minor(60_000.0, 0.7, size, rng)
     return world.transfer(
         time,
         sender,
@@ -78,7 +78,7 @@ SCENARIO = Scenario(
     typology="mule_account",
     make=make,
     share=0.13,
-    payments=9.3,
+    payments=11,
     hours=DayRhythm([1, 1, 1, 1, 1, 1, 2, 3, 5, 7, 8, 8, 8, 8, 8, 8, 8, 8, 8, 7, 6, 5, 4, 2]),
     report_days=2.5,
     report_sigma=0.7,

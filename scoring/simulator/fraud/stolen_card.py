@@ -20,22 +20,22 @@ def make(world: World, history: Block, start: int, rng: np.random.Generator) -> 
     day = min(start // DAY, world.config.days - 1)
     here = int(world.calendar.city[victim, day])
     way = rng.random()
-    if way < 0.35:
+    if way < 0.45:
         return _spree(world, victim, card, int(rng.choice(FOREIGN_CITIES)), start, rng)
-    if way < 0.75:
+    if way < 0.90:
         spree = _spree(world, victim, card, here, start, rng)
-        return join([_cash(world, victim, card, here, start, rng), spree]) if rng.random() < 0.3 else spree
+        return join([_cash(world, victim, card, here, start, rng), spree]) if rng.random() < 0.4 else spree
     return _contactless(world, victim, card, here, start, rng)
 
 
 def _spree(world: World, victim: int, card: int, city: int, start: int, rng: np.random.Generator) -> Block:
-    size = 2 + rng.poisson(3.0)
+    size = 3 + rng.poisson(3.5)
     cities = np.full(size, city)
-    resale = rng.random(size) < 0.6
+    resale = rng.random(size) < 0.8
     shops = world.merchants
     terminal = np.where(resale, shops.resale_shops.sample(cities, rng), shops.shops.sample(cities, rng))
-    amount = shops.payments(shops.terminal_merchant[terminal], rng) * rng.uniform(0.8, 1.8)
-    time = moments(start, rng.exponential(25 * MINUTE, size) + 3 * MINUTE)
+    amount = shops.payments(shops.terminal_merchant[terminal], rng) * rng.uniform(1.2, 3.0)
+    time = moments(start, rng.exponential(7 * MINUTE, size) + MINUTE)
     return world.at_terminal(time, np.full(size, victim), np.full(size, card), terminal, amount=amount)
 
 
@@ -51,7 +51,7 @@ def _contactless(world: World, victim: int, card: int, city: int, start: int, rn
     size = 3 + rng.poisson(3.5)
     terminal = world.merchants.shops.sample(np.full(size, city), rng)
     usual = world.merchants.payments(world.merchants.terminal_merchant[terminal], rng)
-    time = moments(start, rng.exponential(2.2 * HOUR, size))
+    time = moments(start, rng.exponential(0.6 * HOUR, size))
     return world.at_terminal(
         time, np.full(size, victim), np.full(size, card), terminal, amount=np.minimum(usual, _CONTACTLESS_LIMIT)
     )
@@ -61,7 +61,7 @@ SCENARIO = Scenario(
     typology="stolen_card",
     make=make,
     share=0.20,
-    payments=5.3,
+    payments=6.7,
     hours=DayRhythm([2, 2, 1, 1, 1, 1, 1, 2, 4, 6, 8, 9, 9, 9, 9, 9, 9, 9, 8, 7, 5, 4, 3, 2]),
     report_days=0.8,
     report_sigma=0.8,

@@ -13,13 +13,13 @@ def make(world: World, history: Block, start: int, rng: np.random.Generator) -> 
     """Several deposits within days, each just under the threshold, at changing branches."""
     size = 3 + rng.poisson(2.2)
     businesses = np.flatnonzero(world.customers.is_cash_business)
-    if len(businesses) and rng.random() < 0.55:
+    if len(businesses) and rng.random() < 0.4:
         depositor = int(rng.choice(businesses))
     else:
         depositor = int(rng.integers(0, len(world.customers)))
-    amount = world.config.cash_threshold_minor * rng.uniform(0.72, 0.998, size)
+    amount = world.config.cash_threshold_minor * rng.uniform(0.8, 0.998, size)
     first_day = start // DAY
-    day = first_day + np.sort(rng.integers(0, 2 + size, size))
+    day = first_day + np.sort(rng.integers(0, 1 + size, size))
     time = day * DAY + rng.integers(8 * HOUR, 19 * HOUR, size)
     return world.at_terminal(
         time,
@@ -39,7 +39,7 @@ SCENARIO = Scenario(
     share=0.06,
     payments=5.2,
     hours=DayRhythm([0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]),
-    report_days=3.5,
+    report_days=1.6,
     report_sigma=0.6,
     unreported=0.08,
 )

@@ -70,7 +70,7 @@ def _shops(world: World, customer: np.ndarray, day: np.ndarray, rng: np.random.G
     more = np.where(rng.random(len(day)) < 0.11, rng.integers(1, 4, len(day)), 0)
     place = np.repeat(np.arange(len(day)), more)
     step = np.arange(len(place)) - np.repeat(np.cumsum(more) - more, more) + 1
-    later = time[place] + step * (rng.exponential(16 * MINUTE, len(place)) + 3 * MINUTE).astype(np.int64)
+    later = time[place] + step * (rng.exponential(25 * MINUTE, len(place)) + 4 * MINUTE).astype(np.int64)
     time = np.append(time, later)
     customer = np.append(customer, customer[place])
     terminal = np.append(terminal, world.merchants.shops.sample(city[place], rng))

@@ -64,7 +64,7 @@ def own_devices(world: World, customer: np.ndarray, day: np.ndarray, draw: np.nd
     own = np.where(draw < 0.62, world.customers.phones_at(customer, day), world.customers.computer[customer])
     public = world.public_devices[rng.integers(0, len(world.public_devices), len(draw))]
     device = np.where(draw > 0.994, public, own)
-    is_new = (draw > 0.978) & (draw <= 0.994)
+    is_new = (draw > 0.984) & (draw <= 0.994)
     sittings, sitting = np.unique(draw[is_new], return_inverse=True)
     device[is_new] = world.devices.take(len(sittings))[sitting]
     return device
