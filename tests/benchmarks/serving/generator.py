@@ -114,9 +114,9 @@ class LoadResult:
 
     @property
     def is_sustained(self) -> bool:
-        """Whether an open loop was answered as fast as it was offered; random arrivals may fall short by chance."""
-        chance = 4 * (self.offered_per_s * self.window_s) ** 0.5 / self.window_s if self.window_s else 0.0
-        return self.failures == 0 and self.rate_per_s >= self.offered_per_s - max(chance, 0.01 * self.offered_per_s)
+        """Whether the window's answers kept up with the window's arrivals, which `latency_ms` counts all of."""
+        due = self.latency_ms.count if self.latency_ms is not None else 0
+        return self.failures == 0 and self.in_window >= 0.98 * due > 0
 
     @classmethod
     def from_json(cls, text: str) -> LoadResult:
