@@ -25,7 +25,7 @@ help:
 	@echo 'make clean                                          remove the installation and build products; var/ stays'
 
 demo: $(BASE)
-	@$(RUN) manage.py demo $(if $(DATA),--data "$$DATA") $(if $(MINUTES),--minutes "$$MINUTES")
+	@$(RUN) -m riskapp.demo $(if $(DATA),--data "$$DATA") $(if $(MINUTES),--minutes "$$MINUTES")
 
 test: $(DEV) browser
 	$(RUN) -m pytest $(ARGS)

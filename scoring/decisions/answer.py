@@ -19,6 +19,7 @@ from scoring.transactions import Transaction
 _OUTCOME_LABELS = [outcome.label for outcome in Outcome]
 _RULE_LABELS = [outcome.label for outcome in RuleOutcome]
 _encoder = msgspec.json.Encoder()
+BACKFILL = "backfill"  # the mode of history that was recorded after the fact
 _NO_PROBABILITY = Reason(
     code="policy.no_probability", source="policy", text="The model gave no probability, so the payment is not approved without a person", weight=0.01
 )
@@ -65,7 +66,13 @@ class AnswerWriter:
         self._rules_json: dict[bytes, Raw] = {}
 
     def answers(
-        self, transactions: list[Transaction], decision_ids: list[str], received_at: list[datetime], scored: ScoredBatch, queue_us: list[int]
+        self,
+        transactions: list[Transaction],
+        decision_ids: list[str],
+        received_at: list[datetime],
+        scored: ScoredBatch,
+        queue_us: list[int],
+        backfill: list[bool],
     ) -> list[DecisionAnswer]:
         """Return one answer a transaction, in order."""
         result, schema = scored.result, self.program.schema
@@ -82,7 +89,7 @@ class AnswerWriter:
             hits = [self._rule_reasons[r] for r in np.flatnonzero(rule_row == RuleOutcome.HIT)] if rule_row.any() else []
             if math.isnan(probabilities[i]):
                 hits = [*hits, _NO_PROBABILITY]
-            mode = self._mode(probabilities[i], rule_row, late[i])
+            mode = BACKFILL if backfill[i] else self._mode(probabilities[i], rule_row, late[i])
             answers.append(
                 DecisionAnswer(
                     decision_id=decision_ids[i],
@@ -93,7 +100,7 @@ class AnswerWriter:
                     probability=None if math.isnan(probabilities[i]) else round(probabilities[i], 6),
                     reasons=rank_reasons(hits, positions[i], contributions[i], values[i], schema),
                     rules=self._rules(rule_row),
-                    degraded=mode != "normal",
+                    degraded=mode not in ("normal", BACKFILL),
                     mode=mode,
                     versions=self._versions,
                     timing_us={"queue": queue_us[i], "features": scored.features_us, "program": scored.program_us},

@@ -12,7 +12,7 @@ import numpy as np
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connection
 
-from scoring.decisions.answer import AnswerWriter, encode_answer
+from scoring.decisions.answer import BACKFILL, AnswerWriter, encode_answer
 from scoring.decisions.known_labels import read_truths_after
 from scoring.decisions.program_source import ProgramSource
 from scoring.decisions.score_batch import ScoredBatch, score_batch
@@ -32,12 +32,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PendingDecision:
-    """An accepted transaction on its way through the engine."""
+    """An accepted transaction on its way through the engine.
+
+    With `backfill` it is history that the bank has dealt with already: it is recorded and learned from, but nobody is
+    alerted, and the answer says so (mode backfill).
+    """
 
     transaction: Transaction
     canonical: bytes
     received_at: datetime
     queued_ns: int
+    backfill: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,9 @@ class Decided:
     replayed: bool
 
 
-def pending(transaction_: Transaction, received_at: datetime) -> PendingDecision:
+def pending(transaction: Transaction, received_at: datetime, *, backfill: bool = False) -> PendingDecision:
     """Return the request for one decision."""
-    return PendingDecision(transaction_, canonical_json(transaction_), received_at, time.perf_counter_ns())
+    return PendingDecision(transaction, canonical_json(transaction), received_at, time.perf_counter_ns(), backfill)
 
 
 class DecisionEngine:
@@ -181,14 +186,15 @@ class DecisionEngine:
         scored = self._score(transactions, batch)
         try:
             queued = [max(0, began - request.queued_ns) // 1000 for request in requests]
-            answers = self._writer.answers(transactions, decision_ids, [r.received_at for r in requests], scored, queued)
+            backfill = [request.backfill for request in requests]
+            answers = self._writer.answers(transactions, decision_ids, [r.received_at for r in requests], scored, queued, backfill)
             bodies = [encode_answer(answer) for answer in answers]
             engine_us = (time.perf_counter_ns() - began) // 1000
             rows = [
                 _ledger_row(request, digests[i], scored, i, answers[i], bodies[i], self._writer.program, engine_us)
                 for i, request in enumerate(requests)
             ]
-            alerting = [row.decision_id for row in rows if row.outcome >= Outcome.REVIEW]
+            alerting = [row.decision_id for row in rows if row.outcome >= Outcome.REVIEW and row.mode != BACKFILL]
             commit_decisions(rows, alerting, requests[0].received_at)
         except BaseException:
             self._state.take_back(batch, scored.rows)
@@ -205,7 +211,7 @@ class DecisionEngine:
         decision_ids = [""] * len(transactions)
         batch = self._state.tokens.columns(transactions, [0] * len(transactions), remember=False)
         scored = self._score(transactions, batch)
-        answers = self._writer.answers(transactions, decision_ids, [received_at] * len(transactions), scored, [0] * len(transactions))
+        answers = self._writer.answers(transactions, decision_ids, [received_at] * len(transactions), scored, [0] * len(transactions), [False] * len(transactions))
         return [encode_answer(answer) for answer in answers]
 
     def features_of(self, transactions: list[Transaction]) -> np.ndarray:

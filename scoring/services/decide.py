@@ -14,14 +14,18 @@ from scoring.decisions.runtime import get_engine
 from scoring.errors import ScoringError
 
 
-def decide_now(transactions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Decide transactions in the API's form, in order, and commit them; one result each, as the batch endpoint gives."""
+def decide_now(transactions: list[dict[str, Any]], *, backfill: bool = False) -> list[dict[str, Any]]:
+    """Decide transactions in the API's form, in order, and commit them; one result each, as the batch endpoint gives.
+
+    Args:
+        backfill: they are history that has been dealt with: recorded without alerts.
+    """
     received_at = datetime.now(UTC)
     results: list[dict[str, Any] | None] = [None] * len(transactions)
     accepted: list[tuple[int, PendingDecision]] = []
     for i, raw in enumerate(transactions):
         try:
-            accepted.append((i, pending(read_transaction_object(raw, received_at), received_at)))
+            accepted.append((i, pending(read_transaction_object(raw, received_at), received_at, backfill=backfill)))
         except ScoringError as error:
             results[i] = {"status": error.status, "error": problem_of(error, "")}
     decided = get_engine().decide([request for _, request in accepted]) if accepted else []
