@@ -86,6 +86,16 @@ class WindowLayout:
         kinds = [kind for kind, _, _ in self.columns]
         if kinds != sorted(kinds) or any(not 0 <= k < self.kinds for k in kinds):
             raise KernelInputError("columns must be grouped by kind, ascending, and name kinds below `kinds`")
+        for _, aggregation, window in self.columns:
+            self._check_column(aggregation, window)
+
+    def _check_column(self, aggregation: int, window: int) -> None:
+        if aggregation not in set(Aggregation):
+            raise KernelInputError(f"there is no aggregation {aggregation}")
+        windows = len(self.risk_us if aggregation >= Aggregation.RISK_COUNT else self.window_us)
+        # since_last belongs to no window, and its number is not looked at.
+        if aggregation != Aggregation.SINCE_LAST and not 0 <= window < windows:
+            raise KernelInputError(f"{Aggregation(aggregation).name} has the windows 0 to {windows - 1}; got {window}")
 
     @property
     def reach_us(self) -> int:
@@ -145,6 +155,20 @@ class WindowStore(Protocol):
         """Retained events, summed over the kinds of entity."""
 
 
+def check_output(out: np.ndarray, rows: int, columns: int) -> None:
+    """Raise KernelInputError unless `out` can take the answers of a batch."""
+    if out.dtype != np.float32 or out.ndim != 2 or out.shape[0] != rows or out.shape[1] < columns or (out.size and out.strides[1] != 4):
+        raise KernelInputError(f"out must be float32 [{rows}, >= {columns}], rows contiguous; got {out.dtype} {out.shape}")
+
+
+def check_events(kinds: int, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray, fraud: np.ndarray | None = None) -> None:
+    """Raise KernelInputError unless the arrays name the same n events: [n], [n], [n, K] and, with labels, [n]."""
+    n = len(time_us)
+    shapes = [np.shape(time_us), np.shape(key), np.shape(entities), (n,) if fraud is None else np.shape(fraud)]
+    if shapes != [(n,), (n,), (n, kinds), (n,)]:
+        raise KernelInputError(f"expected time_us [n], key [n], entities [n, {kinds}] and fraud [n]; got {shapes}")
+
+
 def open_window_store(layout: WindowLayout) -> WindowStore:
     """Return an empty store: compiled where possible, else the reference."""
     if library() is None:
@@ -185,8 +209,7 @@ class NativeWindowStore:
     def process(self, batch: EventBatch, out: np.ndarray) -> np.ndarray:
         batch.check(self.layout.kinds)
         n, columns = len(batch), self._columns.shape[1]
-        if out.dtype != np.float32 or out.ndim != 2 or out.shape[0] != n or out.shape[1] < columns or out.strides[1] != 4:
-            raise KernelInputError(f"out must be float32 [{n}, >= {columns}]; got {out.dtype} {out.shape}")
+        check_output(out, n, columns)
         too_late = np.zeros(n, np.uint8)
         failed = self._native.velocity_process(
             self._store, ctypes.c_int64(n), pointer(batch.time_us), pointer(batch.amount_minor), pointer(batch.key),
@@ -198,11 +221,13 @@ class NativeWindowStore:
         return too_late
 
     def label(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray, fraud: np.ndarray) -> int:
+        check_events(self.layout.kinds, time_us, key, entities, fraud)
         arrays = _as_contiguous(time_us, key, entities)
         fraud = np.ascontiguousarray(fraud, np.uint8)
         return self._native.velocity_label(self._store, ctypes.c_int64(len(time_us)), *map(pointer, arrays), pointer(fraud))
 
     def remove(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> None:
+        check_events(self.layout.kinds, time_us, key, entities)
         arrays = _as_contiguous(time_us, key, entities)
         self._native.velocity_remove(self._store, ctypes.c_int64(len(time_us)), *map(pointer, arrays))
 

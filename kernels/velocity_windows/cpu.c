@@ -69,7 +69,7 @@ typedef struct {
     uint64_t mask, used;
     uint64_t *seen; /* scratch of the scanning path: counterparts met, stamped */
     uint64_t seen_mask, stamp;
-    int64_t events;
+    int64_t events, bytes; /* kept as they change: another thread may read them at any time */
     int failed;
 } store;
 
@@ -92,7 +92,7 @@ static void map_grow(store *s) {
         while (to[h].key) h = (h + 1) & (size - 1);
         to[h] = from[i];
     }
-    free(from); s->slots = to; s->mask = size - 1;
+    free(from); s->slots = to; s->mask = size - 1; s->bytes += (int64_t)(old * sizeof *to);
 }
 
 static slot *map_find(store *s, uint64_t key) {
@@ -148,17 +148,11 @@ store *velocity_create(int kinds, int windows, const int64_t *window_us, int ris
     s->mask = 1023; s->slots = calloc(s->mask + 1, sizeof *s->slots);
     s->seen_mask = 1023; s->seen = calloc(s->seen_mask + 1, sizeof *s->seen);
     if (!s->kind || !s->slots || !s->seen) { velocity_destroy(s); return NULL; }
+    s->bytes = (int64_t)(sizeof *s + kinds * sizeof *s->kind + (s->mask + 1) * sizeof(slot) + (s->seen_mask + 1) * sizeof *s->seen);
     return s;
 }
 
-int64_t velocity_bytes(const store *s) {
-    int64_t bytes = sizeof *s + (s->mask + 1) * sizeof(slot) + (s->seen_mask + 1) * sizeof *s->seen;
-    for (int k = 0; k < s->kinds; k++) {
-        bytes += s->kind[k].capacity * sizeof(entity);
-        for (int64_t i = 0; i < s->kind[k].count; i++) bytes += s->kind[k].rows[i].capacity * sizeof(event);
-    }
-    return bytes;
-}
+int64_t velocity_bytes(const store *s) { return s->bytes; }
 
 int64_t velocity_events(const store *s) { return s->events; }
 
@@ -169,6 +163,7 @@ static entity *entity_at(store *s, int k, int64_t row) {
         while (capacity <= row) capacity *= 2;
         entity *rows = realloc(of->rows, capacity * sizeof *rows);
         if (!rows) { s->failed = 1; return NULL; }
+        s->bytes += (capacity - of->capacity) * (int64_t)sizeof *rows;
         of->rows = rows; of->capacity = capacity;
     }
     while (of->count <= row) {
@@ -227,6 +222,14 @@ static void enter(store *s, entity *e, int k, int64_t row, uint32_t position) {
     }
 }
 
+static int resize(store *s, entity *e, uint32_t capacity) {
+    event *events = realloc(e->events, capacity * sizeof *events);
+    if (!events) return 0;
+    s->bytes += ((int64_t)capacity - e->capacity) * (int64_t)sizeof *events;
+    e->events = events; e->capacity = capacity;
+    return 1;
+}
+
 static void forget_old(store *s, entity *e, int k, int64_t row) {
     int64_t from = AT(e, END(e) - 1).time - s->retention_us;
     while (AT(e, e->first).time < from) {
@@ -243,16 +246,14 @@ static void forget_old(store *s, entity *e, int k, int64_t row) {
         e->length -= dead;
         memmove(e->events, e->events + dead, e->length * sizeof(event));
         e->base = e->first;
+        if (e->capacity > 64 && e->length < e->capacity / 4) resize(s, e, e->length * 2);
     }
 }
 
 static int make_room(store *s, entity *e) {
     if (e->length < e->capacity) return 1;
-    uint32_t capacity = e->capacity ? e->capacity + e->capacity / 2 + 2 : 4;
-    event *events = realloc(e->events, capacity * sizeof *events);
-    if (!events) { s->failed = 1; return 0; }
-    e->events = events; e->capacity = capacity;
-    return 1;
+    if (!resize(s, e, e->capacity ? e->capacity + e->capacity / 2 + 2 : 4)) s->failed = 1;
+    return !s->failed;
 }
 
 /* Recompute every derived number of the entity from its sorted log. */
@@ -323,7 +324,7 @@ static int seen_before(store *s, int32_t other, uint64_t *members) {
             while (to[h]) h = (h + 1) & (size - 1);
             to[h] = s->seen[i];
         }
-        free(s->seen); s->seen = to; s->seen_mask = size - 1;
+        free(s->seen); s->bytes += (int64_t)((size - s->seen_mask - 1) * sizeof *to); s->seen = to; s->seen_mask = size - 1;
     }
     uint64_t entry = s->stamp << 32 | (uint32_t)other, h = mix((uint32_t)other) & s->seen_mask;
     while (s->seen[h] >> 32 == s->stamp) { if (s->seen[h] == entry) return 1; h = (h + 1) & s->seen_mask; }

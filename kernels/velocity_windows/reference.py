@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.velocity_windows import ABSENT, UNKNOWN, Aggregation, EventBatch, WindowLayout
+from kernels.velocity_windows import ABSENT, UNKNOWN, Aggregation, EventBatch, WindowLayout, check_events, check_output
 
 _KEY_MASK = 0x7FFFFFFF
 
@@ -31,6 +31,7 @@ class ReferenceWindowStore:
 
     def process(self, batch: EventBatch, out: np.ndarray) -> np.ndarray:
         batch.check(self.layout.kinds)
+        check_output(out, len(batch), len(self.layout.columns))
         too_late = np.zeros(len(batch), np.uint8)
         for i in range(len(batch)):
             self._answer(batch, i, out)
@@ -82,6 +83,7 @@ class ReferenceWindowStore:
         return found
 
     def label(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray, fraud: np.ndarray) -> int:
+        check_events(self.layout.kinds, time_us, key, entities, fraud)
         found = 0
         for i in range(len(time_us)):
             matches = self._matching(int(time_us[i]), int(key[i]), entities[i])
@@ -91,6 +93,7 @@ class ReferenceWindowStore:
         return found
 
     def remove(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> None:
+        check_events(self.layout.kinds, time_us, key, entities)
         for i in reversed(range(len(time_us))):
             for log, event in self._matching(int(time_us[i]), int(key[i]), entities[i]):
                 log.remove(event)
