@@ -12,6 +12,7 @@ from inference_core.forest import Forest
 from inference_core.policy import CostPolicy
 from inference_core.rules import CompiledRules, Rule
 from inference_core.schema import FeatureSchema
+from kernels.top_values import top_values
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class ProgramResult:
     margin: np.ndarray
     probability: np.ndarray
     contributions: np.ndarray
+
+    def top_contributions(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (feature positions [B, k] int32, contributions [B, k] float32), largest first."""
+        return top_values(self.contributions, k)
 
 
 @dataclass(frozen=True)

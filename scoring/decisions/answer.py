@@ -10,16 +10,17 @@ import msgspec
 import numpy as np
 from msgspec import Raw, Struct
 
-from scoring.decisions.reasons import Reason, rank_reasons, rule_reason, top_contributions
+from scoring.decisions.reasons import MAX_REASONS, ModelReasons, Reason, rule_reason, strongest
 from scoring.decisions.score_batch import ScoredBatch
 from scoring.engine import Outcome, RiskProgram, RuleOutcome
+from scoring.models import BACKFILL
 from scoring.rules.live import ruleset_version
 from scoring.transactions import Transaction
 
 _OUTCOME_LABELS = [outcome.label for outcome in Outcome]
+_HIT, _ERROR = int(RuleOutcome.HIT), int(RuleOutcome.ERROR)
 _RULE_LABELS = [outcome.label for outcome in RuleOutcome]
 _encoder = msgspec.json.Encoder()
-BACKFILL = "backfill"  # the mode of history that was recorded after the fact
 _NO_PROBABILITY = Reason(
     code="policy.no_probability", source="policy", text="The model gave no probability, so the payment is not approved without a person", weight=0.01
 )
@@ -62,6 +63,7 @@ class AnswerWriter:
             )
         )
         self._rule_reasons = [rule_reason(rule) for rule in program.rules]
+        self._model_reasons = ModelReasons(program.schema)
         # Rule outcomes repeat: nearly all transactions hit nothing.
         self._rules_json: dict[bytes, Raw] = {}
 
@@ -75,8 +77,8 @@ class AnswerWriter:
         backfill: list[bool],
     ) -> list[DecisionAnswer]:
         """Return one answer a transaction, in order."""
-        result, schema = scored.result, self.program.schema
-        positions, contributions = top_contributions(result.contributions)
+        result = scored.result
+        positions, contributions = result.top_contributions(MAX_REASONS)
         values = np.take_along_axis(scored.rows.x, positions, axis=1).astype(float).tolist()
         positions, contributions = positions.tolist(), contributions.tolist()
         probabilities = result.probability.tolist()
@@ -86,10 +88,11 @@ class AnswerWriter:
         answers = []
         for i, transaction in enumerate(transactions):
             rule_row = result.rule_outcomes[i]
-            hits = [self._rule_reasons[r] for r in np.flatnonzero(rule_row == RuleOutcome.HIT)] if rule_row.any() else []
+            codes = rule_row.tobytes()
+            hits = [self._rule_reasons[r] for r, code in enumerate(codes) if code == _HIT] if _HIT in codes else []
             if math.isnan(probabilities[i]):
                 hits = [*hits, _NO_PROBABILITY]
-            mode = BACKFILL if backfill[i] else self._mode(probabilities[i], rule_row, late[i])
+            mode = BACKFILL if backfill[i] else self._mode(probabilities[i], codes, late[i])
             answers.append(
                 DecisionAnswer(
                     decision_id=decision_ids[i],
@@ -98,8 +101,8 @@ class AnswerWriter:
                     outcome=_OUTCOME_LABELS[outcomes[i]],
                     score=scores[i],
                     probability=None if math.isnan(probabilities[i]) else round(probabilities[i], 6),
-                    reasons=rank_reasons(hits, positions[i], contributions[i], values[i], schema),
-                    rules=self._rules(rule_row),
+                    reasons=strongest(hits, self._model_reasons.of(positions[i], contributions[i], values[i])),
+                    rules=self._rules(codes),
                     degraded=mode not in ("normal", BACKFILL),
                     mode=mode,
                     versions=self._versions,
@@ -110,23 +113,22 @@ class AnswerWriter:
             )
         return answers
 
-    def _mode(self, probability: float, rule_row: np.ndarray, late: bool) -> str:
+    def _mode(self, probability: float, codes: bytes, late: bool) -> str:
         if self.program.forest is None:
             return "rules_only"
         if math.isnan(probability):
             return "model_failed"
-        if (rule_row == RuleOutcome.ERROR).any():
+        if _ERROR in codes:
             return "rule_error"
         return "late_event" if late else "normal"
 
-    def _rules(self, row: np.ndarray) -> Raw:
-        key = row.tobytes()
-        found = self._rules_json.get(key)
+    def _rules(self, codes: bytes) -> Raw:
+        found = self._rules_json.get(codes)
         if found is None:
-            rules = [{"rule_id": rule.rule_id, "outcome": _RULE_LABELS[code]} for rule, code in zip(self.program.rules, row.tolist(), strict=True)]
+            rules = [{"rule_id": rule.rule_id, "outcome": _RULE_LABELS[code]} for rule, code in zip(self.program.rules, codes, strict=True)]
             found = Raw(_encoder.encode(rules))
             if len(self._rules_json) < 10_000:
-                self._rules_json[key] = found
+                self._rules_json[codes] = found
         return found
 
 

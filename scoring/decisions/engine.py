@@ -12,7 +12,7 @@ import numpy as np
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connection
 
-from scoring.decisions.answer import BACKFILL, AnswerWriter, encode_answer
+from scoring.decisions.answer import AnswerWriter, encode_answer
 from scoring.decisions.known_labels import read_truths_after
 from scoring.decisions.program_source import ProgramSource
 from scoring.decisions.score_batch import ScoredBatch, score_batch
@@ -22,7 +22,7 @@ from scoring.features.columns import TransactionColumns
 from scoring.features.schema import REACH_US
 from scoring.features.state import FeatureState
 from scoring.ledger import LedgerRow, commit_decisions, find_answers, read_history
-from scoring.models import Decision
+from scoring.models import BACKFILL, Decision
 from scoring.rules.lists import ListSnapshot, read_lists
 from scoring.telemetry import EngineCounters
 from scoring.transactions import Transaction, canonical_json, digest, parse_stored

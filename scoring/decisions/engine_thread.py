@@ -58,6 +58,11 @@ class EngineThread:
         return self._engine is not None and not self._stopping
 
     @property
+    def stopped(self) -> bool:
+        """Whether it has ended, or is about to."""
+        return self._stopping
+
+    @property
     def engine(self) -> DecisionEngine | None:
         """The engine, for reading its counters; None until it is ready."""
         return self._engine
@@ -97,7 +102,7 @@ class EngineThread:
         self._thread.join(timeout)
 
     def _refuse_if_stopped(self) -> None:
-        if self._stopping or not self._thread.is_alive():
+        if self._stopping:
             raise EngineUnavailable(self._failure or "the server is shutting down; send this to another instance or again later")
 
     # --- the thread ------------------------------------------------------------------------------------------------
@@ -214,10 +219,13 @@ _thread: EngineThread | None = None
 def engine_thread() -> EngineThread:
     """Return this process's engine thread, started on first use."""
     global _thread
-    with _lock:
-        if _thread is None or not _thread._thread.is_alive():
-            _thread = EngineThread()
-    return _thread
+    thread = _thread
+    if thread is None or thread.stopped:
+        with _lock:
+            if _thread is None or _thread.stopped:
+                _thread = EngineThread()
+            thread = _thread
+    return thread
 
 
 def stop_engine_thread() -> None:

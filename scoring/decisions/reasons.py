@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
 from scoring.engine import FeatureColumn, FeatureSchema, Rule
@@ -32,38 +31,43 @@ def rule_reason(rule: Rule) -> Reason:
     return Reason(code=f"{source}.{rule.rule_id}", source=source, text=rule.reason, weight=round(-math.log1p(-rule.weight), 4), rule_id=rule.rule_id)
 
 
-def top_contributions(contributions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions and values [n, MAX_REASONS] of the largest contributions of each row, largest first."""
-    k = min(MAX_REASONS, contributions.shape[1])
-    top = np.argpartition(contributions, contributions.shape[1] - k, axis=1)[:, -k:]
-    values = np.take_along_axis(contributions, top, axis=1)
-    order = np.argsort(-values, axis=1)
-    return np.take_along_axis(top, order, axis=1), np.take_along_axis(values, order, axis=1)
+class ModelReasons:
+    """Turns the largest contributions of a row into reasons; keeps what is the same for every row."""
+
+    def __init__(self, schema: FeatureSchema) -> None:
+        self._columns = [(column, f"model.{column.name}", _capitalised(column.text)) for column in schema.columns]
+
+    def of(self, positions: list[int], contributions: list[float], values: list[float]) -> list[Reason]:
+        """Return the reasons for features at `positions` with these contributions (descending) and values."""
+        found = []
+        for position, contribution, value in zip(positions, contributions, values, strict=True):
+            if contribution < LEAST_CONTRIBUTION:
+                break
+            column, code, text = self._columns[position]
+            known = value == value
+            found.append(
+                Reason(
+                    code=code, source="model", text=_say(text, column, value), weight=round(contribution, 4),
+                    feature=column.name, value=round(value, 4) if known else None,
+                )
+            )  # fmt: skip
+        return found
 
 
-def rank_reasons(rule_reasons: list[Reason], features: list[int], contributions: list[float], values: list[float], schema: FeatureSchema) -> list[Reason]:
-    """Return the strongest reasons, at most four: `features` are positions with their contributions, in descending order."""
-    reasons = list(rule_reasons)
-    for position, contribution, value in zip(features, contributions, values, strict=True):
-        if contribution < LEAST_CONTRIBUTION:
-            break
-        reasons.append(_model_reason(schema.columns[position], contribution, value))
-    reasons.sort(key=lambda reason: -reason.weight)
-    return reasons[:MAX_REASONS]
+def strongest(rule_reasons: list[Reason], model_reasons: list[Reason]) -> list[Reason]:
+    """Return the strongest reasons of both kinds, at most MAX_REASONS, strongest first."""
+    if not rule_reasons:
+        return model_reasons[:MAX_REASONS]
+    return sorted([*rule_reasons, *model_reasons], key=lambda reason: -reason.weight)[:MAX_REASONS]
 
 
-def _model_reason(column: FeatureColumn, contribution: float, value: float) -> Reason:
-    known = not math.isnan(value)
-    return Reason(
-        code=f"model.{column.name}", source="model", text=describe(column, value), weight=round(contribution, 4),
-        feature=column.name, value=float(f"{value:.6g}") if known else None,
-    )  # fmt: skip
+def _capitalised(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
-def describe(column: FeatureColumn, value: float) -> str:
+def _say(text: str, column: FeatureColumn, value: float) -> str:
     """Say a feature's value in words, e.g. "Number of transactions of this card in the last hour: 7"."""
-    text = column.text[0].upper() + column.text[1:]
-    if math.isnan(value):
+    if value != value:
         return f"{text}: not known"
     if column.unit == "0 or 1":
         return text if value else f"Not: {column.text}"

@@ -3,7 +3,7 @@
 from scoring.models.alert import Alert
 from scoring.models.api_key import ApiKey
 from scoring.models.audit import AuditEntry
-from scoring.models.decision import Decision, Outcome
+from scoring.models.decision import BACKFILL, Decision, Outcome
 from scoring.models.engine_sample import EngineSample
 from scoring.models.label import Label, LabelKind, LabelSource
 from scoring.models.outbox import OutboxEvent
@@ -12,6 +12,7 @@ from scoring.models.rule import ListEntry, Rule, RuleVersion
 from scoring.models.training_run import TrainingRun
 
 __all__ = [
+    "BACKFILL",
     "Alert",
     "ApiKey",
     "AuditEntry",

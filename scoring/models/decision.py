@@ -15,6 +15,10 @@ class Outcome(models.IntegerChoices):
     DECLINE = 4, "decline"
 
 
+# The mode of history that was recorded after the fact: nobody acted on such a decision.
+BACKFILL = "backfill"
+
+
 class Decision(models.Model):
     """A committed decision with all that is needed to explain, replay and learn from it.
 
