@@ -10,10 +10,11 @@ from inference_core.program import ProgramResult, RiskProgram
 from inference_core.rules import Rule, rule_from_json, rule_to_json
 from inference_core.schema import FeatureColumn, FeatureSchema
 from inference_core.windows import ABSENT, UNKNOWN, Aggregation, EventBatch, WindowLayout, WindowStore, open_window_store
+from kernels.native import has_compiled_kernels
 
 __all__ = [
     "ABSENT", "UNKNOWN", "Aggregation", "ArtifactRefused", "Calibration", "CostPolicy", "EventBatch", "FeatureColumn", "FeatureSchema", "Forest",
     "InferenceError", "Outcome", "ProgramError", "ProgramResult", "RiskProgram", "Rule", "RuleError", "RuleOutcome",
-    "SchemaMismatch", "WindowLayout", "WindowStore", "default_policy", "fit_platt", "load_or_create_signing_key", "load_program",
+    "SchemaMismatch", "WindowLayout", "WindowStore", "default_policy", "fit_platt", "has_compiled_kernels", "load_or_create_signing_key", "load_program",
     "load_verify_key", "open_window_store", "rule_from_json", "rule_to_json", "save_program",
 ]  # fmt: skip

@@ -30,6 +30,15 @@ class Forest:
             ProgramError: not such a model, or one that this version cannot run; the message says which part.
         """
         model = _parse(raw)
+        try:
+            return cls._read(model, tuple(feature_names))
+        except ProgramError:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ProgramError(f"not an XGBoost model that can be read: a part is missing or damaged ({type(error).__name__}: {error})") from None
+
+    @classmethod
+    def _read(cls, model: dict, feature_names: tuple[str, ...]) -> Forest:
         learner = _get(model, "learner", "the model")
         trees = _get(_get(learner, "gradient_booster", "learner"), "model", "gradient_booster").get("trees")
         if trees is None:
@@ -38,9 +47,9 @@ class Forest:
         if count != len(feature_names):
             raise ProgramError(f"the model has {count} features, the schema {len(feature_names)}: train it on the schema's columns")
         stored = tuple(learner.get("feature_names") or ())
-        if stored and stored != tuple(feature_names):
+        if stored and stored != feature_names:
             raise ProgramError("the model's feature names or their order differ from the schema's")
-        return cls(_arrays(trees, _base_margin(learner), count), tuple(feature_names))
+        return cls(_arrays(trees, _base_margin(learner), count), feature_names)
 
     @property
     def tree_count(self) -> int:
@@ -78,7 +87,10 @@ def _base_margin(learner: dict) -> float:
         raise ProgramError("models with several outputs are not supported; train one binary model")
     # Older versions write "5E-1", newer ones "[5E-1]".
     base = float(str(parameters["base_score"]).strip("[]"))
-    return math.log(base / (1 - base)) if _LINKS[objective] == "logit" else base
+    is_probability = _LINKS[objective] == "logit"
+    if not (0 < base < 1 if is_probability else math.isfinite(base)):
+        raise ProgramError(f"base_score {base} is not {'a probability above 0 and below 1' if is_probability else 'finite'}")
+    return math.log(base / (1 - base)) if is_probability else base
 
 
 def _arrays(trees: list[dict], base: float, features: int) -> ForestArrays:
@@ -100,15 +112,11 @@ def _arrays(trees: list[dict], base: float, features: int) -> ForestArrays:
 
 
 def _one_tree(tree: dict, number: int, start: int, features: int) -> tuple[np.ndarray, np.ndarray]:
-    left, right = np.asarray(tree["left_children"], np.int64), np.asarray(tree["right_children"], np.int64)
     if len(tree.get("categories", ())) or np.any(np.asarray(tree.get("split_type", ()))):
         raise ProgramError(f"tree {number} has categorical splits, which are not supported; encode the feature as numbers")
     if tree.get("tree_param", {}).get("size_leaf_vector", "1") not in ("0", "1"):
         raise ProgramError(f"tree {number} has vector leaves, which are not supported")
-    feature = np.asarray(tree["split_indices"], np.int64)
-    threshold = np.asarray(tree["split_conditions"], np.float32)
-    default_left = np.asarray(tree["default_left"], np.int64)
-    cover = np.asarray(tree["sum_hessian"], np.float64)
+    left, right, feature, threshold, default_left, cover = _columns(tree, number)
     order = _breadth_first(left, right, number)
     place = {old: new for new, old in enumerate(order)}
     mean = _node_means(order, left, right, threshold, cover)
@@ -119,20 +127,39 @@ def _one_tree(tree: dict, number: int, start: int, features: int) -> tuple[np.nd
             continue
         if not 0 <= feature[old] < features:
             raise ProgramError(f"tree {number} tests feature {feature[old]}, but there are {features}")
-        nodes[new] = (threshold[old], feature[old], start + place[left[old]], default_left[old])
+        nodes[new] = (threshold[old], feature[old], start + place[left[old]], default_left[old] != 0)
     return nodes, np.array([mean[old] for old in order], np.float32)
+
+
+def _columns(tree: dict, number: int) -> list[np.ndarray]:
+    """Return left, right, feature, threshold (or leaf value), default_left and cover, one number a node each."""
+    kinds = {
+        "left_children": np.int64, "right_children": np.int64, "split_indices": np.int64,
+        "split_conditions": np.float32, "default_left": np.int64, "sum_hessian": np.float64,
+    }  # fmt: skip
+    columns = [np.asarray(tree[name], kind) for name, kind in kinds.items()]
+    if columns[0].ndim != 1 or not len(columns[0]) or any(column.shape != columns[0].shape for column in columns):
+        raise ProgramError(f"tree {number} is damaged: its columns differ in length")
+    left, _, _, threshold, _, cover = columns
+    if np.isnan(threshold).any() or not np.isfinite(threshold[left < 0]).all() or not np.isfinite(cover).all():
+        raise ProgramError(f"tree {number} is damaged: a threshold, a leaf or a cover is not a number")
+    return columns
 
 
 def _breadth_first(left: np.ndarray, right: np.ndarray, number: int) -> list[int]:
     """Order the reachable nodes so that siblings are neighbours."""
     order, at = [0], 0
+    reached = {0}
     while at < len(order):
         node = order[at]
         at += 1
-        if left[node] >= 0:
-            if len(order) > len(left) or not (left[node] < len(left) and 0 <= right[node] < len(left)):
-                raise ProgramError(f"tree {number} is not a tree: a child is shared or out of range")
-            order += [int(left[node]), int(right[node])]
+        if left[node] < 0:
+            continue
+        children = (int(left[node]), int(right[node]))
+        if reached.intersection(children) or children[0] == children[1] or not all(0 <= child < len(left) for child in children):
+            raise ProgramError(f"tree {number} is not a tree: a child is shared or out of range")
+        order += children
+        reached.update(children)
     return order
 
 

@@ -31,6 +31,11 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
+def has_compiled_kernels() -> bool:
+    """Return whether the compiled kernels do the work."""
+    return library() is not None
+
+
 def pointer(array) -> ctypes.c_void_p:
     """Return the address of a C-contiguous NumPy array's first element."""
     return ctypes.c_void_p(array.ctypes.data)

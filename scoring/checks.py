@@ -1,1 +1,54 @@
-"""System checks with stable ids, so that a wrong set-up is told before traffic."""
+"""System checks with stable ids, so that a wrong set-up is told by `manage.py check --database default`, before traffic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import DatabaseError
+
+from scoring.engine import ArtifactRefused, RuleError, has_compiled_kernels, load_program, load_verify_key
+from scoring.features.schema import current_schema
+from scoring.models import ProgramRelease
+from scoring.rules.live import live_rules
+
+
+@register()
+def compiled_kernels(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Without them everything works, slowly."""
+    if has_compiled_kernels():
+        return []
+    hint = "Install a C compiler (Debian: gcc, libc6-dev) and run 'pip install -e .' again."
+    return [Warning("the kernels are not compiled; the slow references do their work", hint=hint, id="scoring.W001")]
+
+
+@register(Tags.database)
+def champion_loads(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """The release that would serve is there, signed, unchanged and built for today's features."""
+    try:
+        release = ProgramRelease.objects.filter(state=ProgramRelease.State.CHAMPION).first() if databases else None
+        if release is None:
+            return []
+        program = load_program(settings.ARTIFACT_DIR / release.artifact, load_verify_key(settings.VERIFY_KEY_FILE))
+    except DatabaseError:
+        return []  # not migrated yet
+    except ArtifactRefused as error:
+        return [Error(f"the live program cannot be loaded: {error}", hint="Run 'manage.py rollback_program'.", id="scoring.E001")]
+    if program.schema.version != current_schema().version:
+        hint = "Run 'manage.py retrain'; until then decisions are made by the rules alone."
+        return [Error("the live program was built for another feature schema", hint=hint, id="scoring.E002")]
+    return []
+
+
+@register(Tags.database)
+def rules_are_valid(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Every live rule in the database can be read."""
+    try:
+        if databases:
+            live_rules()
+    except DatabaseError:
+        pass
+    except RuleError as error:
+        return [Error(f"a live rule is not valid: {error}", hint="Retire that version of the rule.", id="scoring.E003")]
+    return []

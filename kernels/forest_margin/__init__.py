@@ -21,7 +21,7 @@ NODE = np.dtype([("threshold", np.float32), ("feature", np.int32), ("left", np.i
 
 @dataclass(frozen=True)
 class ForestArrays:
-    """Trees laid out for traversal; the right child of a node is left + 1.
+    """Trees laid out for traversal; the right child of a node is left + 1. The arrays become read-only.
 
     Attributes:
         nodes: [N] NODE; feature is -1 for a leaf.
@@ -36,6 +36,10 @@ class ForestArrays:
     roots: np.ndarray
     base: float
     features: int
+
+    def __post_init__(self) -> None:
+        for array in (self.nodes, self.mean, self.roots):
+            array.setflags(write=False)  # shared between threads and programs
 
     @property
     def bias(self) -> float:

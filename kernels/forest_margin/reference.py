@@ -16,9 +16,9 @@ def forest_margin(forest: ForestArrays, x: np.ndarray, device: str = "cpu") -> n
 def forest_contributions(forest: ForestArrays, x: np.ndarray, device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
     """Return margins [B] and contributions [B, F] float32; see the package for the contract."""
     rows = torch.from_numpy(np.ascontiguousarray(x)).to(device)
-    field = {name: torch.from_numpy(np.ascontiguousarray(forest.nodes[name])).to(device) for name in forest.nodes.dtype.names}
-    mean = torch.from_numpy(forest.mean).to(device)
-    at = torch.from_numpy(forest.roots).to(device).long().expand(len(rows), -1).clone()
+    field = {name: torch.tensor(np.ascontiguousarray(forest.nodes[name]), device=device) for name in forest.nodes.dtype.names}
+    mean = torch.tensor(forest.mean, device=device)
+    at = torch.tensor(forest.roots, device=device).long().expand(len(rows), -1).clone()
     contributions = torch.zeros((len(rows), forest.features), dtype=torch.float32, device=device)
     while at.numel() and bool((active := field["feature"][at] >= 0).any()):
         feature = field["feature"][at].clamp(min=0).long()

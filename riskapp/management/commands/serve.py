@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uvicorn
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 
@@ -14,6 +15,7 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000, help="port to listen on")
 
     def handle(self, *args, **options) -> None:
+        settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
         uvicorn.run(
             "riskapp.asgi:application",
             host=options["host"],
