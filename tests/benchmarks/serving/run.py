@@ -85,7 +85,7 @@ def _bodies_directory() -> Iterator[Path]:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.serving", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=8.0, help="length of each measured window (default 8)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of each measured window (default 6)")
     parser.add_argument("--rounds", type=int, default=2, help="how often each stack has its turn (default 2)")
     parser.add_argument("--stack", choices=("both", OURS, PLAIN), default="both")
     parser.add_argument("--no-pin", action="store_true", help="let server and generator share all cores")

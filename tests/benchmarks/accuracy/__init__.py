@@ -1,0 +1,1 @@
+"""`make bench-accuracy`: the published protocol of the Fraud Detection Handbook, run through this product's own scoring path."""
