@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from scoring.decisions.runtime import get_engine
 from scoring.errors import ScoringError
 from scoring.ingest.feed import FeedItem
-from scoring.ledger import ALERT_TOPIC
 from scoring.learning.run import LearningConfig, carry_out
+from scoring.ledger import ALERT_TOPIC
 from scoring.models import OutboxEvent, TrainingRun
 from scoring.rules.builtin import install_builtin_rules
 from scoring.services.decide import decide_now

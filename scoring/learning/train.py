@@ -29,15 +29,16 @@ class TrainParameters:
     """How trees are grown; rates and shares are dimensionless."""
 
     max_depth: int = 6
-    learning_rate: float = 0.08
+    learning_rate: float = 0.1
     min_child_weight: float = 3.0  # sum of hessians
     row_share: float = 0.8
     feature_share: float = 0.5
     l2: float = 2.0
+    max_bins: int = 64
     first_trees_max: int = 400
-    added_trees_max: int = 60
+    added_trees_max: int = 40
     max_trees: int = 800
-    patience_trees: int = 30
+    patience_trees: int = 20
     threads: int = 2
     seed: int = 7
 
@@ -58,6 +59,7 @@ class TrainParameters:
             "subsample": self.row_share,
             "colsample_bytree": self.feature_share,
             "lambda": self.l2,
+            "max_bin": self.max_bins,
             "nthread": self.threads,
             "seed": self.seed,
             "verbosity": 0,
@@ -131,7 +133,7 @@ class _Matrices:
 
 
 def _matrices(data: TrainingData, parameters: TrainParameters) -> _Matrices:
-    common = {"feature_names": list(data.feature_names), "nthread": parameters.threads}
+    common = {"feature_names": list(data.feature_names), "nthread": parameters.threads, "max_bin": parameters.max_bins}
     fit = xgboost.QuantileDMatrix(data.fit_features, data.fit_labels, weight=data.fit_weights, **common)
     return _Matrices(fit, xgboost.QuantileDMatrix(data.tune_features, data.tune_labels, ref=fit, **common))
 
