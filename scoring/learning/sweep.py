@@ -36,13 +36,25 @@ def sweep_leases() -> list[int]:
 def nudge(run_id: int) -> bool:
     """Ask a worker to carry out the run; return False, and leave it to the sweeper, when the broker is away."""
     try:
-        current_app.send_task(
-            "scoring.retrain", kwargs={"run_id": run_id}, expires=MESSAGE_EXPIRES_SECONDS, retry=False, ignore_result=True
-        )
+        with current_app.connection_for_write(transport_options=_impatient()) as connection:
+            current_app.send_task(
+                "scoring.retrain",
+                kwargs={"run_id": run_id},
+                expires=MESSAGE_EXPIRES_SECONDS,
+                connection=connection,
+                retry=False,
+                ignore_result=True,
+            )
     except OperationalError as error:
         logger.warning("run %s waits for the sweeper: the broker does not answer (%s)", run_id, error)
         return False
     return True
+
+
+def _impatient() -> dict:
+    """Return transport options that give up at once: by default a request would wait six seconds for an absent broker."""
+    patience = {"max_retries": 1, "interval_start": 0, "interval_max": 0, "socket_connect_timeout": 2, "socket_timeout": 2}
+    return current_app.conf.broker_transport_options | patience
 
 
 def _give_up(run: TrainingRun) -> None:

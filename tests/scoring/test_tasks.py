@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -125,8 +126,10 @@ def test_an_unknown_trigger_is_refused():
 def test_without_a_broker_the_run_waits_and_nothing_fails(monkeypatch, tmp_path, django_capture_on_commit_callbacks, caplog):
     away = Celery("away", broker=f"redis+socket://{tmp_path / 'no-redis.sock'}", set_as_current=False)
     monkeypatch.setattr(sweep, "current_app", away)
+    began = time.monotonic()
     with django_capture_on_commit_callbacks(execute=True):
         run = start_training(MANUAL, actor="alice")
+    assert time.monotonic() - began < 3  # someone may be waiting at a button
     assert TrainingRun.objects.get(pk=run.pk).state == "pending"
     assert "waits for the sweeper" in caplog.text
 
