@@ -32,6 +32,10 @@ class _Batch:
     def mark_faulty(self, rows: np.ndarray) -> None:
         self.faulty = rows if self.faulty is None else self.faulty | rows
 
+    def report_faults(self, outcomes: np.ndarray) -> None:
+        if self.faulty is not None:
+            outcomes[self.faulty] = RuleOutcome.ERROR
+
 
 class CompiledRules:
     """Rules checked against a schema and ready to run.
@@ -56,13 +60,15 @@ class CompiledRules:
         outcomes = np.zeros((len(x), len(self.rules)), np.uint8)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             for r, (when, requires) in enumerate(self._steps):
-                batch = _Batch(x, memberships)
                 column = outcomes[:, r]
+                batch = _Batch(x, memberships)
                 column[:] = when(batch)  # False is NO_HIT, True is HIT
+                batch.report_faults(column)
                 if requires is not None:
-                    column[~np.asarray(requires(batch), bool)] = RuleOutcome.INSUFFICIENT_HISTORY
-                if batch.faulty is not None:
-                    column[batch.faulty] = RuleOutcome.ERROR
+                    # Looked at last: where it does not hold, `when` means nothing, its faults included.
+                    needed = _Batch(x, memberships)
+                    column[~np.asarray(requires(needed), bool)] = RuleOutcome.INSUFFICIENT_HISTORY
+                    needed.report_faults(column)
         return outcomes
 
     def _compile(self, node: dict[str, Any]) -> _Step:

@@ -10,7 +10,7 @@ A node is one of
     {"op": "is_missing", "args": [number]}                                        truth
 
 Comparisons are those of floating-point arithmetic on float32 values: any with NaN is false, except "ne".
-Dividing by zero is an error of the rule on that row, never a number.
+Dividing by zero is an error of the rule on that row, never a number; no connective hides it.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class _Checker:
         raise self._fault(at, "a node must be {number}, {feature}, {in_list} or {op, args}")
 
     def _number(self, value: Any, at: str) -> str:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise self._fault(at, "a number must be finite")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _fits(value):
+            raise self._fault(at, "a number must be finite, and not beyond the range of float64")
         return _NUMBER
 
     def _name(self, name: Any, known, what: str, at: str, kind: str) -> str:
@@ -94,3 +94,10 @@ class _Checker:
     def _expect(self, op: str, kinds: list[str], wanted: list[str], at: str) -> None:
         if kinds != wanted:
             raise self._fault(at, f"{op} takes ({', '.join(wanted)}), got ({', '.join(kinds)})")
+
+
+def _fits(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
