@@ -28,12 +28,14 @@ class Calibration:
 
 
 def fit_platt(margins: np.ndarray, labels: np.ndarray, *, iterations: int = 100) -> Calibration:
-    """Fit slope and intercept by Newton's method on the log-loss with Platt's smoothed targets.
+    """Fit slope and intercept on the log-loss with Platt's smoothed targets.
 
-    Falls back to an intercept-only fit where a slope that is not positive would come out (margins that do not rank).
+    Newton's method with a line search, without which it oscillates on well separated margins (Lin, Lin and Weng 2007,
+    "A note on Platt's probabilistic outputs"). Where a slope that is not positive would come out (margins that do not
+    rank), the slope is 1 and the intercept alone is fitted.
 
     Raises:
-        ValueError: fewer than one of each class.
+        ValueError: fewer than one of each class, or margins that are not finite.
     """
     labels = np.asarray(labels, np.float64)
     margins = np.asarray(margins, np.float64)
@@ -41,17 +43,34 @@ def fit_platt(margins: np.ndarray, labels: np.ndarray, *, iterations: int = 100)
     negatives = len(labels) - positives
     if positives < 1 or negatives < 1:
         raise ValueError("calibration needs at least one fraud and one legitimate row")
+    if not np.isfinite(margins).all():
+        raise ValueError("calibration needs finite margins")
     target = np.where(labels > 0.5, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     design = np.column_stack([margins, np.ones_like(margins)])
-    weights = np.array([1.0, 0.0])
+    slope, intercept = _minimise(design, target, np.array([1.0, 0.0]), iterations)
+    if slope <= 0:
+        (intercept,) = _minimise(design[:, 1:], target, np.zeros(1), iterations, offset=margins)
+        slope = 1.0
+    return Calibration(float(slope), float(intercept))
+
+
+def _minimise(design: np.ndarray, target: np.ndarray, weights: np.ndarray, iterations: int, offset: np.ndarray | float = 0.0) -> np.ndarray:
+    """Return the weights with the least log-loss of sigmoid(design @ weights + offset) against `target`."""
+
+    def loss(of: np.ndarray) -> float:
+        z = design @ of + offset
+        return float(np.sum(np.logaddexp(0, z) - target * z))
+
+    value = loss(weights)
     for _ in range(iterations):
-        p = 1 / (1 + np.exp(-np.clip(design @ weights, -500, 500)))
+        p = 1 / (1 + np.exp(-np.clip(design @ weights + offset, -500, 500)))
         gradient = design.T @ (p - target)
-        hessian = (design * (p * (1 - p))[:, None]).T @ design + 1e-9 * np.eye(2)
+        hessian = (design * (p * (1 - p))[:, None]).T @ design + 1e-9 * np.eye(len(weights))
         step = np.linalg.solve(hessian, gradient)
-        weights -= np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-9:
-            break
-    if not np.isfinite(weights).all() or weights[0] <= 0:
-        return Calibration(1.0, float(np.log(positives / negatives) - np.average(margins)))
-    return Calibration(float(weights[0]), float(weights[1]))
+        share = 1.0
+        while (tried := loss(weights - share * step)) > value - 1e-4 * share * float(gradient @ step) and share > 1e-10:
+            share /= 2
+        if share <= 1e-10:
+            break  # as low as the arithmetic can tell
+        weights, value = weights - share * step, tried
+    return weights
