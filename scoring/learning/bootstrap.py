@@ -74,7 +74,9 @@ def train_first_model(
         _play(chunk, played)
         engine.refresh()  # labels and a new model take effect as they would have, shortly afterwards
         on_progress(len(chunk))
-    return played, run or _train(config)
+    if run is None or run.state == TrainingRun.State.SKIPPED:
+        run = _train(config)  # too early for a model then, perhaps not now
+    return played, run
 
 
 def _train(config: LearningConfig | None) -> TrainingRun:
