@@ -1,6 +1,6 @@
 """A mapping: how the columns of one file layout become the fields of a payment.
 
-A mapping is a small TOML file; `mappings/handbook.toml` is a commented example, and `parse.py`
+A mapping is a small TOML file, described in `mappings/README.md`; `parse.py`
 reads and checks it.
 """
 

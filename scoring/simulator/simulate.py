@@ -24,9 +24,9 @@ def simulate(config: SimulationConfig) -> SimulatedStream:
     streams = [np.random.default_rng(seed) for seed in np.random.SeedSequence(config.seed).spawn(6 + len(SCENARIOS))]
     world = build_world(config, streams[0])
     makers = (daily_payments, regular_payments, social_payments)
-    honest = _in_order(join([make(world, rng) for make, rng in zip(makers, streams[1:4], strict=True)]), world.end_us)
+    honest = in_event_order(join([make(world, rng) for make, rng in zip(makers, streams[1:4], strict=True)]), world.end_us)
     fraud = fraud_payments(world, honest, streams[6:])
-    payments = _in_order(join([honest, fraud]), world.end_us)
+    payments = in_event_order(join([honest, fraud]), world.end_us)
     reported = report_times(payments, streams[4])
     columns = _columns(world, payments)
     labels = build_labels(payments, reported, columns.transaction_ids(), config.start_us, streams[5])
@@ -40,7 +40,7 @@ def simulate(config: SimulationConfig) -> SimulatedStream:
     )
 
 
-def _in_order(payments: Block, end_us: int) -> Block:
+def in_event_order(payments: Block, end_us: int) -> Block:
     """Payments within the simulated time, by time, no two at the same microsecond."""
     inside = payments.take((payments.time >= 0) & (payments.time < end_us))
     ordered = inside.take(np.argsort(inside.time, kind="stable"))

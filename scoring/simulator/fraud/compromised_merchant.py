@@ -10,7 +10,7 @@ from scoring.simulator.fraud.scenario import Scenario
 from scoring.simulator.sampling import DayRhythm
 from scoring.simulator.world import World
 
-_VICTIMS = 9
+_VICTIMS = 6
 _VICTIMS_PER_DEVICE = 6
 
 
@@ -42,7 +42,7 @@ def _cards_used_at_a_shop(world: World, history: Block, start: int, rng: np.rand
     there = window[history.merchant[window] == shop]
     _, first = np.unique(history.card[there], return_index=True)
     there = there[np.sort(first)]
-    return history.take(np.sort(rng.choice(there, min(len(there), 4 + rng.poisson(_VICTIMS - 4)), replace=False)))
+    return history.take(np.sort(rng.choice(there, min(len(there), 3 + rng.poisson(_VICTIMS - 3)), replace=False)))
 
 
 def _online(world: World, sold: Block, rng: np.random.Generator) -> Block:
@@ -75,7 +75,7 @@ SCENARIO = Scenario(
     typology="compromised_merchant",
     make=make,
     share=0.20,
-    payments=25,
+    payments=16,
     hours=DayRhythm([1] * 24),
     report_days=2.2,
     report_sigma=0.8,

@@ -29,13 +29,13 @@ def make(world: World, history: Block, start: int, rng: np.random.Generator) -> 
 
 
 def _spree(world: World, victim: int, card: int, city: int, start: int, rng: np.random.Generator) -> Block:
-    size = 3 + rng.poisson(3.5)
+    size = 4 + rng.poisson(4.0)
     cities = np.full(size, city)
     resale = rng.random(size) < 0.8
     shops = world.merchants
     terminal = np.where(resale, shops.resale_shops.sample(cities, rng), shops.shops.sample(cities, rng))
     amount = shops.payments(shops.terminal_merchant[terminal], rng) * rng.uniform(1.2, 3.0)
-    time = moments(start, rng.exponential(7 * MINUTE, size) + MINUTE)
+    time = moments(start, rng.exponential(6 * MINUTE, size) + MINUTE)
     return world.at_terminal(time, np.full(size, victim), np.full(size, card), terminal, amount=amount)
 
 
@@ -61,7 +61,7 @@ SCENARIO = Scenario(
     typology="stolen_card",
     make=make,
     share=0.20,
-    payments=6.7,
+    payments=8.1,
     hours=DayRhythm([2, 2, 1, 1, 1, 1, 1, 2, 4, 6, 8, 9, 9, 9, 9, 9, 9, 9, 8, 7, 5, 4, 3, 2]),
     report_days=0.8,
     report_sigma=0.8,

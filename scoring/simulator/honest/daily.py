@@ -17,7 +17,7 @@ _CASH_AMOUNTS = np.array([20, 30, 50, 100, 150, 200, 300, 400, 500]) * 100
 _CASH_WEIGHTS = np.array([10, 6, 25, 24, 8, 14, 7, 3, 3]) / 100
 
 # Follow-up purchases come on top of the daily rate.
-_FIRST_PAYMENTS = 0.82
+_FIRST_PAYMENTS = 0.84
 
 
 def daily_payments(world: World, rng: np.random.Generator) -> Block:
@@ -67,7 +67,7 @@ def _shops(world: World, customer: np.ndarray, day: np.ndarray, rng: np.random.G
     terminal = np.where(at_home, world.customers.favourite_shops[customer, favourite], terminal)
 
     # One errand leads to the next: some purchases are followed by others nearby.
-    more = np.where(rng.random(len(day)) < 0.11, rng.integers(1, 4, len(day)), 0)
+    more = np.where(rng.random(len(day)) < 0.09, rng.integers(1, 4, len(day)), 0)
     place = np.repeat(np.arange(len(day)), more)
     step = np.arange(len(place)) - np.repeat(np.cumsum(more) - more, more) + 1
     later = time[place] + step * (rng.exponential(25 * MINUTE, len(place)) + 4 * MINUTE).astype(np.int64)

@@ -21,15 +21,15 @@ HANDBOOK = {
     "TX_FRAUD_SCENARIO": [0, 3, 2, 0],
 }
 SPARKOV = {
-    "tx_id": [0, 1],
-    "ts": [datetime(2024, 1, 1, 0, 0, 41), datetime(2024, 1, 1, 0, 2, 2)],
-    "cust_id": [0, 7],
-    "merchant": ["Eichmann, Bogan and Rodriguez", "Ledner-Pfannerstill"],
-    "category": ["gas_transport", "shopping_net"],
-    "amt": pa.array([54.86, 42.09], type=pa.float32()),
-    "merch_lat": pa.array([33.5, 42.25], type=pa.float32()),
-    "merch_long": pa.array([-84.25, -92.5], type=pa.float32()),
-    "is_fraud": [0, 1],
+    "tx_id": [0, 1, 2],
+    "ts": [datetime(2024, 1, 1, 0, 0, 41), datetime(2024, 1, 1, 0, 2, 2), datetime(2024, 1, 1, 0, 2, 2)],
+    "cust_id": [0, 7, 7],
+    "merchant": ["Eichmann, Bogan and Rodriguez", "Ledner-Pfannerstill", "Brekke and Sons"],
+    "category": ["gas_transport", "grocery_pos", "shopping_net"],
+    "amt": pa.array([54.86, 42.09, 120.63], type=pa.float32()),
+    "merch_lat": pa.array([33.5, 42.25, 39.75], type=pa.float32()),
+    "merch_long": pa.array([-84.25, -92.5, -86.125], type=pa.float32()),
+    "is_fraud": [0, 0, 1],
 }
 SPARKOV_KAGGLE = {
     "trans_date_trans_time": ["2019-01-01 00:00:18", "2019-01-01 00:00:44"],

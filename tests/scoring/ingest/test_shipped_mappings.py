@@ -90,8 +90,9 @@ def test_the_scenario_column_of_the_handbook_is_never_read(tmp_path):
 
 
 def test_sparkov_categories_become_channel_presence_and_merchant_code(tmp_path):
-    fuel, web = open_stream(write(tmp_path / "tx.parquet", SPARKOV)).transactions
+    fuel, food, web = open_stream(write(tmp_path / "tx.parquet", SPARKOV)).transactions
     assert (fuel["channel"], fuel["card_present"], fuel["mcc"]) == ("pos", True, "5541")
+    assert (food["channel"], food["card_present"], food["mcc"]) == ("pos", True, "5411")
     assert (web["channel"], web["card_present"], web["mcc"]) == ("ecom", False, "5964")
     assert fuel["merchant_id"] == "mer_Eichmann-Bogan-and-Rodriguez"
     assert (fuel["latitude"], fuel["longitude"]) == (33.5, -84.25)

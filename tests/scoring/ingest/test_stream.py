@@ -60,7 +60,7 @@ def test_columns_have_the_promised_types(tmp_path):
     assert {codes.dtype for codes in columns.codes.values()} == {np.dtype(np.int32)}
     assert all(codes.max() < len(columns.dictionaries[name]) for name, codes in columns.codes.items())
     assert columns.numbers["latitude"].dtype == np.float64
-    assert columns.flags["card_present"].tolist() == [1, 0]
+    assert columns.flags["card_present"].tolist() == [1, 1, 0]
     assert columns.occurred_us[0] == 1_704_067_241_000_000
 
 

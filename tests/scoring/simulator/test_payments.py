@@ -11,6 +11,8 @@ import pytest
 
 from scoring.ingest import feed
 from scoring.simulator import SimulationConfig, simulate
+from scoring.simulator.block import make_block
+from scoring.simulator.simulate import in_event_order
 from scoring.transactions import Transaction, faults_of
 from tests.scoring.simulator.conftest import SMALL
 
@@ -27,6 +29,13 @@ def test_payments_come_in_event_order_without_ties_and_within_the_simulated_time
     assert np.all(np.diff(times) > 0)
     assert times[0] >= SMALL.start_us
     assert times[-1] < SMALL.start_us + SMALL.days * 86_400_000_000
+
+
+def test_payments_of_the_same_microsecond_are_moved_apart_and_those_outside_are_dropped():
+    time = np.array([5, 3, -1, 5, 5, 9, 6])
+    block = in_event_order(make_block(time, customer=np.arange(7)), end_us=9)
+    assert block.time.tolist() == [3, 5, 6, 7, 8]
+    assert block.customer.tolist() == [1, 0, 3, 4, 6]
 
 
 def test_payment_ids_are_unique_and_say_which_simulation_they_are_of(stream):
