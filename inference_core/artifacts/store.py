@@ -61,26 +61,32 @@ def load_program(directory: Path, verify_key: Ed25519PublicKey) -> RiskProgram:
     Raises:
         ArtifactRefused: a file is missing, changed, unsigned or of another format; the message names it.
     """
-    manifest = _verified_manifest(directory, verify_key)
-    contents = {name: _verified_file(directory, name, digest) for name, digest in manifest["files"].items()}
-    if PROGRAM not in contents:
+    files = _verified_manifest(directory, verify_key)
+    if PROGRAM not in files:
         raise ArtifactRefused(f"{directory.name}: the manifest lists no {PROGRAM}")
+    contents = {name: _verified_file(directory, name, digest) for name, digest in files.items()}
+    if unsigned := sorted({path.name for path in directory.iterdir()} - {MANIFEST, SIGNATURE, *files}):
+        raise ArtifactRefused(f"{directory.name}: nobody signed {', '.join(unsigned)[:200]}; remove it")
     try:
         return _program_from_json(json.loads(contents[PROGRAM]), contents.get(MODEL))
-    except (InferenceError, KeyError, TypeError, ValueError) as error:
+    except (InferenceError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ArtifactRefused(f"{directory.name}: signed, but it cannot be run by this version: {error}") from error
 
 
-def _verified_manifest(directory: Path, verify_key: Ed25519PublicKey) -> dict[str, Any]:
+def _verified_manifest(directory: Path, verify_key: Ed25519PublicKey) -> dict[str, str]:
+    """Return the digest of each file."""
     raw = _read(directory, MANIFEST, _MAX_MANIFEST_BYTES)
     try:
         verify_key.verify(_read(directory, SIGNATURE, 64), raw)
     except InvalidSignature:
         raise ArtifactRefused(f"{directory.name}: the signature does not match {MANIFEST}; restore the original folder or train again") from None
-    manifest = json.loads(raw)
-    if manifest.get("format") != FORMAT:
-        raise ArtifactRefused(f"{directory.name}: format {manifest.get('format')} is not {FORMAT}; train again with this version")
-    return manifest
+    try:
+        manifest = json.loads(raw)
+        if manifest.get("format") != FORMAT:
+            raise ArtifactRefused(f"{directory.name}: format {manifest.get('format')} is not {FORMAT}; train again with this version")
+        return {name: str(digest) for name, digest in manifest["files"].items()}
+    except (AttributeError, KeyError, ValueError, RecursionError):
+        raise ArtifactRefused(f"{directory.name}: {MANIFEST} is signed, but not a manifest; train again with this version") from None
 
 
 def _verified_file(directory: Path, name: str, digest: str) -> bytes:
@@ -108,13 +114,17 @@ def _write_folder(directory: Path, files: dict[str, bytes]) -> None:
     staged = directory.with_name(f".{directory.name}.{os.getpid()}")
     shutil.rmtree(staged, ignore_errors=True)  # left by an earlier process that was killed
     staged.mkdir(parents=True)
-    for name, content in files.items():
-        with open(staged / name, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    _sync_folder(staged)
-    os.rename(staged, directory)
+    try:
+        for name, content in files.items():
+            with open(staged / name, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        _sync_folder(staged)
+        os.rename(staged, directory)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
     _sync_folder(directory.parent)
 
 

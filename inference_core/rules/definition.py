@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,11 @@ class Rule:
             raise RuleError(f"rule {self.rule_id}: weight must be at least 0 and below 1; got {self.weight}")
         if not self.rule_id or not self.reason:
             raise RuleError(f"rule {self.rule_id or '(no id)'}: rule_id and reason must not be empty")
+        try:  # copies: whoever passed the expressions in may go on to change them
+            object.__setattr__(self, "when", copy.deepcopy(self.when))
+            object.__setattr__(self, "requires", copy.deepcopy(self.requires))
+        except RecursionError:
+            raise RuleError(f"rule {self.rule_id}: the expression is too large") from None
 
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:
@@ -54,6 +60,8 @@ def rule_from_json(of: dict[str, Any]) -> Rule:
     Raises:
         RuleError: a part is missing or not valid.
     """
+    if not isinstance(of, dict):
+        raise RuleError("a rule must be an object")
     try:
         return Rule(**{**of, "outcome": Outcome[str(of["outcome"]).upper()]})
     except (KeyError, TypeError) as error:
