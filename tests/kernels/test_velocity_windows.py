@@ -1,0 +1,425 @@
+"""The contract of the feature windows: streaming is the reference, and the reference is the plain recomputation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernels.errors import KernelInputError
+from kernels.velocity_windows import ABSENT, UNKNOWN, Aggregation, EventBatch, NativeWindowStore, WindowLayout
+from kernels.velocity_windows.reference import ReferenceWindowStore
+from tests.strategies import SMALL_LAYOUT, Step, arrivals_of, event_batch, examples, window_steps
+
+STORES = pytest.mark.parametrize("store_type", [NativeWindowStore, ReferenceWindowStore])
+COLUMNS = len(SMALL_LAYOUT.columns)
+
+
+def process(store, rows: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
+    out = np.zeros((len(rows), len(store.layout.columns)), np.float32)
+    late = store.process(event_batch(rows), out)
+    return out, late
+
+
+def at(rows: list[tuple], chosen: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (time, key, entities) of the chosen events, each once."""
+    positions = sorted({i % len(rows) for i in chosen})
+    batch = event_batch([rows[i] for i in positions])
+    return batch.time_us, batch.key, batch.entities
+
+
+def assert_same(ours: np.ndarray, truth: np.ndarray) -> None:
+    np.testing.assert_allclose(ours, truth, rtol=2e-6, atol=1e-6, equal_nan=True)
+
+
+# --- native against the reference ----------------------------------------------------------------------------------------
+
+
+@examples(150)
+@given(window_steps())
+def test_native_store_equals_the_reference(steps: list[Step]):
+    native, reference = NativeWindowStore(SMALL_LAYOUT), ReferenceWindowStore(SMALL_LAYOUT)
+    arrived: list[tuple] = []
+    for step, rows in arrivals_of(steps):
+        if step.kind == "events":
+            (ours, ours_late), (truth, truth_late) = process(native, rows), process(reference, rows)
+            assert_same(ours, truth)
+            np.testing.assert_array_equal(ours_late, truth_late)
+            arrived += rows
+        elif arrived and step.kind == "label":
+            time, key, entities = at(arrived, step.chosen)
+            fraud = np.resize(np.array(step.fraud, np.uint8), len(time))
+            assert native.label(time, key, entities, fraud) == reference.label(time, key, entities, fraud)
+        elif arrived:
+            native.remove(*at(arrived, step.chosen))
+            reference.remove(*at(arrived, step.chosen))
+        assert native.event_count() == reference.event_count()
+
+
+@examples(40)
+@given(window_steps(others_than_events=False), st.randoms(use_true_random=False))
+def test_how_the_stream_is_cut_into_batches_changes_nothing(steps: list[Step], random):
+    rows = [row for _, placed in arrivals_of(steps) for row in placed]
+    whole, _ = process(NativeWindowStore(SMALL_LAYOUT), rows)
+    store, parts, start = NativeWindowStore(SMALL_LAYOUT), [], 0
+    while start < len(rows):
+        end = start + random.randint(1, 5)
+        parts.append(process(store, rows[start:end])[0])
+        start = end
+    assert np.concatenate(parts).tobytes() == whole.tobytes()
+
+
+@examples(40)
+@given(window_steps(others_than_events=False), window_steps(others_than_events=False))
+def test_a_batch_taken_out_again_leaves_what_was_before(before: list[Step], undone: list[Step]):
+    """Within the allowed lateness: what the undone events made an entity forget cannot come back."""
+    kept = [row for _, placed in arrivals_of(before) for row in placed]
+    newest = max((row[0] for row in kept), default=1_000)
+    extra = [
+        (min(row[0], newest + 5), *row[1:2], row[2] + 1_000, *row[3:]) for _, rows in arrivals_of(undone, newest) for row in rows
+    ]
+    probes = [
+        (newest + later, 7, 10_000 + later, (row, row), (ABSENT, ABSENT), False) for later in (0, 3, 9, 25) for row in (0, 1, 2)
+    ]
+    plain, mended = NativeWindowStore(SMALL_LAYOUT), NativeWindowStore(SMALL_LAYOUT)
+    process(plain, kept)
+    process(mended, kept)
+    process(mended, extra)
+    batch = event_batch(extra)
+    inserted = batch.insert > 0
+    mended.remove(batch.time_us[inserted], batch.key[inserted], batch.entities[inserted])
+    assert process(mended, probes)[0].tobytes() == process(plain, probes)[0].tobytes()
+
+
+# --- the reference against a recomputation from the whole history --------------------------------------------------------
+
+
+def recomputed(history: list[tuple], row: tuple, kind: int, aggregation: Aggregation, window: int, layout: WindowLayout) -> float:
+    """Return one column from all events that ever arrived before, straight from the definition."""
+    time, amount, _, entities, _, _ = row
+    if entities[kind] == ABSENT:
+        return math.nan
+    of = [e for e in history if e[5] and e[3][kind] == entities[kind] and e[0] <= time and entities[kind] != UNKNOWN]
+    if aggregation == Aggregation.SINCE_LAST:
+        ages = [time - e[0] for e in of if time - e[0] <= layout.reach_us]
+        return min(ages) * 1e-6 if ages else math.nan
+    if aggregation in (Aggregation.RISK_COUNT, Aggregation.RISK_FRAUD, Aggregation.RISK_RATE):
+        end = time - layout.delay_us
+        count = sum(end - layout.risk_us[window] <= e[0] < end for e in of)
+        return {Aggregation.RISK_COUNT: count, Aggregation.RISK_FRAUD: 0, Aggregation.RISK_RATE: 0.0 if count else math.nan}[
+            aggregation
+        ]
+    inside = [e for e in of if time - layout.window_us[window] <= e[0]]
+    amounts = [e[1] for e in inside]
+    if aggregation == Aggregation.COUNT:
+        return len(inside)
+    if aggregation == Aggregation.SUM:
+        return sum(amounts)
+    if aggregation == Aggregation.DISTINCT:
+        return len({e[4][kind] for e in inside} - {ABSENT})
+    if not inside:
+        return math.nan
+    mean = sum(amounts) / len(amounts)
+    deviation = math.sqrt(sum((a - mean) ** 2 for a in amounts) / len(amounts))
+    return {
+        Aggregation.MEAN: mean,
+        Aggregation.MAXIMUM: max(amounts),
+        Aggregation.RATIO: amount / mean if mean else math.nan,
+        Aggregation.ZSCORE: (amount - mean) / (deviation + layout.deviation_floor),
+    }[aggregation]
+
+
+@STORES
+@examples(30)
+@given(steps=window_steps(max_late=10, others_than_events=False))
+def test_streaming_equals_recomputation_from_the_whole_history(store_type, steps: list[Step]):
+    """For events up to retention - reach behind the newest, which is the lateness that the state is kept for."""
+    assert SMALL_LAYOUT.retention_us - SMALL_LAYOUT.reach_us >= 10
+    store, history = store_type(SMALL_LAYOUT), []
+    for _, rows in arrivals_of(steps):
+        for row in rows:
+            (ours,), (late,) = process(store, [row])
+            truth = [recomputed(history, row, k, Aggregation(a), w, SMALL_LAYOUT) for k, a, w in SMALL_LAYOUT.columns]
+            # The z-score of nearly equal large amounts loses digits in this plain formula, not in the store.
+            np.testing.assert_allclose(ours, np.array(truth), rtol=1e-5, atol=2e-3, equal_nan=True)
+            assert late == 0
+            history.append(row)
+
+
+# --- written examples ----------------------------------------------------------------------------------------------------
+
+ONE = WindowLayout(1, (10,), (10,), 20, 100, 1.0, tuple((0, int(a), 0) for a in Aggregation))
+
+
+def answers(store, *events: tuple[int, int], other: int = ABSENT, entity: int = 0, insert: bool = True) -> dict[str, float]:
+    """Process (time, amount) events of one entity; return the last one's columns by name."""
+    start = store.event_count() * 1000
+    out, _ = process(store, [(time, amount, start + i, (entity,), (other,), insert) for i, (time, amount) in enumerate(events)])
+    return {a.name: float(out[-1, int(a)]) for a in Aggregation}
+
+
+@STORES
+def test_an_event_never_sees_itself(store_type):
+    alone = answers(store_type(ONE), (100, 5))
+    assert (alone["COUNT"], alone["SUM"], alone["DISTINCT"]) == (0, 0, 0)
+    assert all(math.isnan(alone[name]) for name in ("MEAN", "MAXIMUM", "RATIO", "ZSCORE", "SINCE_LAST", "RISK_RATE"))
+
+
+@STORES
+@pytest.mark.parametrize(("age", "seen"), [(9, 1), (10, 1), (11, 0)])
+def test_window_start_is_inclusive(store_type, age, seen):
+    assert answers(store_type(ONE), (100, 5), (100 + age, 5))["COUNT"] == seen
+
+
+@STORES
+def test_of_two_events_at_the_same_time_the_earlier_arrival_counts(store_type):
+    store = store_type(ONE)
+    assert answers(store, (100, 5), (100, 7))["SUM"] == 5
+    assert answers(store, (100, 9))["SUM"] == 12
+
+
+@STORES
+def test_equal_events_count_each_by_itself(store_type):
+    store = store_type(ONE)
+    assert answers(store, (100, 5), (100, 5), (100, 5))["COUNT"] == 2
+    store.remove(np.array([100]), np.array([1], np.uint64), np.zeros((1, 1), np.int32))
+    assert answers(store, (100, 5), insert=False)["COUNT"] == 2
+
+
+@STORES
+@pytest.mark.parametrize(("age", "seen"), [(20, 0), (21, 1), (30, 1), (31, 0)])
+def test_risk_window_starts_inclusive_and_ends_exclusive(store_type, age, seen):
+    assert answers(store_type(ONE), (100, 5), (100 + age, 5))["RISK_COUNT"] == seen
+
+
+@STORES
+def test_a_label_counts_only_in_the_delayed_window_and_can_be_taken_back(store_type):
+    store = store_type(ONE)
+    answers(store, (100, 5), (101, 5))
+    event = (np.array([100]), np.array([0], np.uint64), np.zeros((1, 1), np.int32))
+    assert store.label(*event, np.array([1], np.uint8)) == 1
+    assert answers(store, (125, 5), insert=False)["RISK_RATE"] == 0.5
+    assert answers(store, (110, 5), insert=False)["RISK_FRAUD"] == 0
+    answers(store, (125, 5))  # the running sums move on
+    store.label(*event, np.array([0], np.uint8))
+    assert answers(store, (126, 5), insert=False)["RISK_FRAUD"] == 0
+    assert answers(store, (126, 5))["RISK_FRAUD"] == 0
+
+
+@STORES
+def test_label_of_an_event_that_was_forgotten_is_not_found(store_type):
+    store = store_type(ONE)
+    answers(store, (100, 5), (201, 5))
+    assert store.label(np.array([100]), np.array([0], np.uint64), np.zeros((1, 1), np.int32), np.array([1], np.uint8)) == 0
+
+
+@STORES
+@pytest.mark.parametrize(("age", "known"), [(30, True), (31, False)])
+def test_since_last_looks_no_further_back_than_the_longest_window(store_type, age, known):
+    value = answers(store_type(ONE), (100, 5), (100 + age, 5))["SINCE_LAST"]
+    assert math.isnan(value) if not known else value == pytest.approx(age * 1e-6)
+
+
+@STORES
+def test_mean_ratio_and_zscore(store_type):
+    seen = answers(store_type(ONE), (100, 10), (101, 30), (102, 60))
+    assert (seen["MEAN"], seen["MAXIMUM"], seen["RATIO"]) == (20, 30, 3)
+    assert seen["ZSCORE"] == pytest.approx((60 - 20) / (10 + 1))
+
+
+@STORES
+def test_ratio_to_a_mean_of_zero_is_not_known(store_type):
+    seen = answers(store_type(ONE), (100, 0), (101, 30))
+    assert math.isnan(seen["RATIO"]) and seen["ZSCORE"] == 30
+
+
+@STORES
+def test_zscore_of_large_equal_amounts_does_not_suffer_cancellation(store_type):
+    seen = answers(store_type(ONE), *[(100, 10**12 - 1)] * 5, (101, 10**12))
+    assert seen["ZSCORE"] == pytest.approx(1.0)
+
+
+@STORES
+def test_distinct_counts_values_still_inside_the_window(store_type):
+    store = store_type(ONE)
+    for time, other in ((100, 1), (104, 2), (108, 1)):
+        answers(store, (time, 5), other=other)
+    assert answers(store, (110, 5), insert=False)["DISTINCT"] == 2
+    assert answers(store, (115, 5), insert=False)["DISTINCT"] == 1
+    assert answers(store, (108, 5), insert=False)["DISTINCT"] == 2
+    assert answers(store, (115, 5), other=ABSENT)["DISTINCT"] == 1
+
+
+@STORES
+def test_maximum_falls_when_the_largest_leaves(store_type):
+    store = store_type(ONE)
+    assert answers(store, (100, 50), (103, 20), (106, 30), (110, 1))["MAXIMUM"] == 50
+    assert answers(store, (111, 1))["MAXIMUM"] == 30
+    assert answers(store, (117, 1))["MAXIMUM"] == 1
+
+
+@STORES
+def test_absent_entity_is_not_known_and_unknown_one_is_empty(store_type):
+    store = store_type(ONE)
+    absent = answers(store, (100, 5), entity=ABSENT)
+    unknown = answers(store, (100, 5), entity=UNKNOWN)
+    assert all(math.isnan(value) for value in absent.values())
+    assert unknown["COUNT"] == 0 and math.isnan(unknown["MEAN"])
+    assert store.event_count() == 0
+
+
+@STORES
+def test_an_event_that_is_late_within_retention_is_seen_by_later_ones_only(store_type):
+    store = store_type(ONE)
+    assert answers(store, (100, 1), (105, 2), (103, 4))["SUM"] == 1
+    assert answers(store, (106, 9))["SUM"] == 7
+
+
+@STORES
+@pytest.mark.parametrize(("age", "kept"), [(100, True), (101, False)])
+def test_an_event_behind_the_horizon_is_left_out_and_reported(store_type, age, kept):
+    store = store_type(ONE)
+    answers(store, (1_000, 5))
+    _, late = process(store, [(1_000 - age, 5, 7, (0,), (ABSENT,), True)])
+    assert (late[0], store.event_count()) == ((0, 2) if kept else (1, 1))
+
+
+@STORES
+def test_a_dry_row_leaves_no_trace(store_type):
+    store = store_type(ONE)
+    first = answers(store, (100, 5), (104, 6), other=1)
+    dry = answers(store, (109, 7), other=2, insert=False)
+    again = answers(store, (109, 7), other=2, insert=False)
+    assert first["COUNT"] == 1 and dry == pytest.approx(again, nan_ok=True)
+    assert (dry["COUNT"], dry["DISTINCT"], store.event_count()) == (2, 1, 2)
+
+
+# --- memory --------------------------------------------------------------------------------------------------------------
+
+
+def _stream(store: NativeWindowStore, events: int, entities: int, step: int = 1) -> None:
+    index = np.arange(events)
+    out = np.empty((events, len(store.layout.columns)), np.float32)
+    ids = (index % entities).astype(np.int32).reshape(-1, 1)
+    store.process(
+        EventBatch(
+            index * step,
+            np.ones(events, np.int64),
+            index.astype(np.uint64),
+            ids,
+            (index % 50).astype(np.int32).reshape(-1, 1),
+            np.ones(events, np.uint8),
+        ),
+        out,
+    )
+
+
+def test_memory_grows_linearly_with_what_is_remembered():
+    for events in (20_000, 40_000, 80_000):
+        store = NativeWindowStore(WindowLayout(1, (10,), (10,), 20, 10**9, 1.0, ((0, 0, 0),)))
+        empty = store.memory_bytes()
+        _stream(store, events, entities=100)
+        assert store.event_count() == events
+        # 32 bytes an event, room for half as many again, and what 100 entities cost each by itself.
+        assert 32 * events < store.memory_bytes() - empty < 50 * events + 500_000
+
+
+def test_what_lies_behind_the_retention_is_forgotten():
+    store = NativeWindowStore(ONE)
+    _stream(store, 200_000, entities=4)
+    assert store.event_count() <= 4 * 26
+    assert store.memory_bytes() < 200_000
+
+
+def test_memory_of_a_burst_is_given_back():
+    store = NativeWindowStore(ONE)
+    _stream(store, 100_000, entities=1, step=0)
+    at_peak = store.memory_bytes()
+    answers(store, *[(1_000 + i, 1) for i in range(200)])
+    assert store.event_count() <= 101
+    assert store.memory_bytes() < at_peak / 10
+
+
+def test_taking_everything_out_empties_the_store():
+    store = NativeWindowStore(ONE)
+    _stream(store, 3_000, entities=3, step=0)
+    index = np.arange(3_000)
+    store.remove(index * 0, index.astype(np.uint64), (index % 3).astype(np.int32).reshape(-1, 1))
+    assert store.event_count() == 0
+    assert answers(store, (0, 5), other=3) == pytest.approx(answers(NativeWindowStore(ONE), (0, 5), other=3), nan_ok=True)
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"window_us": (20, 5)}, "ascend"),
+        ({"window_us": tuple(range(1, 8))}, "at most 6"),
+        ({"risk_us": (9, 3)}, "ascend"),
+        ({"retention_us": 29}, "retention_us must be at least 30"),
+        ({"columns": ((1, 0, 0),)}, "name kinds below"),
+        ({"columns": ((0, 99, 0),)}, "aggregation"),
+        ({"columns": ((0, 0, 1),)}, "window"),
+        ({"columns": ((0, int(Aggregation.RISK_RATE), 1),)}, "window"),
+    ],
+)
+def test_a_layout_that_cannot_work_is_refused(changed, named):
+    good = {
+        "kinds": 1,
+        "window_us": (10,),
+        "risk_us": (10,),
+        "delay_us": 20,
+        "retention_us": 100,
+        "deviation_floor": 1.0,
+        "columns": (),
+    }
+    with pytest.raises(KernelInputError, match=named):
+        WindowLayout(**good | changed)
+
+
+@STORES
+@pytest.mark.parametrize(
+    ("field", "array"),
+    [
+        ("time_us", np.zeros(2, np.int32)),
+        ("amount_minor", np.zeros(3, np.int64)),
+        ("entities", np.zeros((2, 2), np.int32)),
+        ("others", np.zeros((4, 1), np.int32)[::2]),
+        ("insert", np.zeros(2, bool)),
+    ],
+)
+def test_a_batch_of_other_shape_or_type_is_refused(store_type, field, array):
+    good = {
+        "time_us": np.zeros(2, np.int64), "amount_minor": np.zeros(2, np.int64), "key": np.zeros(2, np.uint64),
+        "entities": np.zeros((2, 1), np.int32), "others": np.zeros((2, 1), np.int32), "insert": np.ones(2, np.uint8),
+    }  # fmt: skip
+    with pytest.raises(KernelInputError, match=field):
+        store_type(ONE).process(EventBatch(**good | {field: array}), np.zeros((2, 11), np.float32))
+
+
+@STORES
+@pytest.mark.parametrize(
+    "out",
+    [np.zeros((2, 10), np.float32), np.zeros((3, 11), np.float32), np.zeros((2, 11)), np.zeros((2, 22), np.float32)[:, ::2]],
+)
+def test_an_output_that_does_not_fit_is_refused(store_type, out):
+    rows = [(1, 1, 1, (0,), (0,), True), (2, 1, 2, (0,), (0,), True)]
+    with pytest.raises(KernelInputError, match="out must be"):
+        store_type(ONE).process(event_batch(rows), out)
+
+
+@STORES
+def test_labels_and_removals_of_other_shape_are_refused(store_type):
+    store = store_type(ONE)
+    time, key, entities = np.zeros(2, np.int64), np.zeros(2, np.uint64), np.zeros((2, 1), np.int32)
+    with pytest.raises(KernelInputError):
+        store.label(time, key, entities[:1], np.zeros(2, np.uint8))
+    with pytest.raises(KernelInputError):
+        store.label(time, key, entities, np.zeros(1, np.uint8))
+    with pytest.raises(KernelInputError):
+        store.remove(time, key[:1], entities)
