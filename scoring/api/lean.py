@@ -11,7 +11,6 @@ import inspect
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
-from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from scoring.api.authentication import ApiKeyAuthentication
@@ -19,7 +18,7 @@ from scoring.api.keys import bearer_token, key_cache
 from scoring.api.permissions import HasScope
 from scoring.api.problems import problem_from_exception, problem_response, request_id_of
 
-_authenticators = [ApiKeyAuthentication()]
+_authenticator = ApiKeyAuthentication()
 _permission = HasScope()
 
 
@@ -69,4 +68,7 @@ class LeanView(ApiView):
         if token is not None and not key_cache.remembered(token)[0]:
             # Only an unknown or expired key costs a look into the database, away from the event loop.
             await sync_to_async(key_cache.client)(token)
-        _permission.has_permission(Request(http_request, authenticators=_authenticators), self)
+        # The hooks read nothing that Django's own request does not have; wrapping it in DRF's costs more than they do.
+        authenticated = _authenticator.authenticate(http_request)
+        http_request.user = authenticated[0] if authenticated else None
+        _permission.has_permission(http_request, self)
