@@ -64,6 +64,7 @@ def test_a_killed_server_comes_back_on_its_port(generator, server, installation,
 def test_stopping_leaves_no_process(installation):
     with running(plain_server(installation, GunicornWorkers("gthread", 2, 2))) as server:
         processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
-        assert len(processes) == 3 and server.cpu_seconds() > 0
+        # The second worker may still be on its way when the first one answers.
+        assert len(processes) >= 2 and server.cpu_seconds() > 0
     assert not any(process.is_running() for process in processes)
     assert server.left_over == [] and not server.directory.exists()

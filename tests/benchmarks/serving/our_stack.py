@@ -71,8 +71,10 @@ class OurInstallation:
         return booster.num_features(), booster.num_boosted_rounds()
 
 
-def prepare_our_server(directory: Path, *, days: int = 20, customers: int = 500) -> OurInstallation:
+def prepare_our_server(directory: Path, *, days: int = 30, customers: int = 1_000) -> OurInstallation:
     """Make a DATA_DIR in which `serve` can start: tables, a first model of simulated payments, an API key.
+
+    A history much shorter or smaller than the default holds too few matured frauds for a model.
 
     Raises:
         subprocess.CalledProcessError: one of the commands failed; it has said why.

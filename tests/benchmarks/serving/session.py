@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -89,6 +90,8 @@ class Session:
         """Start a copy of the stack, run its phases, stop it, and count what it stored. Probes are in the result."""
         self._turns += 1
         installation = stack.installation.copy(self._root / f"turn-{self._turns}")
+        # Otherwise the copy would reach the disk during the measurement.
+        os.sync()
         headers = self._root / f"{stack.name}-headers"
         headers.write_text(f"Authorization: Bearer {installation.api_key}\n")
         measured: list[Measurement] = []
