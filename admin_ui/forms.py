@@ -19,17 +19,17 @@ def _outcome_choices(outcomes) -> list[tuple[str, str]]:
     return [("", "any")] + [(str(int(o)), o.label.replace("_", " ")) for o in outcomes]
 
 
+def _moment_input() -> forms.DateTimeInput:
+    return forms.DateTimeInput(attrs={"placeholder": "2026-03-02 12:00"})
+
+
 class AlertFilterForm(forms.Form):
     """An empty field leaves its condition out; without a state the open alerts are shown."""
 
     state = forms.ChoiceField(choices=_ALERT_STATES, required=False)
-    outcome = forms.TypedChoiceField(
-        choices=_outcome_choices(alerts.OUTCOMES), coerce=int, empty_value=None, required=False
-    )
+    outcome = forms.TypedChoiceField(choices=_outcome_choices(alerts.OUTCOMES), coerce=int, empty_value=None, required=False)
     min_score = forms.IntegerField(min_value=0, max_value=1000, required=False, label="Score from")
-    sort = forms.ChoiceField(
-        choices=[("score", "highest score"), ("newest", "newest")], required=False, label="Order"
-    )
+    sort = forms.ChoiceField(choices=[("score", "highest score"), ("newest", "newest")], required=False, label="Order")
 
     def wanted(self, analyst_id: int) -> AlertFilter:
         """Return the filter of a valid form."""
@@ -46,18 +46,14 @@ class AlertFilterForm(forms.Form):
 class DecisionFilterForm(forms.Form):
     """An empty field leaves its condition out; times without an offset are UTC."""
 
-    outcome = forms.TypedChoiceField(
-        choices=_outcome_choices(decisions.OUTCOMES), coerce=int, empty_value=None, required=False
-    )
+    outcome = forms.TypedChoiceField(choices=_outcome_choices(decisions.OUTCOMES), coerce=int, empty_value=None, required=False)
     min_score = forms.IntegerField(min_value=0, max_value=1000, required=False, label="Score from")
     customer_id = forms.CharField(max_length=64, required=False, label="Customer")
     card_id = forms.CharField(max_length=64, required=False, label="Card")
     merchant_id = forms.CharField(max_length=64, required=False, label="Merchant")
-    since = forms.DateTimeField(required=False, label="Occurred from")
-    until = forms.DateTimeField(required=False, label="before")
-    degraded = forms.ChoiceField(
-        choices=[("", "any"), ("yes", "degraded"), ("no", "normal")], required=False, label="Mode"
-    )
+    since = forms.DateTimeField(required=False, label="Occurred from", widget=_moment_input())
+    until = forms.DateTimeField(required=False, label="before", widget=_moment_input())
+    degraded = forms.ChoiceField(choices=[("", "any"), ("yes", "degraded"), ("no", "normal")], required=False, label="Mode")
 
     def wanted(self) -> DecisionFilter:
         """Return the filter of a valid form."""

@@ -36,11 +36,7 @@ def make_analyst(username: str = "alice", *, may_roll_back: bool = False, **fiel
     """A dashboard user whose password is PASSWORD."""
     user = get_user_model().objects.create_user(username, password=PASSWORD, **fields)
     if may_roll_back:
-        user.user_permissions.add(
-            Permission.objects.get(
-                content_type__app_label="scoring", codename="change_programrelease"
-            )
-        )
+        user.user_permissions.add(Permission.objects.get(content_type__app_label="scoring", codename="change_programrelease"))
     return user
 
 
@@ -127,6 +123,8 @@ def _feature_row(fields: dict[str, Any]) -> bytes:
     rng = np.random.default_rng(fields["amount_minor"])
     row = np.round(rng.gamma(1.5, 3.0, schema.width), 2).astype("<f4")
     row[rng.random(schema.width) < 0.3] = np.nan
+    is_flag = np.array([column.unit == "0 or 1" for column in schema.columns])
+    row[is_flag] = rng.random(is_flag.sum()) < 0.3
     row[schema.index("amount_minor")] = fields["amount_minor"]
     return row.tobytes()
 
@@ -186,9 +184,7 @@ def make_label(decision: Decision, label: str = "fraud", **given: Any) -> Label:
 def make_alert(decision: Decision | None = None, **given: Any) -> Alert:
     """An open alert on a declined purchase."""
     decision = decision or make_flagged()
-    return Alert.objects.create(
-        decision=decision, **{"outcome": decision.outcome, "score": decision.score} | given
-    )
+    return Alert.objects.create(decision=decision, **{"outcome": decision.outcome, "score": decision.score} | given)
 
 
 def build_sample(at: datetime, **given: Any) -> EngineSample:
@@ -197,9 +193,7 @@ def build_sample(at: datetime, **given: Any) -> EngineSample:
     counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
     for value, count in latency_ms.items():
         counts[int(np.searchsorted(LATENCY_BOUNDS_MS, value))] += count
-    return EngineSample(
-        **{"at": at, "process": "web-1", "seconds": 1.0, "latency_counts": counts} | given
-    )
+    return EngineSample(**{"at": at, "process": "web-1", "seconds": 1.0, "latency_counts": counts} | given)
 
 
 def make_sample(at: datetime, **given: Any) -> EngineSample:
@@ -209,9 +203,7 @@ def make_sample(at: datetime, **given: Any) -> EngineSample:
     return sample
 
 
-def gate_figures(
-    champion_ap: float | None = 0.71, challenger_ap: float = 0.73, *, passed: bool = True
-) -> dict:
+def gate_figures(champion_ap: float | None = 0.71, challenger_ap: float = 0.73, *, passed: bool = True) -> dict:
     """What a training run stores of its comparison."""
 
     def interval(value: float, half: float = 0.04) -> dict[str, float]:
@@ -289,8 +281,10 @@ def seed_dashboard(now: datetime, decisions: int = 3000, seed: int = 7) -> None:
 
 def _random_payment(rng: random.Random, at: datetime, is_fraud: bool, wave: bool) -> Decision:
     skill = 0.45 if wave else 0.8
-    probability = min(0.999, max(0.0004, rng.betavariate(6, 2) if is_fraud and rng.random() < skill else rng.betavariate(0.5, 22)))
-    outcome = (0 if probability < 0.08 else 1 if probability < 0.2 else 2 if probability < 0.45 else 3 if probability < 0.7 else 4)
+    probability = min(
+        0.999, max(0.0004, rng.betavariate(6, 2) if is_fraud and rng.random() < skill else rng.betavariate(0.5, 22))
+    )
+    outcome = 0 if probability < 0.08 else 1 if probability < 0.2 else 2 if probability < 0.45 else 3 if probability < 0.7 else 4
     customer = rng.randrange(60)
     return build_decision(
         occurred_at=at,
@@ -339,12 +333,24 @@ def _seed_models(now: datetime) -> None:
     second = make_release("20260112-19cd88e0-1", promoted_at=now - 9 * day, parent=first)
     refused = make_release("20260119-5ab0f1d2-1", "refused", parent=second, figures=gate_figures(0.73, 0.69, passed=False))
     live = make_release("20260126-e4c2703f-1", "champion", promoted_at=now - 2 * day, parent=second)
-    make_run("bootstrap-1", trigger="bootstrap", challenger=first, figures=gate_figures(None, 0.68),
-             reason="AP 0.680 (0.640 to 0.720) against 0.0090 of a random ranking")
+    make_run(
+        "bootstrap-1",
+        trigger="bootstrap",
+        challenger=first,
+        figures=gate_figures(None, 0.68),
+        reason="AP 0.680 (0.640 to 0.720) against 0.0090 of a random ranking",
+    )
     make_run("schedule-1", challenger=second, champion=first)
-    make_run("schedule-2", "refused", challenger=refused, champion=second, figures=gate_figures(0.73, 0.69, passed=False),
-             reason="AP 0.690 against 0.730: difference −0.040 (−0.055 to −0.025), allowed down to −0.030")
+    make_run(
+        "schedule-2",
+        "refused",
+        challenger=refused,
+        champion=second,
+        figures=gate_figures(0.73, 0.69, passed=False),
+        reason="AP 0.690 against 0.730: difference −0.040 (−0.055 to −0.025), allowed down to −0.030",
+    )
     make_run("schedule-3", challenger=live, champion=second, attempts=2)
-    make_run("schedule-4", "skipped", champion=live, figures={},
-             reason="too few matured frauds: 12 of 20 needed in the gate period")
+    make_run(
+        "schedule-4", "skipped", champion=live, figures={}, reason="too few matured frauds: 12 of 20 needed in the gate period"
+    )
     make_run("manual-5", "running", champion=live, figures={}, reason="", trigger="manual", finished_at=None)  # fmt: skip

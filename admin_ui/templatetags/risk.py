@@ -14,9 +14,7 @@ register = template.Library()
 UNKNOWN = "–"
 # ISO 4217 minor units, where they are not two digits.
 _MINOR_DIGITS = {
-    **dict.fromkeys(
-        "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0
-    ),
+    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0),
     **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
 }
 _OUTCOMES = ("approve", "step_up", "review", "hold", "decline")
@@ -82,9 +80,7 @@ def outcome_chip(outcome: int | str) -> SafeString:
     """An outcome by name or number: word, colour and a shape of its own."""
     name = _OUTCOMES[outcome] if isinstance(outcome, int) else outcome
     kind = name if name in _OUTCOMES else "other"
-    return format_html(
-        '<span class="chip chip-{}">{}</span>', kind.replace("_", "-"), name.replace("_", " ")
-    )
+    return format_html('<span class="chip chip-{}">{}</span>', kind.replace("_", "-"), name.replace("_", " "))
 
 
 @register.simple_tag
@@ -188,3 +184,9 @@ def mean_money(amount_minor: float | None, currency: str) -> str:
         return UNKNOWN
     digits = _MINOR_DIGITS.get(currency, 2)
     return f"{amount_minor / 10**digits:.{digits + 2}f}\u00a0{currency}".replace("-", "−")
+
+
+@register.filter
+def yesno_number(value: float) -> str:
+    """1 -> "yes", 0 -> "no"; anything else as it is."""
+    return {1.0: "yes", 0.0: "no"}.get(value) or significant(value)

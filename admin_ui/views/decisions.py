@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -12,6 +13,7 @@ from admin_ui.forms import DecisionFilterForm, DispositionForm
 from admin_ui.http import answer_not_found, page_query
 from scoring.selectors.decisions import (
     ENTITY_FIELDS,
+    SEARCHABLE_ENTITIES,
     decision_detail,
     decision_page,
     find_decision,
@@ -20,10 +22,12 @@ from scoring.selectors.pages import CursorInvalid, Page
 
 # In the order in which an analyst reads a payment; what else was sent follows.
 _TRANSACTION_FIELDS = (
-    "transaction_id", "occurred_at", "type", "channel", *ENTITY_FIELDS, "mcc", "country",
+    "transaction_id", "type", "channel", *ENTITY_FIELDS, "mcc", "country",
     "home_country", "card_present", "is_recurring", "ip", "latitude", "longitude",
 )  # fmt: skip
-_SHOWN_APART = {"amount_minor", "currency"}
+_SHOWN_APART = {"amount_minor", "currency", "occurred_at"}
+# Read first; the others open on demand.
+_OPEN_FEATURE_GROUPS = ("transaction", "card")
 
 
 @require_safe
@@ -73,13 +77,17 @@ def detail(request: HttpRequest, decision_id: str) -> HttpResponse:
         "fields": _fields(found.transaction),
         "heaviest": max((abs(r.weight) for r in found.answer.reasons if r.weight), default=None),
         "disposition_form": DispositionForm(),
-        "total_us": found.answer.timing_us.get("total"),
+        "open_groups": _OPEN_FEATURE_GROUPS,
     }
     return render(request, "admin_ui/decision.html", context)
 
 
-def _fields(transaction: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return the fields that were sent, known ones first."""
+def _fields(transaction: dict[str, Any]) -> list[tuple[str, Any, str | None]]:
+    """Return the fields that were sent, known ones first, each with the query of the list that it can filter."""
     known = [n for n in _TRANSACTION_FIELDS if transaction.get(n) is not None]
     other = sorted(set(transaction) - set(_TRANSACTION_FIELDS) - _SHOWN_APART)
-    return [(n, transaction[n]) for n in (*known, *other) if transaction[n] is not None]
+    return [
+        (n, transaction[n], urlencode({n: transaction[n]}) if n in SEARCHABLE_ENTITIES else None)
+        for n in (*known, *other)
+        if transaction[n] is not None
+    ]

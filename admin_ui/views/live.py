@@ -66,9 +66,9 @@ def accuracy_series(request: HttpRequest) -> JsonResponse:
 
 
 def _columns(found: Accuracy) -> dict[str, list[float | None]]:
-    half = found.slice_seconds / 2
+    half, last = found.slice_seconds / 2, found.until.timestamp()
     return {
-        "at": [s.start.timestamp() + half for s in found.slices],
+        "at": [min(s.start.timestamp() + half, last) for s in found.slices],
         "precision": [s.precision for s in found.slices],
         "recall": [s.recall for s in found.slices],
         "average_precision": [s.average_precision for s in found.slices],

@@ -73,7 +73,4 @@ def alert_by_id(alert_id: int) -> Alert:
 
 def alert_counts() -> dict[str, int]:
     """Return the number of alerts per state, each counted up to COUNT_LIMIT."""
-    return {
-        state: Alert.objects.filter(state=state).values("id")[:COUNT_LIMIT].count()
-        for state in STATES
-    }
+    return {state: Alert.objects.filter(state=state).values("id")[:COUNT_LIMIT].count() for state in STATES}

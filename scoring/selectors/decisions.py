@@ -59,9 +59,7 @@ class DecisionDetail:
         return sum(rule.outcome == "hit" for rule in self.answer.rules)
 
 
-def decision_page(
-    wanted: DecisionFilter, cursor: str | None = None, size: int = PAGE_SIZE
-) -> Page[Decision]:
+def decision_page(wanted: DecisionFilter, cursor: str | None = None, size: int = PAGE_SIZE) -> Page[Decision]:
     """Return one page of decisions, the latest arrived first.
 
     Raises:

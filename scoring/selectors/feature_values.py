@@ -14,6 +14,7 @@ from scoring.features.schema import current_schema
 from scoring.models import Decision
 
 OWN = "transaction"
+KIND_OF_PAYMENT = "type and channel"
 # What is left between the words that all windows share and the name of a window.
 _BEFORE_WINDOW = re.compile(r"\s+(in|in the|in the last)?\s*$")
 
@@ -85,9 +86,11 @@ def feature_values(decision: Decision) -> FeatureValues:
 
 
 def _kind(name: str) -> str:
-    kind = name.partition(".")[0]
-    # The transaction's own columns have no entity; "type.transfer" and the like are told by its fields.
-    return kind if name.count(".") and kind not in ("type", "channel") else OWN
+    kind, dot, _ = name.partition(".")
+    if not dot:
+        return OWN
+    # "type.transfer" and the like: one column a possible value.
+    return KIND_OF_PAYMENT if kind in ("type", "channel") else kind
 
 
 def _group(title: str, named: list[Named]) -> FeatureGroup:
@@ -113,7 +116,14 @@ def _group(title: str, named: list[Named]) -> FeatureGroup:
 
 
 def _row(name: str, members: list[Named]) -> FeatureRow:
-    text = members[0][0].text
-    if len(members) > 1:
-        text = _BEFORE_WINDOW.sub("", os.path.commonprefix([column.text for column, _ in members]))
+    texts = [column.text for column, _ in members]
+    text = texts[0] if len(texts) == 1 else _shared_words(texts)
     return FeatureRow(name, text, members[0][0].unit, tuple(value for _, value in members))
+
+
+def _shared_words(texts: list[str]) -> str:
+    """Return what the texts say whatever the window: "number of transactions of this card in the last hour" and "... in
+    the last 7 days" share "number of transactions of this card"; whole words behind the window are kept as well."""
+    start = _BEFORE_WINDOW.sub("", os.path.commonprefix(texts))
+    behind = os.path.commonprefix([text[::-1] for text in texts])[::-1].partition(" ")[2]
+    return f"{start}, {behind}" if " " in behind else start

@@ -40,6 +40,4 @@ def proportion(hits: int, total: int) -> Proportion:
     z2 = Z_95 * Z_95
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = Z_95 / (1 + z2 / total) * sqrt(share * (1 - share) / total + z2 / (4 * total * total))
-    return Proportion(
-        hits, total, Interval(share, max(0.0, centre - half), min(1.0, centre + half))
-    )
+    return Proportion(hits, total, Interval(share, max(0.0, centre - half), min(1.0, centre + half)))

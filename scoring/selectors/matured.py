@@ -89,9 +89,7 @@ def matured_decisions(limit: int = MAX_DECISIONS) -> MaturedDecisions | None:
 
 
 def _latest_labels(since: datetime, until: datetime) -> dict[int, str]:
-    found = Label.objects.filter(
-        decision__occurred_at__gte=since, decision__occurred_at__lte=until
-    ).order_by("reported_at", "id")
+    found = Label.objects.filter(decision__occurred_at__gte=since, decision__occurred_at__lte=until).order_by("reported_at", "id")
     # Later rows overwrite earlier ones.
     return dict(found.values_list("decision_id", "label"))
 

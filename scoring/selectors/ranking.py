@@ -11,9 +11,7 @@ from scoring.selectors.intervals import Interval
 _RESAMPLES = 200
 
 
-def average_precision_interval(
-    is_fraud: NDArray[np.bool_], scores: NDArray[np.float64], *, seed: int = 0
-) -> Interval | None:
+def average_precision_interval(is_fraud: NDArray[np.bool_], scores: NDArray[np.float64], *, seed: int = 0) -> Interval | None:
     """Return AP with its 95 % percentile interval over Poisson resamples of the rows; None without a fraud.
 
     Each row is drawn Poisson(1) times, so k equal rows are drawn Poisson(k) times together. AP sees rows only through
@@ -37,9 +35,7 @@ def average_precision_interval(
     return Interval(average_precision(labels, ranks, counts), float(low), float(high))
 
 
-def _counts_by_score(
-    is_fraud: NDArray[np.bool_], scores: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _counts_by_score(is_fraud: NDArray[np.bool_], scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return frauds and good rows per distinct score, highest first, neighbours without frauds merged."""
     order = np.argsort(-scores, kind="stable")
     score, fraud = scores[order], is_fraud[order].astype(np.int64)

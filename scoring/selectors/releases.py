@@ -86,9 +86,7 @@ def roll_back_target(serving: ProgramRelease | None) -> ProgramRelease | None:
     """Return the release that a roll-back from `serving` brings back: the champion before it."""
     if serving is None or serving.promoted_at is None:
         return None
-    retired = ProgramRelease.objects.filter(
-        state=ProgramRelease.State.RETIRED, promoted_at__lt=serving.promoted_at
-    )
+    retired = ProgramRelease.objects.filter(state=ProgramRelease.State.RETIRED, promoted_at__lt=serving.promoted_at)
     return retired.order_by("-promoted_at", "-id").first()
 
 

@@ -46,9 +46,7 @@ def cost_policy() -> CostPolicy:
     return default_policy()
 
 
-def savings_of(
-    matured: MaturedDecisions, policy: CostPolicy | None = None
-) -> tuple[Savings, ...]:
+def savings_of(matured: MaturedDecisions, policy: CostPolicy | None = None) -> tuple[Savings, ...]:
     """Sum up each currency, the one with the most decisions first."""
     policy = policy or cost_policy()
     currencies, counts = np.unique(matured.currency, return_counts=True)
@@ -56,9 +54,7 @@ def savings_of(
     return tuple(_of_currency(matured, str(c), matured.currency == c, policy) for c in by_count)
 
 
-def _of_currency(
-    matured: MaturedDecisions, currency: str, rows: NDArray[np.bool_], policy: CostPolicy
-) -> Savings:
+def _of_currency(matured: MaturedDecisions, currency: str, rows: NDArray[np.bool_], policy: CostPolicy) -> Savings:
     amount, outcome, fraud = matured.amount_minor[rows], matured.outcome[rows], matured.is_fraud[rows]
     is_stopped = outcome >= Outcome.HOLD
     declined_good = ~fraud & (outcome == Outcome.DECLINE)

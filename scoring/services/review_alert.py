@@ -11,6 +11,7 @@ from django.utils import timezone
 from scoring.errors import AlertAlreadyClosed, AlertNotFound, ScoringError
 from scoring.models import Alert, AuditEntry, Label, LabelKind, LabelSource
 from scoring.selectors.clock import event_clock
+from scoring.services.record_labels import record_labels
 
 NOTE_MAX_LENGTH = 2000
 # An inconclusive review says nothing about the truth, and writes no label.
@@ -123,8 +124,6 @@ def _refuse_if_of_another(alert: Alert, analyst: AbstractBaseUser) -> None:
 
 def _record_label(alert: Alert, analyst: AbstractBaseUser) -> str | None:
     """Return the id of the label that was written, None where the disposition stands for none."""
-    from scoring.services.record_labels import record_labels
-
     kind = _LABELS.get(Alert.Disposition(alert.disposition))
     if kind is None:
         return None
@@ -136,10 +135,10 @@ def _record_label(alert: Alert, analyst: AbstractBaseUser) -> str | None:
         "occurred_at": alert.decision.occurred_at.isoformat(),
         "reported_at": _reported_at(alert).isoformat(),
     }
-    (result,) = record_labels([label], actor=analyst.get_username())
-    if result["status"] not in (200, 201):
-        raise LabelRefused(f"the label was refused: {result.get('error')}")
-    return label["label_id"]
+    (result,) = record_labels([label], actor=_actor(analyst))
+    if "error" in result:
+        raise LabelRefused(f"the label was refused: {result['error']['detail']}")
+    return result["label_id"]
 
 
 def _reported_at(alert: Alert) -> datetime:
@@ -154,8 +153,13 @@ def _reported_at(alert: Alert) -> datetime:
     return max(times)
 
 
+def _actor(analyst: AbstractBaseUser) -> str:
+    # A user name may be longer than what the trail keeps of it.
+    return analyst.get_username()[:80]
+
+
 def _audit(action: str, alert: Alert, analyst: AbstractBaseUser, **details: str | None) -> None:
     AuditEntry.objects.create(
-        actor=analyst.get_username(), action=action, subject=alert.decision.decision_id,
+        actor=_actor(analyst), action=action, subject=alert.decision.decision_id,
         details={"alert": alert.pk, **details},
     )  # fmt: skip

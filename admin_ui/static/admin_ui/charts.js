@@ -64,7 +64,7 @@
       cursor: { drag: { x: false, y: false }, points: { size: 6 } },
       legend: { markers: { fill: () => "transparent", dash: (u, i) => ({ 2: "dotted", 6: "dashed" })[u.series[i].dash?.[0]] ?? "solid" } },
       scales: { y: kind.scale },
-      axes: [axis({ space: 70, values: times }), axis({ size: 46, space: 28 })],
+      axes: [axis({ space: 70, size: 38, values: times }), axis({ size: 46, space: 28 })],
       series: [{ label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" }, ...kind.series.map((s) => ({ spanGaps: !!kind.spanGaps, ...s }))],
     }, [[], ...kind.series.map(() => [])], element);
     new ResizeObserver(() => chart.setSize(size())).observe(element);
@@ -79,7 +79,8 @@
         element.classList.toggle("is-empty", !data.some((column) => column.some((v) => v != null)));
         chart.setData([columns.at, ...data]);
         // Without a pointer on the chart the legend tells the newest point.
-        if (chart.cursor.left < 0) chart.setLegend({ idx: columns.at.length - 1 }, false);
+        const newest = data[0].findLastIndex((value) => value != null);
+        if (chart.cursor.left < 0 && newest >= 0) chart.setLegend({ idx: newest }, false);
         element.dataset.updates = Number(element.dataset.updates ?? 0) + 1;
       }
     };

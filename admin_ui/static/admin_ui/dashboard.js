@@ -8,7 +8,8 @@
   polling.showConnection = showConnection;
 
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (event.detail.elt.matches("[data-poll]") && polling.isOff()) event.preventDefault();
+    const asking = event.detail.elt;
+    if (asking.matches("[data-poll]") && (polling.isOff() || asking.closest("details:not([open])"))) event.preventDefault();
   });
   document.addEventListener("htmx:sendError", () => showConnection(true));
   document.addEventListener("htmx:responseError", (event) => showConnection(event.detail.xhr.status >= 500));

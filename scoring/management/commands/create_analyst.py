@@ -50,6 +50,4 @@ class Command(BaseCommand):
 
 
 def _roll_back_permission() -> Permission:
-    return Permission.objects.get(
-        content_type__app_label="scoring", codename="change_programrelease"
-    )
+    return Permission.objects.get(content_type__app_label="scoring", codename="change_programrelease")
