@@ -393,7 +393,7 @@ int velocity_process(store *s, int64_t n, const int64_t *time, const int64_t *am
         for (int k = 0; k < s->kinds; k++) {
             int64_t row = entities[i * s->kinds + k];
             answer a;
-            if (row == UNKNOWN_ENTITY) {
+            if (row == UNKNOWN_ENTITY || (!insert[i] && row >= s->kind[k].count)) { /* nothing is allocated for a look */
                 static const entity empty;
                 scan_windows(s, &empty, time[i], &a);
                 for (; c < columns && column_kind[c] == k; c++)

@@ -43,7 +43,11 @@ def score_batch(state: FeatureState, program: RiskProgram, batch: TransactionCol
     start = time.perf_counter_ns()
     rows = state.process(batch)
     middle = time.perf_counter_ns()
-    result = program.run(rows.x, memberships)
+    try:
+        result = program.run(rows.x, memberships)
+    except BaseException:
+        state.take_back(batch, rows)  # what got no answer must not be remembered
+        raise
     demanded, survival = _rule_demands(program, result.rule_outcomes)
     cost_outcome = program.policy.outcomes(result.probability, batch.amount_minor)
     risk = 1.0 - (1.0 - np.nan_to_num(result.probability, nan=0.0)) * survival

@@ -42,6 +42,7 @@ class EntityKind:
         windows: names out of WINDOWS.
         risk: whether delayed labels are reported.
         only_type: events of this transaction type alone, or None for all.
+        since_last: whether the time since the last event is reported; False where another kind of the same key does.
     """
 
     name: str
@@ -61,6 +62,7 @@ class EntityKind:
     windows: tuple[str, ...] = tuple(WINDOWS)
     risk: bool = False
     only_type: str | None = None
+    since_last: bool = True
 
 
 _COUNT, _SUM, _DISTINCT = Aggregation.COUNT, Aggregation.SUM, Aggregation.DISTINCT
@@ -74,7 +76,7 @@ KINDS = (
     EntityKind("customer_device", ("customer_id", "device_id"), None, "this customer on this device", "", (_COUNT,), ("24h", "30d")),
     EntityKind("customer_beneficiary", ("customer_id", "counterparty_id"), None, "this customer to this beneficiary", "", (_COUNT, _SUM), ("24h", "30d")),
     EntityKind("card_merchant", ("card_id", "merchant_id"), None, "this card at this merchant", "", (_COUNT,), ("30d",)),
-    EntityKind("card_country", ("card_id",), "country", "this card", "countries", (_DISTINCT,), ("1h", "24h", "7d")),
+    EntityKind("card_country", ("card_id",), "country", "this card", "countries", (_DISTINCT,), ("1h", "24h", "7d"), since_last=False),
     EntityKind("account_cash", ("account_id",), None, "cash paid into this account", "", (_COUNT, _SUM), ("24h", "7d", "30d"), only_type="cash_deposit"),
 )
 
@@ -104,8 +106,9 @@ def _window_columns(kind: EntityKind) -> list[tuple[FeatureColumn, Aggregation, 
         for window in kind.windows:
             unit, text = _describe(kind, aggregation, _WORDS[window])
             columns.append((FeatureColumn(f"{kind.name}.{aggregation.name.lower()}.{window}", unit, text), aggregation, list(WINDOWS).index(window)))
-    column = FeatureColumn(f"{kind.name}.since_last", "seconds", f"time since the previous transaction of {kind.text}")
-    columns.append((column, Aggregation.SINCE_LAST, 0))
+    if kind.since_last:
+        column = FeatureColumn(f"{kind.name}.since_last", "seconds", f"time since the previous transaction of {kind.text}")
+        columns.append((column, Aggregation.SINCE_LAST, 0))
     for r, risk in enumerate(RISK_WINDOWS if kind.risk else ()):
         of = f"of {kind.text} in the {risk[:-1]} days that ended {RISK_DELAY_US // DAY_US} days ago"
         name = f"{kind.name}.risk_{{}}.{risk}"

@@ -20,11 +20,13 @@ class FeatureRows:
         x: [n, F] float32 in the order of the schema.
         entities: [n, K] int32.
         late: [n] bool, the event lies further back than the state is kept exactly for.
+        clock_us: the newest event time before this batch.
     """
 
     x: np.ndarray
     entities: np.ndarray
     late: np.ndarray
+    clock_us: int
 
 
 class FeatureState:
@@ -46,14 +48,26 @@ class FeatureState:
         others = self._others_of(batch)
         events = EventBatch(batch.occurred_us, batch.amount_minor, batch.key, entities, others, batch.insert)
         too_late = self._store.process(events, x[:, len(OWN_COLUMNS) :])
-        late = (too_late > 0) | (batch.occurred_us < self.clock_us - self._max_lateness_us)
-        if batch.insert.any():
-            self.clock_us = max(self.clock_us, int(batch.occurred_us[batch.insert > 0].max()))
-        return FeatureRows(x, entities, late)
+        before = self.clock_us
+        late = (too_late > 0) | (batch.occurred_us < self._clocks(batch) - self._max_lateness_us)
+        return FeatureRows(x, entities, late, before)
+
+    def _clocks(self, batch: TransactionColumns) -> np.ndarray:
+        """Return [n] the newest event time that each transaction finds, and advance the clock past the batch."""
+        absorbed = np.where(batch.insert > 0, batch.occurred_us, self.clock_us)
+        clocks = np.maximum.accumulate(np.concatenate([[self.clock_us], absorbed]))
+        self.clock_us = int(clocks[-1])
+        return clocks[:-1]
 
     def take_back(self, batch: TransactionColumns, rows: FeatureRows) -> None:
-        """Undo `process`: the batch could not be committed."""
-        self._store.remove(batch.occurred_us, batch.key, rows.entities)
+        """Undo `process` of the newest batch: it could not be committed.
+
+        What its events pushed out of an entity's memory does not come back. That could only matter where the batch lay
+        further ahead of everything stored than the lateness that is allowed.
+        """
+        kept = batch.insert > 0
+        self._store.remove(batch.occurred_us[kept], batch.key[kept], rows.entities[kept])
+        self.clock_us = rows.clock_us
 
     def label(self, occurred_us: np.ndarray, key: np.ndarray, entities: np.ndarray, fraud: np.ndarray) -> int:
         """Say which events are known as fraud (uint8 1) or not (0); return how many are still remembered."""
