@@ -6,8 +6,11 @@ search with a new seed and ten times as many examples.
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -102,3 +105,65 @@ def arrivals_of(steps: list[Step], start: int = 1_000) -> list[tuple[Step, list[
             key += 1
         placed.append((step, rows))
     return placed
+
+
+# --- transactions ------------------------------------------------------------------------------------------------------
+
+START = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
+_GAPS = st.one_of(
+    st.sampled_from(
+        [timedelta(0), timedelta(microseconds=1), timedelta(minutes=10), timedelta(hours=1), timedelta(days=1), timedelta(days=7)]
+    ),
+    st.builds(timedelta, minutes=st.integers(0, 3_000)),
+    st.builds(timedelta, days=st.integers(3, 20)),
+)
+
+
+def _some(prefix: str, count: int) -> st.SearchStrategy[str | None]:
+    return st.sampled_from([None, *(f"{prefix}{i}" for i in range(count))])
+
+
+@st.composite
+def transactions(draw: st.DrawFn, *, min_size: int = 1, max_size: int = 25, max_late_days: int = 6) -> list[dict[str, Any]]:
+    """API bodies in arrival order: few parties, so that histories meet; ties, gaps at window edges and late ones."""
+    count = draw(st.integers(min_size, max_size))
+    newest, bodies = START, []
+    for number in range(count):
+        late = draw(st.sampled_from([False] * 5 + [True]))
+        occurred = newest - draw(st.timedeltas(timedelta(0), timedelta(days=max_late_days))) if late else newest + draw(_GAPS)
+        newest = max(newest, occurred)
+        body = {
+            "transaction_id": f"t{number}",
+            "occurred_at": occurred.isoformat().replace("+00:00", "Z"),
+            "amount_minor": draw(st.one_of(st.integers(0, 5_000), st.sampled_from([10_000, 950_000, 10**12]))),
+            "currency": "EUR",
+            "type": draw(st.sampled_from(["card_payment", "transfer", "cash_deposit"])),
+            "channel": draw(st.sampled_from(["pos", "ecom", "mobile"])),
+            "customer_id": draw(st.sampled_from(["c0", "c1"])),
+            "account_id": draw(_some("a", 2)),
+            "card_id": draw(_some("k", 2)),
+            "merchant_id": draw(_some("m", 2)),
+            "terminal_id": draw(_some("p", 2)),
+            "device_id": draw(_some("d", 2)),
+            "counterparty_id": draw(_some("b", 2)),
+            "country": draw(st.sampled_from([None, "DE", "NL"])),
+            "home_country": draw(st.sampled_from([None, "DE"])),
+            "mcc": draw(st.sampled_from([None, "5411"])),
+            "card_present": draw(st.sampled_from([None, True, False])),
+            "is_recurring": draw(st.sampled_from([None, True])),
+        }
+        bodies.append({name: value for name, value in body.items() if value is not None})
+    return bodies
+
+
+cuts = st.lists(st.integers(1, 8), min_size=1, max_size=10)
+
+
+def cut(items: list, sizes: list[int]) -> Iterator[list]:
+    """Cut a list into parts of these sizes, over and over."""
+    start = 0
+    for size in itertools.cycle(sizes):
+        if start >= len(items):
+            return
+        yield items[start : start + size]
+        start += size
