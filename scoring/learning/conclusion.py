@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from scoring.learning.gates import PROMOTE, REFUSE, SKIP, Verdict
 from scoring.models import TrainingRun
-from scoring.services.release_program import current_champion, promote, refuse, register
+from scoring.services.release_program import current_champion, make_champion, refuse, register
 
 _STATE_AFTER = {
     PROMOTE: TrainingRun.State.PROMOTED,
@@ -36,7 +36,7 @@ def _release(run: TrainingRun, verdict: Verdict) -> None:
         actor=actor,
     )
     if verdict.decision == PROMOTE:
-        promote(run.challenger, actor=actor, reason=verdict.reason)
+        make_champion(run.challenger, actor=actor, reason=verdict.reason)
     else:
         refuse(run.challenger, actor=actor, reason=verdict.reason)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import shutil
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -60,7 +61,12 @@ def carry_out(run_id: int, config: LearningConfig | None = None) -> TrainingRun 
         logger.warning("%s; this attempt is dropped", lost)
         return None
     except Exception as error:
-        hand_back(lease, error)
+        try:
+            hand_back(lease, error)
+        except LeaseLost:
+            # The next worker tidied up under our feet; the error is no news about the run.
+            logger.warning("run %s: this attempt failed after its lease was lost", run_id, exc_info=True)
+            return None
         raise
     return TrainingRun.objects.get(pk=run_id)
 
@@ -179,10 +185,15 @@ class _Attempt:
         )
         key = load_or_create_signing_key(Path(settings.SIGNING_KEY_FILE), Path(settings.VERIFY_KEY_FILE))
         self._still_ours()
-        manifest_sha256 = save_program(
-            program, trained.model_ubj, artifact_folder.folder_of(program.version), key, {"training": trained.figures}
-        )
-        self._store_figures(training=trained.figures, artifact={"version": program.version, "manifest_sha256": manifest_sha256})
+        folder = artifact_folder.folder_of(program.version)
+        manifest_sha256 = save_program(program, trained.model_ubj, folder, key, {"training": trained.figures})
+        try:
+            self._store_figures(
+                training=trained.figures, artifact={"version": program.version, "manifest_sha256": manifest_sha256}
+            )
+        except LeaseLost:
+            shutil.rmtree(folder, ignore_errors=True)  # nobody else would ever look for it
+            raise
         return program
 
     def _train(self, run: TrainingRun, sample: RowSample, champion: RiskProgram | None) -> TrainedForest:

@@ -29,14 +29,20 @@ def register(*, version: str, manifest_sha256: str, parent: ProgramRelease | Non
     return release
 
 
-@transaction.atomic
 def promote(release: ProgramRelease, *, actor: str, reason: str) -> ProgramRelease:
     """Make the release the champion; the one before is retired in the same transaction.
 
     Raises:
         ArtifactRefused: its artifact does not verify; nothing changes.
     """
+    # Before the transaction: reading a forest takes a while, and on SQLite decisions would wait for it.
     artifact_folder.load_verified(release.artifact)
+    return make_champion(release, actor=actor, reason=reason)
+
+
+@transaction.atomic
+def make_champion(release: ProgramRelease, *, actor: str, reason: str) -> ProgramRelease:
+    """Do what `promote` does for a release whose artifact the caller has just built or verified."""
     before = _locked_champion()
     if before is not None and before.pk == release.pk:
         return before
@@ -53,7 +59,6 @@ def refuse(release: ProgramRelease, *, actor: str, reason: str) -> None:
     _audit(actor, "program.refuse", release, reason=reason[:500])
 
 
-@transaction.atomic
 def roll_back(actor: str) -> ProgramRelease:
     """Make the previous champion decide again, and return it.
 
@@ -61,21 +66,26 @@ def roll_back(actor: str) -> ProgramRelease:
         NothingToRollBackTo: there is no earlier champion.
         ArtifactRefused: its artifact does not verify; the present champion stays.
     """
-    withdrawn = _locked_champion()
-    if withdrawn is None:
-        raise NothingToRollBackTo("no program is live, so there is nothing to roll back")
-    previous = (
-        ProgramRelease.objects.select_for_update()
-        .filter(state=ProgramRelease.State.RETIRED, promoted_at__lt=withdrawn.promoted_at)
-        .order_by("-promoted_at", "-id")
-        .first()
-    )
-    if previous is None:
-        raise NothingToRollBackTo(f"{withdrawn.version} is the first champion; train another before rolling back")
+    withdrawn = current_champion()
+    previous = _champion_before(withdrawn)
     artifact_folder.load_verified(previous.artifact)
-    _set_state(withdrawn, ProgramRelease.State.RETIRED, None)
-    _set_state(previous, ProgramRelease.State.CHAMPION, previous.promoted_at)
-    _audit(actor, "program.roll_back", previous, withdrawn=withdrawn.version)
+    with transaction.atomic():
+        unchanged = _locked_champion() == withdrawn and _champion_before(withdrawn) == previous
+        if unchanged:
+            _set_state(withdrawn, ProgramRelease.State.RETIRED, None)
+            _set_state(previous, ProgramRelease.State.CHAMPION, previous.promoted_at)
+            _audit(actor, "program.roll_back", previous, withdrawn=withdrawn.version)
+    # Someone else promoted or rolled back while the artifact was read: look again.
+    return previous if unchanged else roll_back(actor)
+
+
+def _champion_before(champion: ProgramRelease | None) -> ProgramRelease:
+    if champion is None:
+        raise NothingToRollBackTo("no program is live, so there is nothing to roll back")
+    retired = ProgramRelease.objects.filter(state=ProgramRelease.State.RETIRED, promoted_at__lt=champion.promoted_at)
+    previous = retired.order_by("-promoted_at", "-id").first()
+    if previous is None:
+        raise NothingToRollBackTo(f"{champion.version} is the first champion; train another before rolling back")
     return previous
 
 

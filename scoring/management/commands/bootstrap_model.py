@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -40,9 +40,8 @@ class Command(BaseCommand):
             return
         first_day = start or datetime.now(UTC).date() - timedelta(days=days)
         try:
-            config = SimulationConfig(
-                seed=seed, start=datetime(first_day.year, first_day.month, first_day.day, tzinfo=UTC), days=days, customers=customers
-            )
+            midnight = datetime.combine(first_day, time.min, UTC)
+            config = SimulationConfig(seed=seed, start=midnight, days=days, customers=customers)
             stream = simulate(config)
             self.stdout.write(f"{len(stream):,} payments of {customers:,} customers over {days} days from {first_day}")
             played, run = train_first_model(

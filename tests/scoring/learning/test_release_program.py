@@ -4,6 +4,7 @@ import pytest
 
 from scoring.engine import ArtifactRefused
 from scoring.errors import NothingToRollBackTo
+from scoring.learning import artifact_folder
 from scoring.models import AuditEntry, ProgramRelease
 from scoring.services.release_program import current_champion, promote, refuse, roll_back
 
@@ -84,6 +85,21 @@ def test_a_damaged_artifact_is_not_rolled_back_to(make_release, artifact_dir):
     with pytest.raises(ArtifactRefused):
         roll_back("alice")
     assert current_champion().version == "v2"
+
+
+def test_a_roll_back_looks_again_when_the_champion_changed_meanwhile(make_release, monkeypatch):
+    champion_line(make_release, "v1", "v2")
+    third = make_release("v3")
+    load_verified = artifact_folder.load_verified
+
+    def promote_meanwhile(artifact):
+        monkeypatch.setattr(artifact_folder, "load_verified", load_verified)
+        promote(third, actor="bob", reason="urgent")
+        return load_verified(artifact)
+
+    monkeypatch.setattr(artifact_folder, "load_verified", promote_meanwhile)
+    assert roll_back("alice").version == "v2"
+    assert set(ProgramRelease.objects.filter(state="retired").values_list("version", flat=True)) == {"v1", "v3"}
 
 
 def test_each_step_is_audited_with_its_actor(make_release):

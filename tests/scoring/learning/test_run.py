@@ -208,6 +208,30 @@ def test_a_worker_that_comes_back_after_its_run_was_taken_over_registers_nothing
     assert AuditEntry.objects.filter(action="program.register").count() == 1
 
 
+@pytest.mark.parametrize("late_error", [None, FileNotFoundError("the folder is gone")])
+def test_a_worker_that_was_replaced_while_it_wrote_its_artifact_leaves_nothing(
+    history, small_learning, monkeypatch, artifact_dir, late_error
+):
+    run_id = open_run("manual", actor="test").pk
+    attempts = []
+
+    def save_slowly(*args):
+        attempts.append(args)
+        if len(attempts) == 1:
+            abandon(run_id)
+            assert carry_out(run_id, small_learning).state == "promoted"
+            if late_error:
+                raise late_error
+        return save_program(*args)
+
+    save_program = runs.save_program
+    monkeypatch.setattr(runs, "save_program", save_slowly)
+    assert carry_out(run_id, small_learning) is None
+    release = ProgramRelease.objects.get()
+    assert [folder.name for folder in artifact_dir.iterdir()] == [release.artifact]
+    assert TrainingRun.objects.get(pk=run_id).state == "promoted"
+
+
 def test_an_attempt_that_fails_is_recorded_and_tried_again(history, small_learning, monkeypatch):
     run_id = open_run("manual", actor="test").pk
 
