@@ -1,0 +1,13 @@
+"""Files can be read and payments simulated without Django and without the engine."""
+
+import subprocess
+import sys
+
+
+def test_reading_and_simulating_need_neither_django_nor_the_engine():
+    code = (
+        "import sys, scoring.ingest, scoring.simulator\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'django', 'torch', 'xgboost', 'inference_core', 'kernels'}))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[]"
