@@ -5,9 +5,9 @@ import sys
 
 
 def test_reading_and_simulating_need_neither_django_nor_the_engine():
-    code = (
-        "import sys, scoring.ingest, scoring.simulator\n"
-        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'django', 'torch', 'xgboost', 'inference_core', 'kernels'}))"
-    )
+    unwanted = {"django", "torch", "xgboost", "inference_core", "kernels"}
+    code = "import sys, scoring.ingest, scoring.simulator; print(*{name.partition('.')[0] for name in sys.modules})"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert found.strip() == "[]"
+    loaded = set(found.split())
+    assert "numpy" in loaded
+    assert loaded & unwanted == set()
