@@ -99,7 +99,8 @@ def commit_decisions(rows: Sequence[LedgerRow], alerting: Sequence[str], now: da
 
 
 def _copy_rows(cursor, rows: Sequence[LedgerRow]) -> None:
-    with cursor.copy(f"COPY {_TABLE} ({_COLUMN_LIST}) FROM STDIN") as copy:
+    # Django translates the errors of the methods that it wraps; copy() is not one of them.
+    with connection.wrap_database_errors, cursor.copy(f"COPY {_TABLE} ({_COLUMN_LIST}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(_in_order(row.__dict__))
 
