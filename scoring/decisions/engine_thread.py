@@ -180,7 +180,8 @@ class EngineThread:
             group.results = [error] * len(group.requests)
             _deliver(group.loop, [group])
         for _, future in calls:
-            future.set_exception(error)
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
 
 
 def _deliver(loop: asyncio.AbstractEventLoop, groups: list[_Group]) -> None:
@@ -198,10 +199,14 @@ def _resolve(groups: list[_Group]) -> None:
 
 
 def _carry_out(engine: DecisionEngine, function: Callable[[DecisionEngine], Any], future: Future) -> None:
+    if not future.set_running_or_notify_cancel():
+        return  # the caller is gone; a result could not be delivered
     try:
-        future.set_result(function(engine))
+        result = function(engine)
     except Exception as error:
         future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 def _refresh(engine: DecisionEngine) -> None:

@@ -34,6 +34,8 @@ class ProgramSource:
             program = load_program(settings.ARTIFACT_DIR / release.artifact, load_verify_key(settings.VERIFY_KEY_FILE))
             if program.schema.version != current_schema().version:
                 raise ArtifactRefused(f"{release.version} was built for another feature schema; train again")
+            if program.version != release.version:
+                raise ArtifactRefused(f"the folder {release.artifact} holds {program.version}; restore {release.version}")
         except ArtifactRefused as error:
             self._refused = release.version
             logger.error("release %s was refused, %s stays live: %s", release.version, self.current.version, error)
