@@ -144,7 +144,8 @@ class DecisionEngine:
             results = self._or_unavailable(requests)
         except DatabaseError:
             logger.exception("the batch of %d was not stored", len(requests))
-            connection.close_if_unusable_or_obsolete()
+            if not connection.in_atomic_block:  # inside a caller's transaction the connection is the caller's
+                connection.close_if_unusable_or_obsolete()
             results = [EngineUnavailable("the decision could not be stored; nothing was decided, send it again") for _ in requests]
         self.counters.count_batch(results)
         return results

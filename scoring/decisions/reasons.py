@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -27,8 +28,12 @@ class Reason(Struct, frozen=True, gc=False):
 
 def rule_reason(rule: Rule) -> Reason:
     """Return the reason that a hit of `rule` stands for."""
-    source = "list" if "in_list" in rule.when else "rule"
+    source = "list" if _asks_lists_alone(rule.when) else "rule"
     return Reason(code=f"{source}.{rule.rule_id}", source=source, text=rule.reason, weight=round(-math.log1p(-rule.weight), 4), rule_id=rule.rule_id)
+
+
+def _asks_lists_alone(node: dict[str, Any]) -> bool:
+    return "in_list" in node or ("op" in node and all(_asks_lists_alone(arg) for arg in node["args"]))
 
 
 class ModelReasons:
