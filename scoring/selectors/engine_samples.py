@@ -1,8 +1,7 @@
-"""The rows that each engine process writes once a second, and the rates that they tell."""
+"""The rows that each engine process writes for every second in which it was asked something."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -21,7 +20,6 @@ class Sample(NamedTuple):
     refused: int
     errors: int
     degraded: int
-    batches: int
     outcomes: dict[str, int]
     latency_counts: list[int]
     cpu_seconds: float
@@ -34,19 +32,14 @@ def samples_since(start: datetime) -> list[Sample]:
     return [Sample(*row) for row in rows.iterator(chunk_size=2000)]
 
 
-def per_second(samples: Sequence[Sample]) -> float:
-    """Return decisions per second: the sum of each process's own rate, as their intervals overlap and do not add up."""
-    decisions: Counter[str] = Counter()
-    seconds: defaultdict[str, float] = defaultdict(float)
-    for sample in samples:
-        decisions[sample.process] += sample.decisions
-        seconds[sample.process] += sample.seconds
-    return sum(count / seconds[p] for p, count in decisions.items() if seconds[p] > 0)
+def decisions_between(samples: Sequence[Sample], start: float, end: float) -> float:
+    """Return the decisions in (start, end], Unix seconds; a sample across an edge counts by its share inside."""
+    return sum(sample.decisions * _share_inside(sample, start, end) for sample in samples)
 
 
-def mean_per_second(samples: Sequence[Sample]) -> float:
-    """Return decisions per second since the first of `samples` (oldest first), so that a short history is not diluted."""
-    if not samples:
-        return 0.0
-    span = (samples[-1].at - samples[0].at).total_seconds() + samples[0].seconds
-    return sum(s.decisions for s in samples) / span if span > 0 else 0.0
+def _share_inside(sample: Sample, start: float, end: float) -> float:
+    until = sample.at.timestamp()
+    since = until - sample.seconds
+    if sample.seconds <= 0:
+        return float(start < until <= end)
+    return max(0.0, min(until, end) - max(since, start)) / sample.seconds

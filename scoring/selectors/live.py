@@ -11,13 +11,13 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from scoring.models import Outcome
-from scoring.selectors.engine_samples import Sample, mean_per_second, per_second, samples_since
+from scoring.selectors.engine_samples import Sample, decisions_between, samples_since
 from scoring.selectors.latency import Latency, latency_of, summed_counts
-from scoring.selectors.live_series import WINDOW, LiveSeries, series_of
+from scoring.selectors.live_series import LAG_SECONDS, WINDOW, LiveSeries, series_of
 
 NOW_SECONDS = 10
-# A process writes each second; after this long without a row it is taken for gone.
-SILENT_AFTER_SECONDS = 5
+# A busy process writes each second; after this long without a row nobody is asking for decisions.
+IDLE_AFTER_SECONDS = 5
 _CACHE_SECONDS = 1
 
 
@@ -34,20 +34,19 @@ class OutcomeShare:
 class LiveFigures:
     """Sums over WINDOW and, where the name says so, over the last NOW_SECONDS, of all engine processes.
 
-    `cost_per_million` is processor time x CORE_HOUR_PRICE per million decisions in COST_CURRENCY, idle time
-    included; None where nothing was decided.
+    `cost_per_million` is the processor time of the busy seconds x CORE_HOUR_PRICE per million decisions, in
+    COST_CURRENCY; None where nothing was decided.
     """
 
     at: datetime
     newest_sample_at: datetime | None
-    is_silent: bool
+    is_idle: bool
     processes: int
     decisions: int
     replays: int
     refused: int
     errors: int
     degraded: int
-    batches: int
     queue_depth: int
     per_second_now: float
     per_second_mean: float
@@ -62,10 +61,6 @@ class LiveFigures:
     @property
     def degraded_share(self) -> float | None:
         return self.degraded / self.decisions if self.decisions else None
-
-    @property
-    def per_batch(self) -> float | None:
-        return self.decisions / self.batches if self.batches else None
 
 
 def live_figures() -> LiveFigures:
@@ -93,24 +88,23 @@ def _live() -> tuple[LiveFigures, LiveSeries]:
 def figures_of(samples: list[Sample], series: LiveSeries, now: datetime) -> LiveFigures:
     """Sum up samples that lie in the window before `now`, oldest first, and their `series`."""
     newest_at = samples[-1].at if samples else None
-    is_silent = newest_at is None or now - newest_at > timedelta(seconds=SILENT_AFTER_SECONDS)
+    is_idle = newest_at is None or now - newest_at > timedelta(seconds=IDLE_AFTER_SECONDS)
     recent = [s for s in samples if s.at > now - timedelta(seconds=NOW_SECONDS)]
     decisions = sum(s.decisions for s in samples)
     cpu_seconds = sum(s.cpu_seconds for s in samples)
     return LiveFigures(
         at=now,
         newest_sample_at=newest_at,
-        is_silent=is_silent,
+        is_idle=is_idle,
         processes=len({s.process for s in recent}),
         decisions=decisions,
         replays=sum(s.replays for s in samples),
         refused=sum(s.refused for s in samples),
         errors=sum(s.errors for s in samples),
         degraded=sum(s.degraded for s in samples),
-        batches=sum(s.batches for s in samples),
         queue_depth=_newest_queue_depth(recent),
-        per_second_now=per_second(recent),
-        per_second_mean=mean_per_second(samples),
+        per_second_now=_per_second_now(samples, now),
+        per_second_mean=_mean_per_second(samples, now),
         per_second_peak=max((rate for rate in series.per_second if rate), default=0.0),
         latency_now=latency_of(summed_counts(s.latency_counts for s in recent)),
         latency=latency_of(summed_counts(s.latency_counts for s in samples)),
@@ -119,6 +113,22 @@ def figures_of(samples: list[Sample], series: LiveSeries, now: datetime) -> Live
         cost_per_million=_cost_per_million(cpu_seconds, decisions),
         cost_currency=settings.COST_CURRENCY,
     )
+
+
+def _per_second_now(samples: list[Sample], now: datetime) -> float:
+    end = now.timestamp() - LAG_SECONDS
+    # Where the newest sample has arrived already, up to it.
+    if samples and now - samples[-1].at < timedelta(seconds=LAG_SECONDS):
+        end = samples[-1].at.timestamp()
+    return decisions_between(samples, end - NOW_SECONDS, end) / NOW_SECONDS
+
+
+def _mean_per_second(samples: list[Sample], now: datetime) -> float:
+    """Divide by the time since the first sample, so that a window that has just begun is not diluted."""
+    if not samples:
+        return 0.0
+    span = (now - samples[0].at).total_seconds() + samples[0].seconds
+    return sum(s.decisions for s in samples) / span if span > 0 else 0.0
 
 
 def _newest_queue_depth(samples: list[Sample]) -> int:

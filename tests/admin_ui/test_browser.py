@@ -55,7 +55,7 @@ class Dashboard:
         self.driver.add_cookie({"name": "sessionid", "value": client.cookies[django_settings.SESSION_COOKIE_NAME].value})
 
     def text(self, selector: str) -> str:
-# In one step: between two the page may have replaced the element.
+        # In one step: between two the page may have replaced the element.
         return self.driver.execute_script("return document.querySelector(arguments[0])?.textContent ?? ''", selector)
 
     def wait(self, condition: Callable[[], object], seconds: float = 15) -> None:
@@ -115,7 +115,7 @@ def test_log_in_and_watch_the_live_page(dashboard):
     dashboard.wait(
         lambda: int(dashboard.driver.find_element(By.CSS_SELECTOR, "[data-chart=latency]").get_attribute("data-updates")) >= 3
     )
-    assert "1 engine process reporting" in dashboard.text("#engine-status")
+    assert "1 engine process deciding" in dashboard.text("#engine-status")
 
     assert dashboard.console_errors() == []
     assert dashboard.hosts_asked() <= LOCAL

@@ -12,7 +12,7 @@ from tests.factories import NOON, make_decision, make_flagged, make_label, make_
 
 def test_an_empty_system_says_so(page):
     text = page.get("/").content.decode()
-    assert "No engine has reported yet" in text
+    assert "No decision in the last 15 minutes" in text
     assert "No decision has been made yet" in text
     assert "No decision has matured yet" in text
     assert "none, rules only" in text
@@ -32,16 +32,16 @@ def test_figures_fragment(htmx):
         )  # fmt: skip
     text = htmx.get("/live/figures").content.decode()
     assert "<html" not in text
-    assert "1 engine process reporting" in text
+    assert "1 engine process deciding" in text
     assert "6 of 600" in text and "1.00\u202f%" in text
     assert ">570<" in text and "95.00\u202f%" in text
     # 2.4 core seconds for 600 decisions at the default price.
     assert "<dd>0.05 <small>EUR</small></dd>" in text
 
 
-def test_a_silent_engine_is_told(htmx):
+def test_an_idle_engine_is_told(htmx):
     make_sample(timezone.now() - timedelta(seconds=90), decisions=5, outcomes={"approve": 5})
-    assert "No engine reports since" in htmx.get("/live/figures").content.decode()
+    assert "Idle: no request since" in htmx.get("/live/figures").content.decode()
 
 
 def test_accuracy_fragment_tells_counts_intervals_and_range(htmx):

@@ -26,18 +26,20 @@ def figures(*rows: dict):
     return figures_of(found, series_of(found, NOW), NOW)
 
 
-def test_rates_of_two_processes_add_and_their_seconds_do_not():
-    found = figures(
-        {"ago": 1, "decisions": 100, "process": "a"},
-        {"ago": 1, "decisions": 300, "process": "b", "seconds": 2.0},
-        {"ago": 2, "decisions": 200, "process": "a"},
-    )
-    assert found.per_second_now == pytest.approx(300 / 2 + 300 / 2)
-    assert found.processes == 2 and found.decisions == 600
+def test_rates_of_two_processes_add():
+    rows = [{"ago": ago, "decisions": 100, "process": "a"} for ago in range(15)]
+    rows += [{"ago": ago, "decisions": 600, "process": "b", "seconds": 2.0} for ago in range(0, 15, 2)]
+    found = figures(*rows)
+    assert found.per_second_now == pytest.approx(100 + 300)
+    assert found.processes == 2
+
+
+def test_idle_seconds_leave_no_sample_and_count_as_nothing():
+    assert figures({"ago": 1, "decisions": 50}, {"ago": 9, "decisions": 50}).per_second_now == pytest.approx(10)
 
 
 def test_mean_starts_with_the_first_sample():
-    rows = [{"ago": ago, "decisions": 50} for ago in range(1, 61)]
+    rows = [{"ago": ago, "decisions": 50} for ago in range(0, 60)]
     assert figures(*rows).per_second_mean == pytest.approx(50)
 
 
@@ -50,7 +52,7 @@ def test_counts_shares_and_cost(settings):
          "outcomes": {"approve": 100}},
     )  # fmt: skip
     assert (found.refused, found.errors, found.replays, found.queue_depth) == (2, 1, 7, 4)
-    assert found.degraded_share == pytest.approx(3 / 400) and found.per_batch == 2
+    assert found.degraded_share == pytest.approx(3 / 400)
     assert {o.name: o.count for o in found.outcomes} == {"approve": 380, "step_up": 0, "review": 0, "hold": 0, "decline": 20}
     assert sum(o.share for o in found.outcomes) == pytest.approx(1)
     # One core second is 0.0001 GBP, for 400 decisions.
@@ -65,32 +67,44 @@ def test_latency_now_looks_at_the_last_seconds_alone():
 
 def test_nothing_yet():
     found = figures()
-    assert found.is_silent and found.newest_sample_at is None
+    assert found.is_idle and found.newest_sample_at is None
     assert found.cost_per_million is None and found.degraded_share is None and found.per_second_now == 0
+    assert set(series_of([], NOW).per_second) == {None}
 
 
-@pytest.mark.parametrize(("ago", "is_silent"), [(2, False), (30, True)])
-def test_an_engine_that_stopped_reporting_is_silent(ago, is_silent):
-    assert figures({"ago": ago, "decisions": 1}).is_silent is is_silent
+@pytest.mark.parametrize(("ago", "is_idle"), [(2, False), (30, True)])
+def test_without_a_recent_sample_nobody_asks(ago, is_idle):
+    assert figures({"ago": ago, "decisions": 1}).is_idle is is_idle
 
 
-def test_series_has_one_point_a_step_and_gaps_where_nobody_reported():
-    series = series_of(samples(*({"ago": ago, "decisions": 10} for ago in range(60, 70))), NOW)
-    assert len(series.at) == int(WINDOW.total_seconds()) // STEP_SECONDS
-    assert series.at[-1] == NOW.timestamp() and series.at[1] - series.at[0] == STEP_SECONDS
-    assert [rate for rate in series.per_second if rate is not None] == [10, 10]
-    assert series.per_second[-1] is None
+def rates(*rows: dict, now=NOW) -> dict[int, float | None]:
+    """Seconds before NOW at which a step ends -> rate."""
+    series = series_of(samples(*rows), now)
+    assert len(series.at) == int(WINDOW.total_seconds()) // STEP_SECONDS == len(series.p99_ms)
+    return dict(zip([int(NOW.timestamp()) - at for at in series.at], series.per_second, strict=True))
 
 
-def test_a_sample_at_the_end_of_a_step_belongs_to_it():
-    series = series_of(samples({"ago": 5, "decisions": 40}, {"ago": 4.9, "decisions": 5}), NOW)
-    assert series.per_second[-2:] == [40, 5]
+def test_series_is_zero_where_nobody_asked_and_unknown_before_the_first_sample():
+    found = rates(*({"ago": ago, "decisions": 10} for ago in range(60, 70)))
+    assert (found[60], found[65]) == (10, 10)
+    assert found[55] == found[5] == 0
+    assert found[70] is None
 
 
-def test_the_running_step_is_left_out():
-    series = series_of(samples({"ago": 0.5, "decisions": 10}), NOW - timedelta(seconds=0))
-    late = series_of(samples({"ago": 0.5, "decisions": 10}), NOW - timedelta(seconds=0.4))
-    assert series.per_second[-1] == 10 and 10 not in late.per_second
+def test_a_sample_across_two_steps_counts_in_both_by_its_share():
+    found = rates({"ago": 59.75, "decisions": 100}, {"ago": 80, "decisions": 1})
+    assert (found[60], found[55]) == (pytest.approx(75 / 5), pytest.approx(25 / 5))
+
+
+def test_a_step_is_shown_when_its_samples_must_have_arrived():
+    assert min(rates({"ago": 9, "decisions": 1})) == 5
+    assert min(rates({"ago": 9, "decisions": 1}, now=NOW + timedelta(seconds=2))) == 0
+
+
+def test_latencies_of_a_step():
+    series = series_of(samples({"ago": 61, "latency_ms": {5.0: 10}}, {"ago": 90, "latency_ms": {50.0: 1}}), NOW)
+    told = [value for value in series.p50_ms if value is not None]
+    assert len(told) == 2 and told[0] > 30 and 4 < told[1] <= 5.7
 
 
 @pytest.mark.django_db
