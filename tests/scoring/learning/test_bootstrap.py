@@ -55,7 +55,8 @@ def test_a_history_leads_to_a_champion_that_decides_the_rest_of_it(history, smal
 
 def test_reports_are_known_to_the_features_in_time(history, small_learning):
     train_first_model(history, first_training_us=MODEL_FROM_US, config=small_learning)
-    newest = Decision.objects.order_by("-occurred_at").values_list("seq", flat=True)[:500]
+    before = Decision.objects.filter(occurred_at__lt=datetime.fromtimestamp(MODEL_FROM_US / 1e6, UTC))
+    newest = before.order_by("-occurred_at").values_list("seq", flat=True)[:500]
     features = read_features(list(newest), current_schema().width)
     assert (features[:, current_schema().index("merchant.risk_fraud.14d")] > 0).any()
 

@@ -107,6 +107,18 @@ def test_bootstrap_works_with_a_single_fraud():
     assert interval == metrics.Interval(1.0, 1.0, 1.0)
 
 
+def test_every_resample_holds_as_many_rows_of_each_class_as_the_sample():
+    labels, scores = np.array([1] * 3 + [0] * 40), np.linspace(1, 0, 43)
+    drawn = set()
+
+    def count_classes(labels, scores, weights):
+        drawn.add((weights[labels == 1].sum(), weights[labels == 0].sum()))
+        return 0.0
+
+    metrics.bootstrap_interval(count_classes, labels, scores, resamples=50)
+    assert drawn == {(3.0, 40.0)}
+
+
 def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
     generator = np.random.default_rng(0)
     hits = 0
