@@ -1,11 +1,14 @@
-"""System checks with stable ids, so that a wrong set-up is told by `manage.py check --database default`, before traffic."""
+"""System checks with stable ids, so that a wrong set-up is told by `manage.py check --database default`, before traffic.
+
+They warn and do not fail: an error would stop `migrate`, which may be the very thing that is needed.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db import DatabaseError
 
 from scoring.engine import ArtifactRefused, RuleError, has_compiled_kernels, load_program, load_verify_key
@@ -34,10 +37,10 @@ def champion_loads(app_configs: Any, databases: Any = None, **kwargs: Any) -> li
     except DatabaseError:
         return []  # not migrated yet
     except ArtifactRefused as error:
-        return [Error(f"the live program cannot be loaded: {error}", hint="Run 'manage.py rollback_program'.", id="scoring.E001")]
+        return [Warning(f"the live program cannot be loaded: {error}", hint="Run 'manage.py rollback_program'.", id="scoring.W002")]
     if program.schema.version != current_schema().version:
         hint = "Run 'manage.py retrain'; until then decisions are made by the rules alone."
-        return [Error("the live program was built for another feature schema", hint=hint, id="scoring.E002")]
+        return [Warning("the live program was built for another feature schema", hint=hint, id="scoring.W003")]
     return []
 
 
@@ -50,5 +53,5 @@ def rules_are_valid(app_configs: Any, databases: Any = None, **kwargs: Any) -> l
     except DatabaseError:
         pass
     except RuleError as error:
-        return [Error(f"a live rule is not valid: {error}", hint="Retire that version of the rule.", id="scoring.E003")]
+        return [Warning(f"a live rule is not valid: {error}", hint="Retire that version of the rule.", id="scoring.W004")]
     return []

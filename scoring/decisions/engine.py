@@ -17,6 +17,7 @@ from scoring.decisions.known_labels import read_truths_after
 from scoring.decisions.program_source import ProgramSource
 from scoring.decisions.score_batch import ScoredBatch, score_batch
 from scoring.engine import FeatureSchema, Outcome
+from scoring.entity_index import catch_up
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
 from scoring.features.columns import TransactionColumns
 from scoring.features.schema import REACH_US
@@ -104,6 +105,7 @@ class DecisionEngine:
         """Notice a new champion, new labels and changed lists; called every ENGINE_REFRESH_SECONDS between two batches."""
         self._lists = read_lists(datetime.now(UTC))
         self._learn_new_labels()
+        catch_up()
         if self._programs.refresh():
             self._writer = AnswerWriter(self._programs.current)
             logger.info("program %s is live", self.program_version)

@@ -5,6 +5,7 @@ from scoring.models.api_key import ApiKey
 from scoring.models.audit import AuditEntry
 from scoring.models.decision import BACKFILL, Decision, Outcome
 from scoring.models.engine_sample import EngineSample
+from scoring.models.entity_index import EntityDecision
 from scoring.models.label import Label, LabelKind, LabelSource
 from scoring.models.outbox import OutboxEvent
 from scoring.models.release import ProgramRelease
@@ -18,6 +19,7 @@ __all__ = [
     "AuditEntry",
     "Decision",
     "EngineSample",
+    "EntityDecision",
     "Label",
     "LabelKind",
     "LabelSource",

@@ -62,9 +62,6 @@ class Decision(models.Model):
             models.CheckConstraint(condition=models.Q(score__lte=1000), name="decision_score_range"),
         ]
         indexes = [
-            models.Index(fields=["customer_id", "seq"], name="decision_customer"),
-            models.Index(fields=["card_id", "seq"], name="decision_card"),
-            models.Index(fields=["merchant_id", "seq"], name="decision_merchant"),
             # Few rows are stricter than approve, and lists of them are asked for all the time.
             models.Index(fields=["outcome", "seq"], name="decision_stopped", condition=models.Q(outcome__gt=0)),
         ]

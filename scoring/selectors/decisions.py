@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
+from scoring.entity_index import find_decisions
 from scoring.errors import DecisionNotFound
 from scoring.models import Alert, Decision, Label, Outcome
 from scoring.selectors.answers import Answer, answer_of
@@ -79,7 +80,7 @@ def _matching(wanted: DecisionFilter) -> QuerySet[Decision]:
         "occurred_at__gte": wanted.since,
         "occurred_at__lt": wanted.until,
     }
-    return Decision.objects.filter(**{k: v for k, v in conditions.items() if v is not None})
+    return find_decisions({name: value for name, value in conditions.items() if value is not None})
 
 
 def latest_decisions(size: int = LATEST) -> tuple[Decision, ...]:
@@ -120,6 +121,6 @@ def _recent_of_same_customer(decision: Decision) -> tuple[str | None, tuple[Deci
     """Look by the first of the indexed entities that the transaction names."""
     for field in ("customer_id", "card_id"):
         if value := getattr(decision, field):
-            others = Decision.objects.filter(**{field: value}).exclude(seq=decision.seq)
+            others = find_decisions({field: value}).exclude(seq=decision.seq)
             return field, tuple(others.defer(*_LARGE).order_by("-seq")[:RECENT])
     return None, ()

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
+from scoring.entity_index import find_decisions
 from scoring.errors import InvalidInput
-from scoring.models import Decision, Outcome
+from scoring.models import Outcome
 from scoring.transactions import FieldFault
 
 MAX_LIMIT = 200
 _TEXT_FILTERS = ("transaction_id", "customer_id", "card_id", "merchant_id")
+_TOKEN = re.compile(r"[A-Za-z0-9._:\-]{1,64}")
 _KNOWN = {*_TEXT_FILTERS, "cursor", "limit", "outcome", "from", "to", "min_score"}
 
 
@@ -38,7 +42,7 @@ class LedgerPage:
 
 def ledger_page(query: LedgerQuery) -> LedgerPage:
     """Return one page."""
-    rows = Decision.objects.filter(**query.filters)
+    rows = find_decisions(query.filters)
     if query.before_seq is not None:
         rows = rows.filter(seq__lt=query.before_seq)
     found = list(rows.order_by("-seq").values_list("seq", "response")[: query.limit + 1])
@@ -53,7 +57,14 @@ def read_query(parameters: Mapping[str, str]) -> LedgerQuery:
         InvalidInput: naming each parameter that is unknown or not valid.
     """
     faults = [_fault(name, "there is no such parameter") for name in parameters if name not in _KNOWN]
-    filters: dict[str, Any] = {name: parameters[name] for name in _TEXT_FILTERS if parameters.get(name)}
+    filters: dict[str, Any] = {}
+    for name in _TEXT_FILTERS:
+        if text := parameters.get(name):
+            filters[name] = text
+            if not _TOKEN.fullmatch(text):
+                faults.append(
+                    _fault(name, f"{name} must be a token of 1 to 64 letters, digits, dots, underscores, colons or hyphens")
+                )
     limit = _whole(parameters, "limit", 50, 1, MAX_LIMIT, faults)
     if "min_score" in parameters:
         filters["score__gte"] = _whole(parameters, "min_score", 0, 0, 1000, faults)
@@ -72,7 +83,8 @@ def read_query(parameters: Mapping[str, str]) -> LedgerQuery:
 
 
 def _fault(name: str, message: str) -> FieldFault:
-    return FieldFault(f"/{name[:40]}", "invalid_parameter", message)
+    shown = name if name in _KNOWN else "…"  # what the sender made up is not repeated
+    return FieldFault(f"/{shown}", "invalid_parameter", message)
 
 
 def _whole(parameters: Mapping[str, str], name: str, default: int, low: int, high: int, faults: list[FieldFault]) -> int:
@@ -86,11 +98,12 @@ def _whole(parameters: Mapping[str, str], name: str, default: int, low: int, hig
 def _moment(name: str, text: str, faults: list[FieldFault]):
     try:
         moment = parse_datetime(text.replace(" ", "+"))  # an unescaped plus sign arrives as a blank
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        faults.append(_fault(name, f"{name} must be an RFC 3339 time with an offset"))
-    return moment
+        if moment is not None and moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    faults.append(_fault(name, f"{name} must be an RFC 3339 time with an offset"))
+    return None
 
 
 def _cursor(seq: int) -> str:
