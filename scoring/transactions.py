@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
@@ -11,8 +12,9 @@ from msgspec import Meta, Struct
 
 TransactionType = Literal["card_payment", "transfer", "cash_withdrawal", "cash_deposit", "direct_debit"]
 Channel = Literal["pos", "ecom", "atm", "moto", "branch", "mobile", "web", "api"]
-Identifier = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:\-]+$")]
-CountryCode = Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
+# In Python "$" also matches before a last line break, which the look-ahead refuses; "\Z" is unknown to JSON Schema.
+Identifier = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:\-]+$(?!\n)")]
+CountryCode = Annotated[str, Meta(pattern=r"^[A-Z]{2}$(?!\n)")]
 ENTITY_FIELDS = ("customer_id", "account_id", "card_id", "merchant_id", "terminal_id", "device_id", "counterparty_id")
 
 # ISO 4217, active alphabetic codes (funds and metals left out).
@@ -32,7 +34,7 @@ class Transaction(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     transaction_id: Identifier
     occurred_at: Annotated[datetime, Meta(tz=True)]
     amount_minor: Annotated[int, Meta(ge=0, le=10**12)]
-    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
     type: TransactionType
     channel: Channel
     customer_id: Identifier | None = None
@@ -42,14 +44,14 @@ class Transaction(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     terminal_id: Identifier | None = None
     device_id: Identifier | None = None
     counterparty_id: Identifier | None = None
-    mcc: Annotated[str, Meta(pattern=r"^[0-9]{4}$")] | None = None
+    mcc: Annotated[str, Meta(pattern=r"^[0-9]{4}$(?!\n)")] | None = None
     country: CountryCode | None = None
     home_country: CountryCode | None = None
     latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
     card_present: bool | None = None
     is_recurring: bool | None = None
-    ip: Annotated[str, Meta(min_length=2, max_length=45, pattern=r"^[0-9A-Fa-f.:]+$")] | None = None
+    ip: Annotated[str, Meta(min_length=2, max_length=45, pattern=r"^[0-9A-Fa-f.:]+$(?!\n)")] | None = None
 
 
 class FieldFault(Struct, frozen=True):
@@ -81,11 +83,13 @@ def faults_of(transaction: Transaction, received_at: datetime, max_future: timed
     if transaction.occurred_at > received_at + max_future:
         message = f"occurred_at may lie at most {max_future.total_seconds():.0f} s ahead of this server's clock; check the sender's clock"
         faults.append(FieldFault("/occurred_at", "in_the_future", message))
-    if transaction.occurred_at.year < 1970:
+    if transaction.occurred_at < _EPOCH:
         faults.append(FieldFault("/occurred_at", "too_old", "occurred_at must not lie before 1970"))
     if transaction.customer_id is None and transaction.account_id is None and transaction.card_id is None:
         message = "send at least one of customer_id, account_id, card_id: without any there is no history to compare with"
         faults.append(FieldFault("", "no_payer", message))
+    if transaction.ip is not None and not _is_address(transaction.ip):
+        faults.append(FieldFault("/ip", "invalid_value", "ip must be an IPv4 or IPv6 address"))
     for name in ("transaction_id", *ENTITY_FIELDS):
         value = getattr(transaction, name)
         # Cheap tests first: nearly every identifier starts with a letter.
@@ -95,9 +99,20 @@ def faults_of(transaction: Transaction, received_at: datetime, max_future: timed
     return faults
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+_WITHOUT_SEPARATORS = str.maketrans("", "", "-._:")
+
+
 def is_card_number(text: str) -> bool:
     """Return whether `text` has 13-19 digits (separators allowed) with a correct Luhn check digit."""
-    digits = text.replace("-", "").replace(".", "")
+    digits = text.translate(_WITHOUT_SEPARATORS)
     if not (13 <= len(digits) <= 19 and digits.isascii() and digits.isdigit()):
         return False
     total = 0

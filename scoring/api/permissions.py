@@ -16,7 +16,7 @@ class HasScope(BasePermission):
         client = request.user
         if not isinstance(client, Client):
             raise AuthenticationRequired
-        scope = view.required_scopes.get(request.method)
+        scope = view.required_scopes.get("GET" if request.method == "HEAD" else request.method)
         if scope is None:
             raise MethodNotAllowed(request.method)
         if scope not in client.scopes:

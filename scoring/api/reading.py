@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,9 @@ from scoring.errors import InvalidInput
 from scoring.transactions import FieldFault, Transaction, faults_of
 
 MAX_DEPTH = 16
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _decoder = msgspec.json.Decoder(Transaction)
+_FIELD_COUNT = len(Transaction.__struct_fields__)
 _items_decoder = msgspec.json.Decoder(list[Raw])
 _max_future = timedelta(seconds=settings.MAX_FUTURE_SECONDS)
 
@@ -54,6 +57,8 @@ def read_transaction(body: bytes | Raw, received_at: datetime) -> Transaction:
         transaction = _decoder.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise _explained(bytes(body), Transaction) from None
+    if _may_repeat_a_name(bytes(body), transaction):
+        _refuse_repeated_names(bytes(body))
     return _accepted(transaction, received_at)
 
 
@@ -95,13 +100,41 @@ def decode_object(body: bytes) -> Any:
     """Return the decoded JSON of a body that is not on the quick path.
 
     Raises:
-        InvalidInput: not JSON, or nested too deeply.
+        InvalidInput: not JSON, nested too deeply, or an object that names a field twice.
     """
     _check_depth(body)
     try:
-        return msgspec.json.decode(body)
+        value = msgspec.json.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise _malformed("the body must be valid JSON in UTF-8, without NaN or Infinity") from None
+    _refuse_repeated_names(body)
+    return value
+
+
+def _may_repeat_a_name(body: bytes, transaction: Transaction) -> bool:
+    """Tell cheaply that no field is named twice: as many members in the text as fields that are set.
+
+    No accepted value holds a comma. A field that was sent as null is not among those set, and has to be looked at.
+    """
+    return body.count(b",") + 1 != _FIELD_COUNT - msgspec.structs.astuple(transaction).count(None)
+
+
+def _refuse_repeated_names(body: bytes) -> None:
+    """Refuse an object in which a field occurs twice: one reader would take the first value and another the last."""
+    json.loads(body, object_pairs_hook=_distinct, parse_int=str, parse_float=str)
+
+
+def _distinct(members: list[tuple[str, Any]]) -> None:
+    seen = set()
+    for name, _ in members:
+        if name in seen:
+            raise InvalidInput([FieldFault(f"/{_shown(name)}", "duplicate_key", "each field may occur once")])
+        seen.add(name)
+
+
+def _shown(name: Any) -> str:
+    """Return a sender's field name where it is harmless to repeat, else an ellipsis."""
+    return name if isinstance(name, str) and len(name) <= 40 and name.isidentifier() and name.isascii() else "…"
 
 
 def _explained(body: bytes, kind: type[Struct]) -> InvalidInput:
@@ -123,13 +156,13 @@ def _malformed(message: str) -> InvalidInput:
 def _check_depth(body: bytes) -> None:
     """Refuse nesting beyond MAX_DEPTH before anything recurses. Braces inside texts count too: no field needs so many."""
     depth = 0
-    for byte in body:
+    for byte in body.translate(None, _NO_BRACKETS):
         if byte in b"[{":
             depth += 1
             if depth > MAX_DEPTH:
                 message = f"the body is nested more than {MAX_DEPTH} levels deep; send a flat object"
                 raise InvalidInput([FieldFault("", "too_deep", message)], "the body could not be read")
-        elif byte in b"]}":
+        else:
             depth -= 1
 
 
@@ -139,8 +172,7 @@ def field_faults(raw: dict[str, Any], kind: type[Struct]) -> list[FieldFault]:
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
     for name in raw:
         if name not in fields:
-            shown = name if isinstance(name, str) and len(name) <= 40 and name.isidentifier() and name.isascii() else "…"
-            faults.append(FieldFault(f"/{shown}", "unknown_field", "there is no such field; see the API documentation for those that there are"))
+            faults.append(FieldFault(f"/{_shown(name)}", "unknown_field", "there is no such field; see the API documentation for those that there are"))
     for name, field in fields.items():
         expected = _EXPECTED.get(name, _IDENTIFIER)
         if name not in raw:
