@@ -10,11 +10,13 @@ from typing import Any
 
 import msgspec
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
 from scoring.errors import InvalidInput, ScoringError
+from scoring.transactions import is_card_number
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ def request_id_of(request: HttpRequest) -> str:
     known = getattr(request, "request_id", None)
     if known is None:
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
-        known = request.request_id = sent if _REQUEST_ID.match(sent) else f"req_{_random.getrandbits(96):024x}"
+        known = request.request_id = sent if _REQUEST_ID.fullmatch(sent) and not is_card_number(sent) else f"req_{_random.getrandbits(96):024x}"
     return known
 
 
@@ -103,5 +105,8 @@ def problem_from_exception(error: Exception, request_id: str) -> dict[str, Any]:
     if isinstance(error, exceptions.APIException):
         code, detail = next(((c, d) for kind, (c, d) in _DRF.items() if isinstance(error, kind)), ("request_refused", "the request was refused"))
         return problem(code, error.status_code, detail, request_id)
+    if isinstance(error, OperationalError | InterfaceError):
+        logger.error("the database did not answer", exc_info=error, extra={"request_id": request_id})
+        return problem("database_unavailable", 503, "the database does not answer; send this again later", request_id, retryable=True)
     logger.error("unexpected error", exc_info=error, extra={"request_id": request_id})
     return problem("internal_error", 500, "something failed on our side; it was logged under this request_id", request_id, retryable=True)
