@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from scoring.decisions.reasons import Reason
 from scoring.services.record_labels import LabelInput
 from scoring.transactions import FieldFault, Transaction
 
+OutcomeName = Literal["approve", "step_up", "review", "hold", "decline"]
+
 
 class RuleResult(Struct):
     rule_id: str
-    outcome: str
+    outcome: Literal["hit", "no_hit", "snoozed", "insufficient_history", "error"]
 
 
 class DecisionBody(Struct):
@@ -24,10 +26,10 @@ class DecisionBody(Struct):
 
     decision_id: str
     transaction_id: str
-    status: str
-    outcome: str
-    score: int
-    probability: float | None
+    status: Literal["new"]
+    outcome: OutcomeName
+    score: Annotated[int, Meta(ge=0, le=1000)]
+    probability: Annotated[float, Meta(ge=0, le=1)] | None
     reasons: list[Reason]
     rules: list[RuleResult]
     degraded: bool
@@ -36,6 +38,14 @@ class DecisionBody(Struct):
     timing_us: dict[str, int]
     occurred_at: str
     received_at: str
+
+
+class DryRunBody(DecisionBody):
+    """What the decision would be, with the features that it would see (null: not known)."""
+
+    decision_id: None
+    status: Literal["dry_run"]
+    features: dict[str, float | None]
 
 
 class Problem(Struct):
@@ -93,7 +103,7 @@ class DecisionDetail(DecisionBody):
     labels: list[dict[str, Any]]
 
 
-_TYPES = (Transaction, DecisionBody, DecisionDetail, DecisionPage, BatchBody, LabelInput, LabelResults, Problem)
+_TYPES = (Transaction, DecisionBody, DryRunBody, DecisionDetail, DecisionPage, BatchBody, LabelInput, LabelResults, Problem)
 _, COMPONENTS = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
 
 
@@ -115,9 +125,9 @@ def _ref(kind: type) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
 
-def _responses(good: dict[str, Any], *codes: int, status: int = 200) -> dict[Any, Any]:
+def _responses(good: dict[str, Any], *codes: int) -> dict[Any, Any]:
     problems = {(code, "application/problem+json"): OpenApiResponse(_ref(Problem), _MEANINGS[code]) for code in (401, 403, *codes)}
-    return {(status, "application/json"): OpenApiResponse(good), **problems}
+    return {(200, "application/json"): OpenApiResponse(good), **problems}
 
 
 _MEANINGS = {
@@ -157,18 +167,18 @@ DECIDE = {
 }
 DRY_RUN = {
     "request": {"application/json": _ref(Transaction)},
-    "responses": _responses(_ref(DecisionBody), 400, 413, 415, 503),
+    "responses": _responses(_ref(DryRunBody), 400, 413, 415, 503),
     "examples": [_example],
     "description": "Nothing is stored, remembered or counted. The answer carries the features as well.",
 }
 BATCH = {
     "request": {"application/json": {"type": "array", "items": _ref(Transaction)}, "application/x-ndjson": {"type": "string"}},
-    "responses": _responses(_ref(BatchBody), 400, 413, 415, 503),
+    "responses": _responses(_ref(BatchBody), 400, 413, 415, 503) | {(200, "application/x-ndjson"): OpenApiResponse({"type": "string"})},
     "description": "Scored in this order, as if sent one by one; each item has its own result. NDJSON in, NDJSON out.",
 }
-GET = {"responses": _responses(_ref(DecisionDetail), 404)}
+GET = {"responses": _responses(_ref(DecisionDetail), 404, 503)}
 LIST = {
-    "responses": _responses(_ref(DecisionPage), 400),
+    "responses": _responses(_ref(DecisionPage), 400, 503),
     "parameters": [
         OpenApiParameter(name, str, description=text)
         for name, text in (
@@ -177,9 +187,12 @@ LIST = {
         )
     ] + [OpenApiParameter("limit", int, description="1 to 200, default 50"), OpenApiParameter("min_score", int, description="0 to 1000")],
 }  # fmt: skip
+_LABEL_ARRAY = {"type": "array", "items": _ref(LabelInput)}
+_LABEL_OBJECT = {"type": "object", "properties": {"labels": _LABEL_ARRAY}, "required": ["labels"], "additionalProperties": False}
 LABELS = {
-    "request": {"application/json": {"oneOf": [_ref(LabelInput), {"type": "array", "items": _ref(LabelInput)}]}},
-    "responses": _responses(_ref(LabelResults), 400, 404, 409, 413, status=201),
+    "request": {"application/json": {"oneOf": [_ref(LabelInput), _LABEL_ARRAY, _LABEL_OBJECT]}},
+    "responses": _responses(_ref(LabelResults), 400, 404, 409, 413, 415, 503)
+    | {(201, "application/json"): OpenApiResponse(_ref(LabelResults), "One label was sent, and recorded now.")},
     "description": "Labels are append-only; the latest reported_at wins. Many are sent as an array or as {\"labels\": [...]}: each gets its own result.",
 }
 
