@@ -12,6 +12,8 @@ from django.utils.safestring import SafeString
 register = template.Library()
 
 UNKNOWN = "–"
+# What a filter receives for a value that is None, and for an attribute of one.
+_NOTHING = (None, "")
 # ISO 4217 minor units, where they are not two digits.
 _MINOR_DIGITS = {
     **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0),
@@ -23,7 +25,7 @@ _OUTCOMES = ("approve", "step_up", "review", "hold", "decline")
 @register.filter
 def money(amount_minor: int | None, currency: str) -> str:
     """1234567, "EUR" -> "12 345.67 EUR" with narrow no-break spaces between thousands."""
-    if amount_minor is None:
+    if amount_minor in _NOTHING:
         return UNKNOWN
     digits = _MINOR_DIGITS.get(currency, 2)
     sign, whole = ("−", -amount_minor) if amount_minor < 0 else ("", amount_minor)
@@ -35,25 +37,25 @@ def money(amount_minor: int | None, currency: str) -> str:
 @register.filter
 def grouped(number: int | None) -> str:
     """1234567 -> "1 234 567"."""
-    return UNKNOWN if number is None else f"{number:,}".replace(",", "\u202f")
+    return UNKNOWN if number in _NOTHING else f"{number:,}".replace(",", "\u202f")
 
 
 @register.filter
 def percent(share: float | None, digits: int = 1) -> str:
     """0.1234 -> "12.3 %"."""
-    return UNKNOWN if share is None else f"{100 * share:.{digits}f}\u202f%"
+    return UNKNOWN if share in _NOTHING else f"{100 * share:.{digits}f}\u202f%"
 
 
 @register.filter
 def figure(number: float | None, digits: int = 3) -> str:
     """A fixed number of decimals."""
-    return UNKNOWN if number is None else f"{number:.{digits}f}"
+    return UNKNOWN if number in _NOTHING else f"{number:.{digits}f}"
 
 
 @register.filter
 def significant(number: float | None) -> str:
     """Three significant digits, without an exponent in the usual range."""
-    if number is None:
+    if number in _NOTHING:
         return UNKNOWN
     if number == 0:
         return "0"
@@ -67,7 +69,7 @@ def significant(number: float | None) -> str:
 @register.filter
 def utc(moment: datetime | None, form: str = "second") -> SafeString | str:
     """A <time> in UTC: form "second", "minute", "day" or "clock" (time of day with milliseconds)."""
-    if moment is None:
+    if moment in _NOTHING:
         return UNKNOWN
     moment = moment.astimezone(UTC)
     patterns = {"second": "%Y-%m-%d %H:%M:%S", "minute": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d"}
@@ -136,13 +138,13 @@ def weight_bar(weight: float, heaviest: float | None, source: str) -> SafeString
 @register.filter
 def signed(number: float | None) -> str:
     """2.5 -> "+2.50"."""
-    return UNKNOWN if number is None else f"{number:+.2f}".replace("-", "−")
+    return UNKNOWN if number in _NOTHING else f"{number:+.2f}".replace("-", "−")
 
 
 @register.filter
 def microseconds(us: float | None) -> str:
     """Microseconds below a thousand, else milliseconds."""
-    if us is None:
+    if us in _NOTHING:
         return UNKNOWN
     return f"{us:.0f}\u202fµs" if us < 1000 else f"{us / 1000:.3g}\u202fms"
 
@@ -150,7 +152,7 @@ def microseconds(us: float | None) -> str:
 @register.filter
 def seconds(number: float | None) -> str:
     """Seconds below two minutes, else minutes."""
-    if number is None:
+    if number in _NOTHING:
         return UNKNOWN
     return f"{number:.1f}\u202fs" if number < 120 else f"{number / 60:.1f}\u202fmin"
 
@@ -162,7 +164,7 @@ def sent(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return significant(value)
-    return UNKNOWN if value is None else str(value)
+    return UNKNOWN if value in _NOTHING else str(value)
 
 
 @register.simple_tag
@@ -174,13 +176,13 @@ def score_bar(score: int) -> SafeString:
 @register.filter
 def change(number: float | None) -> str:
     """0.0123 -> "+0.012"."""
-    return UNKNOWN if number is None else f"{number:+.3f}".replace("-", "−")
+    return UNKNOWN if number in _NOTHING else f"{number:+.3f}".replace("-", "−")
 
 
 @register.filter
 def mean_money(amount_minor: float | None, currency: str) -> str:
     """A mean amount, with two more digits than the currency has."""
-    if amount_minor is None:
+    if amount_minor in _NOTHING:
         return UNKNOWN
     digits = _MINOR_DIGITS.get(currency, 2)
     return f"{amount_minor / 10**digits:.{digits + 2}f}\u00a0{currency}".replace("-", "−")

@@ -50,7 +50,8 @@ class Accuracy:
     """Figures over the matured decisions that occurred in [since, until].
 
     precision: share of frauds among the flagged (review or stricter); recall: share of flagged among the frauds;
-    false_positive_rate: share of flagged among the good; fraud_rate: share of frauds among all.
+    false_positive_rate: share of flagged among the good; fraud_rate: share of frauds among all. Left out are
+    `unsettled` disputes and what was decided `without_model`.
     """
 
     clock: datetime
@@ -59,6 +60,7 @@ class Accuracy:
     is_truncated: bool
     decisions: int
     unsettled: int
+    without_model: int
     precision: Proportion
     recall: Proportion
     false_positive_rate: Proportion
@@ -70,7 +72,7 @@ class Accuracy:
 
 
 def accuracy() -> Accuracy | None:
-    """Return the figures, some CACHE_SECONDS old at most; None while no decision has matured."""
+    """Return the figures, some CACHE_SECONDS old at most; None while no decision of a model has matured."""
     found = cache.get(_CACHE_KEY)
     if found is None:
         # The parts of a page ask at the same moment; one works it out and the others take the result.
@@ -102,6 +104,7 @@ def accuracy_of(matured: MaturedDecisions) -> Accuracy:
         is_truncated=matured.is_truncated,
         decisions=fraud.size,
         unsettled=matured.unsettled,
+        without_model=matured.without_model,
         precision=proportion(caught, int(flagged.sum())),
         recall=proportion(caught, frauds),
         false_positive_rate=proportion(int((flagged & ~fraud).sum()), fraud.size - frauds),

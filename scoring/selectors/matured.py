@@ -17,7 +17,9 @@ from scoring.selectors.clock import event_clock, matured_until
 # Bounds the work of one look at the page.
 MAX_DECISIONS = 50_000
 
-_COLUMNS = ("seq", "occurred_s", "score", "probability", "outcome", "amount_minor", "currency")
+_COLUMNS = ("seq", "occurred_s", "score", "probability", "outcome", "amount_minor", "currency", "mode")
+# A history decided before there was a model goes to review as a whole: it says nothing about what decides now.
+_WITHOUT_MODEL = "rules_only"
 
 
 class _UnixSeconds(Func):
@@ -45,7 +47,8 @@ class MaturedDecisions:
     """The newest matured decisions with a settled truth, newest first; columns [N], `occurred_at` in Unix seconds.
 
     `rank` orders them by suspicion: by score, and by probability where the scores are equal. `unsettled` counts those
-    left out because their newest label is a dispute. `is_truncated`: older matured decisions exist beyond the bound.
+    left out because their newest label is a dispute, `without_model` those that were decided by rules alone.
+    `is_truncated`: older matured decisions exist beyond the bound.
     """
 
     clock: datetime
@@ -53,6 +56,7 @@ class MaturedDecisions:
     until: datetime
     is_truncated: bool
     unsettled: int
+    without_model: int
     occurred_at: NDArray[np.float64]
     rank: NDArray[np.float64]
     outcome: NDArray[np.int64]
@@ -79,13 +83,21 @@ def matured_decisions(limit: int = MAX_DECISIONS) -> MaturedDecisions | None:
         .values_list(*_COLUMNS)[: limit + 1]
     )
     is_truncated = len(rows) > limit
-    rows = rows[:limit]
-    if not rows:
+    scored = [row for row in rows[:limit] if row[7] != _WITHOUT_MODEL]
+    if not scored:
         return None
-    since = datetime.fromtimestamp(rows[-1][1], UTC)
+    since = datetime.fromtimestamp(scored[-1][1], UTC)
     verdicts = _latest_labels(since, until)
-    settled = [row for row in rows if verdicts.get(row[0]) != LabelKind.DISPUTE]
-    return _columns(settled, verdicts, clock, since, until, is_truncated, len(rows) - len(settled))
+    settled = [row for row in scored if verdicts.get(row[0]) != LabelKind.DISPUTE]
+    return MaturedDecisions(
+        clock=clock,
+        since=since,
+        until=until,
+        is_truncated=is_truncated,
+        unsettled=len(scored) - len(settled),
+        without_model=len(rows[:limit]) - len(scored),
+        **_columns(settled, verdicts),
+    )
 
 
 def _latest_labels(since: datetime, until: datetime) -> dict[int, str]:
@@ -94,20 +106,15 @@ def _latest_labels(since: datetime, until: datetime) -> dict[int, str]:
     return dict(found.values_list("decision_id", "label"))
 
 
-def _columns(settled, verdicts, clock, since, until, is_truncated, unsettled) -> MaturedDecisions:
+def _columns(settled: list[tuple], verdicts: dict[int, str]) -> dict[str, NDArray[Any]]:
     probability = np.array([row[3] if row[3] is not None else 0.0 for row in settled], np.float64)
     score = np.array([row[2] for row in settled], np.float64)
-    return MaturedDecisions(
-        clock=clock,
-        since=since,
-        until=until,
-        is_truncated=is_truncated,
-        unsettled=unsettled,
-        occurred_at=np.array([row[1] for row in settled], np.float64),
+    return {
+        "occurred_at": np.array([row[1] for row in settled], np.float64),
         # A probability is at most 1 and a score step is 1: half of it orders inside a step only.
-        rank=score + 0.5 * probability,
-        outcome=np.array([row[4] for row in settled], np.int64),
-        amount_minor=np.array([row[5] for row in settled], np.int64),
-        currency=np.array([row[6] for row in settled], np.str_),
-        is_fraud=np.array([verdicts.get(row[0]) in FRAUD_KINDS for row in settled], np.bool_),
-    )
+        "rank": score + 0.5 * probability,
+        "outcome": np.array([row[4] for row in settled], np.int64),
+        "amount_minor": np.array([row[5] for row in settled], np.int64),
+        "currency": np.array([row[6] for row in settled], np.str_),
+        "is_fraud": np.array([verdicts.get(row[0]) in FRAUD_KINDS for row in settled], np.bool_),
+    }

@@ -14,7 +14,7 @@ def test_an_empty_system_says_so(page):
     text = page.get("/").content.decode()
     assert "No decision in the last 15 minutes" in text
     assert "No decision has been made yet" in text
-    assert "No decision has matured yet" in text
+    assert "No decision of a model has matured yet" in text
     assert "none, rules only" in text
 
 
@@ -56,6 +56,21 @@ def test_accuracy_fragment_tells_counts_intervals_and_range(htmx):
     assert "6 matured decisions that occurred from <time" in text
     tables = htmx.get("/live/tables").content.decode()
     assert "minus, for each good payment declined" in tables and '<th scope="row">EUR</th>' in tables
+
+
+def test_without_a_fraud_and_without_an_alarm_the_page_still_stands(page):
+    make_decision()
+    make_decision(occurred_at=NOON + timedelta(days=20))
+    text = page.get("/").content.decode()
+    assert "0 of 0 flagged" in text and "0 of 0 frauds" in text and "<dd>–</dd>" in text
+
+
+def test_what_is_left_out_is_told(htmx):
+    make_label(make_flagged(), "dispute")
+    make_decision()
+    make_decision(mode="rules_only", probability=None)
+    make_decision(occurred_at=NOON + timedelta(days=20))
+    assert "Left out: 1 in dispute, 1 decided by rules alone" in htmx.get("/live/accuracy").content.decode()
 
 
 def test_ticker_links_the_newest_first(htmx):

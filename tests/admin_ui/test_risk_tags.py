@@ -66,3 +66,21 @@ def test_bars_stay_inside_their_track():
 def test_durations():
     assert risk.microseconds(212) == f"212{NARROW}µs" and risk.microseconds(4210) == f"4.21{NARROW}ms"
     assert risk.seconds(43.21) == f"43.2{NARROW}s" and risk.seconds(600) == f"10.0{NARROW}min"
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_what_is_not_known_is_a_dash(nothing):
+    """A template passes "" for an attribute of None."""
+    for written in (
+        risk.grouped,
+        risk.percent,
+        risk.figure,
+        risk.significant,
+        risk.utc,
+        risk.signed,
+        risk.change,
+        risk.microseconds,
+        risk.seconds,
+    ):
+        assert written(nothing) == "–"
+    assert risk.money(nothing, "") == risk.mean_money(nothing, "") == "–"

@@ -24,7 +24,7 @@
         line("p95", "p95_ms", "series-2", [6, 3]),
         line("p99", "p99_ms", "series-3", [2, 2]),
       ],
-      scale: { distr: 3, range: (_, low, high) => [Math.max(0.01, (low ?? 0.1) / 1.5), (high ?? 10) * 1.5] },
+      scale: { distr: 3, range: (_, low, high) => [10 ** Math.floor(Math.log10(Math.max(0.01, low ?? 1))), (high ?? 10) * 1.4] },
     },
     accuracy: {
       series: [

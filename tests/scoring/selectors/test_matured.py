@@ -83,6 +83,17 @@ def test_the_newest_are_taken_where_there_are_too_many():
     assert matured_decisions(limit=5).is_truncated is False
 
 
+def test_what_rules_decided_before_there_was_a_model_is_left_out_and_counted():
+    make_decision(mode="rules_only", probability=None, occurred_at=NOON - timedelta(days=30))
+    advance_clock()
+    assert matured_decisions() is None
+    make_decision()
+    make_decision(mode="model_failed", probability=None)
+    matured = matured_decisions()
+    assert (matured.is_fraud.size, matured.without_model) == (2, 1)
+    assert matured.since == NOON
+
+
 def test_scores_rank_and_probabilities_break_their_ties():
     for score, probability in ((10, 0.0104), (10, 0.0096), (11, None), (10, None)):
         make_decision(score=score, probability=probability)
