@@ -96,19 +96,16 @@ class _Demo:
         """Migrate, load the history, train, and return an API key."""
         from django.core.management import call_command
 
-        from riskapp.demo.history import load_history, train_first
+        from riskapp.demo.history import play_history
         from scoring.api.keys import create_key
         from scoring.models.api_key import SCOPES
 
         print(f"Streaming: {self.plan.title}")
         call_command("migrate", verbosity=0, interactive=False)
-        print("History: the past is decided by the rules alone and teaches the first model")
-        counts = load_history(self.plan, self.progress)
-        self.progress.done()
-        print(f"  {counts['decided']:,} payments, {counts['labels']:,} labels, {counts['refused']:,} refused")
-        run = train_first()
-        ap = (run.figures.get("gate") or {}).get("challenger_ap") if run else None
-        print(f"First model: {run.state}{'' if ap is None else f', AP {ap:.3f} on the newest matured days'}. {run.reason}")
+        print("History: the past goes through the same path as live payments, and teaches the first model")
+        played, run = play_history(self.plan, self.progress)
+        print(f"  {played.transactions:,} payments, {played.labels:,} reports, {played.refused:,} refused {played.first_refusal}")
+        print(f"First model: {run.state}. {run.reason}")
         return create_key("demo", list(SCOPES))
 
     def _start(self, port: int) -> None:

@@ -1,40 +1,27 @@
-"""The past goes into the ledger by the same path as live payments, and a first model is trained on it."""
+"""The past goes into the ledger by the same path as live payments, and a first model is trained on the way."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 
-from riskapp.demo.plan import DemoPlan, in_chunks
+from riskapp.demo.plan import DemoPlan
 from riskapp.demo.screen import Progress
 from scoring.decisions.runtime import discard_engine
+from scoring.learning.bootstrap import Played, train_first_model
 from scoring.models import TrainingRun
-from scoring.rules.builtin import install_builtin_rules
-from scoring.services.decide import decide_now
-from scoring.services.record_labels import record_labels
-
-_CHUNK = 1_000
 
 
-def load_history(plan: DemoPlan, progress: Progress) -> Counter:
-    """Decide on the history and record its labels; return counts of "decided", "refused" and "labels"."""
-    install_builtin_rules()
-    counts: Counter = Counter()
+def play_history(plan: DemoPlan, progress: Progress) -> tuple[Played, TrainingRun]:
+    """Decide on the history, record its labels, train at its three quarters, and return what came of it."""
     began = time.monotonic()
-    for chunk in in_chunks(plan.history, _CHUNK):
-        results = decide_now([item.body for item in chunk if item.kind == "transaction"], backfill=True)
-        good = sum(result["status"] == 200 for result in results)
-        counts += Counter(decided=good, refused=len(results) - good)
-        labels = [item.body for item in chunk if item.kind == "label"]
-        counts["labels"] += sum("label_id" in result for result in record_labels(labels, "demo")) if labels else 0
-        progress.note(f"{counts['decided']:,} payments into the ledger, {counts['decided'] / (time.monotonic() - began):,.0f}/s")
+    done = 0
+
+    def note(items: int) -> None:
+        nonlocal done
+        done += items
+        progress.note(f"{done:,} payments and reports into the ledger, {done / (time.monotonic() - began):,.0f}/s")
+
+    played, run = train_first_model(plan.history, first_training_us=plan.train_at_us, on_progress=note, strict=False)
+    progress.done()
     discard_engine()  # the web process builds its own from the ledger
-    return counts
-
-
-def train_first() -> TrainingRun:
-    """Train and, where it is any good, promote the first program."""
-    from scoring.learning.run import carry_out
-    from scoring.services.start_training import BOOTSTRAP, open_run
-
-    return carry_out(open_run(BOOTSTRAP, "demo").pk)
+    return played, run

@@ -16,6 +16,8 @@ DAY_US = 86_400_000_000
 # A first model needs some matured frauds, and nobody wants to wait for a history of millions.
 MAX_HISTORY_ROWS = 120_000
 MAX_HISTORY_SHARE = 0.6
+# At this share of the history the first model is trained; the rest is decided with it, so that figures are there at once.
+TRAIN_AT = 0.75
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class DemoPlan:
         history: payments and labels up to `live_from_us`, by time.
         live: those after it.
         live_rows: payments in the live part.
+        train_at_us: when, in event time, the first model is trained; what follows is decided with it.
         maturity_days: after how long a payment without a report counts as good.
     """
 
@@ -35,7 +38,7 @@ class DemoPlan:
     live: Iterator[FeedItem]
     live_rows: int
     maturity_days: float
-    live_from_us: int
+    train_at_us: int
 
 
 def simulated_plan(*, seed: int, customers: int, history_days: int, live_days: int) -> DemoPlan:
@@ -50,7 +53,7 @@ def simulated_plan(*, seed: int, customers: int, history_days: int, live_days: i
     items = feed(stream.timed_arrivals(), stream.timed_labels())
     rows = int((stream.columns.occurred_us >= live_from_us).sum())
     title = f"simulated bank, {customers:,} customers, {history_days} days of history, {live_days} days live"
-    return _cut(title, items, live_from_us, rows, maturity_days=7.0)
+    return _cut(title, items, config.start_us, live_from_us, rows, maturity_days=7.0)
 
 
 def file_plan(path: Path, mapping: str | None) -> DemoPlan:
@@ -62,7 +65,7 @@ def file_plan(path: Path, mapping: str | None) -> DemoPlan:
     title = f"{path.name} ({stream.mapping.description}), {rows:,} payments over {span_days:.0f} days"
     items = feed(stream.timed_transactions(), stream.timed_labels())
     live_rows = sum(int((chunk.occurred_us >= cut_us).sum()) for chunk in stream.chunks())
-    return _cut(title, items, cut_us, live_rows, maturity_days=min(7.0, span_days / 8))
+    return _cut(title, items, first_us, cut_us, live_rows, maturity_days=min(7.0, span_days / 8))
 
 
 def _cut_of(stream: FileStream) -> tuple[int, int, int, int]:
@@ -78,7 +81,7 @@ def _cut_of(stream: FileStream) -> tuple[int, int, int, int]:
     return times[0], times[min(len(times) - 1, int(rows * MAX_HISTORY_SHARE))], last, rows
 
 
-def _cut(title: str, items: Iterator[FeedItem], live_from_us: int, live_rows: int, maturity_days: float) -> DemoPlan:
+def _cut(title: str, items: Iterator[FeedItem], first_us: int, live_from_us: int, live_rows: int, maturity_days: float) -> DemoPlan:
     first_live: list[FeedItem] = []
 
     def history() -> Iterator[FeedItem]:
@@ -92,7 +95,8 @@ def _cut(title: str, items: Iterator[FeedItem], live_from_us: int, live_rows: in
         yield from first_live
         yield from items
 
-    return DemoPlan(title, history(), live(), live_rows, maturity_days, live_from_us)
+    train_at_us = first_us + int(TRAIN_AT * (live_from_us - first_us))
+    return DemoPlan(title, history(), live(), live_rows, maturity_days, train_at_us)
 
 
 def in_chunks(items: Iterator[FeedItem], size: int) -> Iterator[list[FeedItem]]:

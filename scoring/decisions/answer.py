@@ -92,7 +92,7 @@ class AnswerWriter:
             hits = [self._rule_reasons[r] for r, code in enumerate(codes) if code == _HIT] if _HIT in codes else []
             if math.isnan(probabilities[i]):
                 hits = [*hits, _NO_PROBABILITY]
-            mode = BACKFILL if backfill[i] else self._mode(probabilities[i], codes, late[i])
+            mode = self._mode(probabilities[i], codes, late[i], backfill[i])
             answers.append(
                 DecisionAnswer(
                     decision_id=decision_ids[i],
@@ -113,9 +113,9 @@ class AnswerWriter:
             )
         return answers
 
-    def _mode(self, probability: float, codes: bytes, late: bool) -> str:
+    def _mode(self, probability: float, codes: bytes, late: bool, backfill: bool) -> str:
         if self.program.forest is None:
-            return "rules_only"
+            return BACKFILL if backfill else "rules_only"
         if math.isnan(probability):
             return "model_failed"
         if _ERROR in codes:

@@ -23,7 +23,7 @@ from scoring.features.columns import TransactionColumns
 from scoring.features.schema import REACH_US
 from scoring.features.state import FeatureState
 from scoring.ledger import LedgerRow, commit_decisions, find_answers, read_history
-from scoring.models import BACKFILL, Decision
+from scoring.models import Decision
 from scoring.rules.lists import ListSnapshot, read_lists
 from scoring.telemetry import EngineCounters
 from scoring.transactions import Transaction, canonical_json, digest, parse_stored
@@ -36,7 +36,7 @@ class PendingDecision:
     """An accepted transaction on its way through the engine.
 
     With `backfill` it is history that the bank has dealt with already: it is recorded and learned from, but nobody is
-    alerted, and the answer says so (mode backfill).
+    alerted. Where no model decided on it, its mode is backfill, and it counts in no figure of accuracy.
     """
 
     transaction: Transaction
@@ -197,7 +197,7 @@ class DecisionEngine:
                 _ledger_row(request, digests[i], scored, i, answers[i], bodies[i], self._writer.program, engine_us)
                 for i, request in enumerate(requests)
             ]
-            alerting = [row.decision_id for row in rows if row.outcome >= Outcome.REVIEW and row.mode != BACKFILL]
+            alerting = [row.decision_id for i, row in enumerate(rows) if row.outcome >= Outcome.REVIEW and not backfill[i]]
             commit_decisions(rows, alerting, requests[0].received_at)
         except BaseException:
             self._state.take_back(batch, scored.rows)

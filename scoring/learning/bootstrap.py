@@ -14,8 +14,7 @@ from scoring.decisions.runtime import get_engine
 from scoring.errors import ScoringError
 from scoring.ingest.feed import FeedItem
 from scoring.learning.run import LearningConfig, carry_out
-from scoring.ledger import ALERT_TOPIC
-from scoring.models import OutboxEvent, TrainingRun
+from scoring.models import TrainingRun
 from scoring.rules.builtin import install_builtin_rules
 from scoring.services.decide import decide_now
 from scoring.services.record_labels import record_labels
@@ -39,6 +38,8 @@ class Played:
 
     transactions: int = 0
     labels: int = 0
+    refused: int = 0
+    first_refusal: str = ""
 
 
 def train_first_model(
@@ -47,6 +48,7 @@ def train_first_model(
     first_training_us: int,
     on_progress: OnProgress = lambda items: None,
     config: LearningConfig | None = None,
+    strict: bool = True,
 ) -> tuple[Played, TrainingRun]:
     """Play the history, training and promoting a model when its clock reaches `first_training_us`.
 
@@ -57,12 +59,13 @@ def train_first_model(
         history: payments and reports in order of time, as `ingest.feed.feed` gives them.
         first_training_us: microseconds since 1970.
         on_progress: called with the number of items that were just stored.
+        strict: an item that is refused ends everything; otherwise it is counted and left out.
 
     Returns:
         What was played, and the run: promoted, or refused or skipped with its reason.
 
     Raises:
-        HistoryRefused: an item was refused; the message says why.
+        HistoryRefused: an item was refused and `strict` is set; the message says why.
     """
     install_builtin_rules()
     engine = get_engine()
@@ -71,11 +74,11 @@ def train_first_model(
     for chunk in _chunks(history, first_training_us):
         if run is None and chunk[0].at_us >= first_training_us:
             run = _train(config)
-        _play(chunk, played)
+        _play(chunk, played, strict=strict)
         engine.refresh()  # labels and a new model take effect as they would have, shortly afterwards
         on_progress(len(chunk))
-    if run is None or run.state == TrainingRun.State.SKIPPED:
-        run = _train(config)  # too early for a model then, perhaps not now
+    if run is None or run.state != TrainingRun.State.PROMOTED:
+        run = _train(config)  # it was too early for a model then, perhaps it is not now
     return played, run
 
 
@@ -100,21 +103,21 @@ def _chunks(history: Iterable[FeedItem], cut_us: int) -> Iterator[list[FeedItem]
         yield chunk
 
 
-def _play(chunk: list[FeedItem], played: Played) -> None:
+def _play(chunk: list[FeedItem], played: Played, *, strict: bool) -> None:
     transactions = [item.body for item in chunk if item.kind == "transaction"]
     labels = [item.body for item in chunk if item.kind == "label"]
-    decided = decide_now(transactions)
-    _require_all(decided, "payment")
-    decision_ids = [result["decision"]["decision_id"] for result in decided]
-    for start in range(0, len(decision_ids), 500):
-        OutboxEvent.objects.filter(topic=ALERT_TOPIC, subject__in=decision_ids[start : start + 500]).delete()
+    played.transactions += _stored(decide_now(transactions, backfill=True), "payment", played, strict)
     if labels:
-        _require_all(record_labels(labels, ACTOR), "report")
-    played.transactions += len(transactions)
-    played.labels += len(labels)
+        played.labels += _stored(record_labels(labels, ACTOR), "report", played, strict)
 
 
-def _require_all(results: list[dict], what: str) -> None:
-    for result in results:
-        if result["status"] >= 400:
-            raise HistoryRefused(f"a {what} of the history was refused: {result['error']}")
+def _stored(results: list[dict], what: str, played: Played, strict: bool) -> int:
+    """Return how many were stored; note those that were refused."""
+    refused = [result["error"] for result in results if result["status"] >= 400]
+    if refused:
+        reason = f"a {what} of the history was refused: {refused[0]}"
+        if strict:
+            raise HistoryRefused(reason)
+        played.refused += len(refused)
+        played.first_refusal = played.first_refusal or reason
+    return len(results) - len(refused)

@@ -15,7 +15,7 @@ class Outcome(models.IntegerChoices):
     DECLINE = 4, "decline"
 
 
-# The mode of history that was recorded after the fact: nobody acted on such a decision.
+# The mode of history that was recorded after the fact without a model: nothing decided on it, nobody acted.
 BACKFILL = "backfill"
 
 
