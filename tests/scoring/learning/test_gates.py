@@ -69,6 +69,12 @@ def test_a_first_model_must_beat_a_random_ranking():
     assert "average_precision" in failed(verdict)
 
 
+def test_a_first_model_is_held_back_by_its_calibration_only_when_it_is_plainly_wrong():
+    rows = gate_rows()
+    assert judge(rows, model(rows, skill=2.5, shift=1.1), None, default_policy(), POLICY).decision == PROMOTE
+    assert "calibration" in failed(judge(rows, model(rows, skill=2.5, shift=3.0), None, default_policy(), POLICY))
+
+
 def test_money_is_the_cost_of_what_would_have_been_decided():
     rows = GateRows(np.array([1, 0], np.int8), np.array([10_000, 10_000]), np.array(["EUR", "EUR"]))
     costs = CostPolicy(good_margin=0.0, declined_good_cost_minor=500)
