@@ -6,6 +6,8 @@ import uvicorn
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
+from scoring.rules.builtin import install_builtin_rules
+
 
 class Command(BaseCommand):
     help = "Serve the API and the dashboard from one engine process."
@@ -15,6 +17,7 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000, help="port to listen on")
 
     def handle(self, *args, **options) -> None:
+        install_builtin_rules()
         settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
         uvicorn.run(
             "riskapp.asgi:application",
