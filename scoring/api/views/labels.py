@@ -9,6 +9,7 @@ from rest_framework.response import Response
 
 from scoring.api import openapi
 from scoring.api.lean import ApiView
+from scoring.api.problems import request_id_of
 from scoring.errors import InvalidInput
 from scoring.services.record_labels import record_labels
 from scoring.transactions import FieldFault
@@ -27,7 +28,7 @@ class LabelsView(ApiView):
             raise InvalidInput([FieldFault("", "batch_size", f"send 1 to {settings.MAX_BATCH_ITEMS} labels at once")])
         results = record_labels(labels, request.user.name)
         if single and "error" in results[0]:
-            body = results[0]["error"] | {"request_id": request._request.request_id}
+            body = results[0]["error"] | {"request_id": request_id_of(request._request)}
             return Response(body, status=body["status"], content_type="application/problem+json")
         return Response({"results": results}, status=results[0]["status"] if single else 200)
 
