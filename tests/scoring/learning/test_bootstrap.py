@@ -48,7 +48,7 @@ def test_a_history_leads_to_a_champion_that_decides_the_rest_of_it(history, smal
     assert Label.objects.count() == played.labels > 50
     cut = datetime.fromtimestamp(MODEL_FROM_US / 1e6, UTC)
     before, after = Decision.objects.filter(occurred_at__lt=cut), Decision.objects.filter(occurred_at__gte=cut)
-    assert set(before.values_list("mode", flat=True)) == {"rules_only"}
+    assert set(before.values_list("probability", flat=True)) == {None}
     assert set(after.values_list("program_version", flat=True)) == {current_champion().version}
     assert not after.filter(probability=None).exists()
 
@@ -69,9 +69,9 @@ def test_a_history_leaves_no_work_for_analysts(history, small_learning):
 
 def test_the_same_history_again_stores_nothing_twice(history, small_learning):
     some = history[:1500]
-    bootstrap._play(some, bootstrap.Played())
+    bootstrap._play(some, bootstrap.Played(), strict=True)
     counts = Decision.objects.count(), Label.objects.count()
-    bootstrap._play(some, bootstrap.Played())
+    bootstrap._play(some, bootstrap.Played(), strict=True)
     assert (Decision.objects.count(), Label.objects.count()) == counts
 
 
@@ -87,6 +87,15 @@ def test_a_broken_item_stops_the_history_with_its_reason(history, small_learning
     with pytest.raises(HistoryRefused, match="amount_minor"):
         train_first_model([broken], first_training_us=MODEL_FROM_US, config=small_learning)
     assert not Decision.objects.exists()
+
+
+def test_a_broken_item_can_be_counted_and_left_out_instead(history, small_learning):
+    broken = FeedItem(history[0].at_us, "transaction", history[0].body | {"amount_minor": -1})
+    items = [broken, *history[1:200]]
+    played, _ = train_first_model(items, first_training_us=MODEL_FROM_US, config=small_learning, strict=False)
+    assert played.refused == 1
+    assert "amount_minor" in played.first_refusal
+    assert Decision.objects.count() == played.transactions == sum(item.kind == "transaction" for item in items) - 1
 
 
 def test_chunks_never_span_the_moment_of_training(history):

@@ -72,7 +72,7 @@ def test_a_first_model_must_beat_a_random_ranking():
 def test_a_first_model_is_held_back_by_its_calibration_only_when_it_is_plainly_wrong():
     rows = gate_rows()
     assert judge(rows, model(rows, skill=2.5, shift=1.1), None, default_policy(), POLICY).decision == PROMOTE
-    assert "calibration" in failed(judge(rows, model(rows, skill=2.5, shift=3.0), None, default_policy(), POLICY))
+    assert "calibration" in failed(judge(rows, model(rows, skill=2.5, shift=5.0), None, default_policy(), POLICY))
 
 
 def test_money_is_the_cost_of_what_would_have_been_decided():
