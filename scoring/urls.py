@@ -1,9 +1,9 @@
 """The public API, below /api/v1/."""
 
 from django.urls import path
-from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
 from scoring.api.views.decide import BatchView, DecisionsView, DryRunView
+from scoring.api.views.documents import RedocView, SchemaView, SwaggerView
 from scoring.api.views.labels import LabelsView
 from scoring.api.views.read import DecisionView
 
@@ -14,7 +14,7 @@ urlpatterns = [
     path("decisions/dry-run", DryRunView.as_view(), name="decisions-dry-run"),
     path("decisions/<str:decision_id>", DecisionView.as_view(), name="decision"),
     path("labels", LabelsView.as_view(), name="labels"),
-    path("schema", SpectacularAPIView.as_view(), name="schema"),
-    path("docs", SpectacularSwaggerView.as_view(url_name="scoring:schema"), name="docs"),
-    path("redoc", SpectacularRedocView.as_view(url_name="scoring:schema"), name="redoc"),
+    path("schema", SchemaView.as_view(), name="schema"),
+    path("docs", SwaggerView.as_view(url_name="scoring:schema"), name="docs"),
+    path("redoc", RedocView.as_view(url_name="scoring:schema"), name="redoc"),
 ]

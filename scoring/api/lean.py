@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.views import APIView
 
 from scoring.api.keys import Client, bearer_token, key_cache
+from scoring.api.negotiation import AnswersJson
 from scoring.api.permissions import HasScope
 from scoring.api.problems import problem_from_exception, problem_response, request_id_of
 from scoring.errors import AuthenticationRequired
@@ -23,7 +24,10 @@ _permission = HasScope()
 
 
 class ApiView(APIView):
-    """A stock DRF view whose answers carry the request id."""
+    """A stock DRF view whose answers are JSON and carry the request id."""
+
+    http_method_names = ["get", "head", "post"]
+    content_negotiation_class = AnswersJson
 
     def finalize_response(self, request, response, *args, **kwargs):
         response = super().finalize_response(request, response, *args, **kwargs)
