@@ -30,6 +30,8 @@ _HOT = {
     "/api/v1/decisions": (DecisionsView.as_view(), settings.MAX_BODY_BYTES),
     "/api/v1/decisions/batch": (BatchView.as_view(), settings.MAX_BATCH_BODY_BYTES),
 }
+# A conflict, and a decision that could not be made.
+_COUNTED_BY_ENGINE = (409, 503)
 
 
 async def application(scope, receive, send) -> None:
@@ -57,7 +59,7 @@ async def _decide(scope, receive, send) -> None:
     await _send(response, send)
     if engine := engine_thread().engine:
         engine.counters.observe_latency(time.perf_counter() - began)
-        if response.status_code >= 400:
+        if response.status_code >= 400 and response.status_code not in _COUNTED_BY_ENGINE:
             engine.counters.refused += 1
 
 

@@ -45,7 +45,7 @@ def _totals(counters: EngineCounters) -> Iterator[Metric]:
         decisions.add_metric([outcome.label], count)
     yield decisions
     yield CounterMetricFamily("risk_replays", "Requests answered with a stored decision", value=counters.replays)
-    yield CounterMetricFamily("risk_refused", "Requests refused before the engine", value=counters.refused)
+    yield CounterMetricFamily("risk_refused", "Transactions and requests refused before the engine", value=counters.refused)
     yield CounterMetricFamily("risk_errors", "Requests that got an error from the engine", value=counters.errors)
     yield CounterMetricFamily("risk_degraded", "Decisions that are marked as degraded", value=counters.degraded)
     yield CounterMetricFamily("risk_batches", "Batches that the engine ran", value=counters.batches)

@@ -79,6 +79,8 @@ class EngineThread:
         with self._wake:
             self._refuse_if_stopped()
             if self._waiting + len(requests) > settings.ENGINE_QUEUE_LIMIT:
+                if self._engine is not None:
+                    self._engine.counters.refused += len(requests)
                 raise EngineOverloaded(f"{self._waiting} decisions are waiting already; send this again in a second")
             self._groups.append(group)
             self._waiting += len(requests)

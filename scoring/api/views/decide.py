@@ -76,6 +76,8 @@ class BatchView(LeanView):
         outcomes = [_read(item, received_at, accepted) for item in split_items(body, ndjson=ndjson)]
         decided = iter(await engine_thread().submit(accepted) if accepted else [])
         results = [next(decided) if outcome is None else outcome for outcome in outcomes]
+        if (engine := engine_thread().engine) is not None:
+            engine.counters.refused += len(outcomes) - len(accepted)
         request_id = request_id_of(request)
         lines = [_line(i, result, request_id) for i, result in enumerate(results)]
         if ndjson:
