@@ -17,18 +17,21 @@ BATCH_ROWS = 10_000
 
 
 class PaymentStream:
-    """Streams payments from the first on, and keeps some feature columns of each.
+    """Streams the payments before `end_day` from the first on, and keeps some feature columns of each.
 
     Attributes:
         state: the windows, as the engine holds them.
-        x: [N, C] float32, the kept columns; rows that have not been streamed are NaN.
-        known: [N] int8 labels delivered so far, see LabelDelivery.
+        x: [M, C] float32, the kept columns of the M payments before `end_day`; valid once streamed.
+        margin: [M] float32, what the program of the day said; NaN where there was no model yet.
     """
 
-    def __init__(self, payments: Payments, kept_columns: tuple[str, ...], batch_rows: int = BATCH_ROWS) -> None:
+    def __init__(
+        self, payments: Payments, kept_columns: tuple[str, ...], end_day: int, batch_rows: int = BATCH_ROWS
+    ) -> None:
+        rows = payments.rows_of_days(0, end_day).stop
         self.state = FeatureState(max_lateness_days=0)
-        self.x = np.full((len(payments), len(kept_columns)), np.nan, np.float32)
-        self.margin = np.full(len(payments), np.nan, np.float32)
+        self.x = np.empty((rows, len(kept_columns)), np.float32)
+        self.margin = np.full(rows, np.nan, np.float32)
         self._payments = payments
         self._kept = [current_schema().index(name) for name in kept_columns]
         self._labels = LabelDelivery(payments)
@@ -37,15 +40,16 @@ class PaymentStream:
 
     @property
     def known(self) -> np.ndarray:
+        """[N] int8, the labels delivered so far; see LabelDelivery."""
         return self._labels.known
 
     def advance(self, program: RiskProgram, end_day: int) -> None:
         """Score everything up to the midnight that begins `end_day` with this program, and keep rows and margins."""
         for day in range(self._day, end_day):
             for rows in _cut(self._payments.rows_of_days(day, day + 1), self._batch_rows):
-                # A label that falls due in the middle of the batch may be told at its start: it belongs to a payment
-                # made at or after (first payment of the batch - delay), and every risk window of an earlier payment of
-                # this batch ends before that. test_accuracy_protocol.py holds batches against single payments.
+                # Labels that fall due while the batch lasts are told at its start, without a leak: such a label belongs
+                # to a payment P with P + delay inside the batch, and the risk windows of the batch's payments before
+                # that moment end before P. test_accuracy_protocol.py holds batches against single payments.
                 self._labels.deliver(int(self._payments.occurred_us[rows.stop - 1]), self.state)
                 scored = score_batch(self.state, program, self._payments.columns(rows))
                 self.x[rows] = scored.rows.x[:, self._kept]
