@@ -19,7 +19,8 @@ The contract (windows, ties, lateness, missing values)
   retained; one that is itself behind that horizon is not kept, and is reported in `too_late`.
 * Sums are exact (64-bit, squares 128-bit), so streaming equals recomputation to float32 rounding.
 
-Cost: amortised O(1) per window and event in time order; a late event costs O(retained events of its entities).
+Cost: amortised O(1) per window and event in time order; a late event costs O(events that overtook it + events that
+its windows reach further back than the present ones); taking an event out again costs O(its entities' events).
 """
 
 from __future__ import annotations

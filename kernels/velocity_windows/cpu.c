@@ -8,8 +8,10 @@
  *             counterpart, which one shared map (entity, counterpart) -> last position answers.
  *   maximum:  the events that no later event exceeds form one linked stack an entity, shared by all windows; a window
  *             points at the first of them inside it.
- * An event that arrives behind the entity's newest is answered by scanning the entity's log, then the log is mended:
- * O(events of that entity). Positions are absolute, so that dropping old events moves nothing but `base`.
+ * Each event also knows the event before it that is larger (`previous`) and the one before it with the same counterpart
+ * (`same`). With these, the windows of any other moment follow from the present ones by stepping over the events between:
+ * an event that arrives late costs O(events that overtook it + events that its windows reach further back).
+ * Positions are absolute, so that dropping old events moves nothing but `base`.
  */
 #include <math.h>
 #include <stdint.h>
@@ -29,7 +31,9 @@ typedef struct {
     int64_t time, amount;
     uint32_t key; /* 31 bits of the caller's event key; the top bit says: known as fraud */
     int32_t other;
-    uint32_t next, previous; /* neighbours on the stack of maxima */
+    uint32_t previous; /* the last event before that is larger: the neighbour below on the stack of maxima */
+    uint32_t next;     /* the neighbour above, for those that are on the stack */
+    uint32_t same;     /* the last event before with the same counterpart */
 } event;
 
 typedef struct {
@@ -67,8 +71,6 @@ typedef struct {
     kind *kind;
     slot *slots; /* open addressing, key 0 is free */
     uint64_t mask, used;
-    uint64_t *seen; /* scratch of the scanning path: counterparts met, stamped */
-    uint64_t seen_mask, stamp;
     int64_t events, bytes; /* kept as they change: another thread may read them at any time */
     int failed;
 } store;
@@ -130,7 +132,7 @@ void velocity_destroy(store *s) {
         for (int64_t i = 0; i < s->kind[k].count; i++) free(s->kind[k].rows[i].events);
         free(s->kind[k].rows);
     }
-    free(s->kind); free(s->slots); free(s->seen); free(s);
+    free(s->kind); free(s->slots); free(s);
 }
 
 store *velocity_create(int kinds, int windows, const int64_t *window_us, int risks, const int64_t *risk_us,
@@ -146,9 +148,8 @@ store *velocity_create(int kinds, int windows, const int64_t *window_us, int ris
     for (int r = 0; r < risks; r++) if (delay_us + risk_us[r] > s->reach_us) s->reach_us = delay_us + risk_us[r];
     s->kind = calloc(kinds, sizeof *s->kind);
     s->mask = 1023; s->slots = calloc(s->mask + 1, sizeof *s->slots);
-    s->seen_mask = 1023; s->seen = calloc(s->seen_mask + 1, sizeof *s->seen);
-    if (!s->kind || !s->slots || !s->seen) { velocity_destroy(s); return NULL; }
-    s->bytes = (int64_t)(sizeof *s + kinds * sizeof *s->kind + (s->mask + 1) * sizeof(slot) + (s->seen_mask + 1) * sizeof *s->seen);
+    if (!s->kind || !s->slots) { velocity_destroy(s); return NULL; }
+    s->bytes = (int64_t)(sizeof *s + kinds * sizeof *s->kind + (s->mask + 1) * sizeof(slot));
     return s;
 }
 
@@ -205,21 +206,62 @@ static void advance(store *s, entity *e, int k, int64_t row, int64_t now) {
     }
 }
 
-static void enter(store *s, entity *e, int k, int64_t row, uint32_t position) {
+/* Put the event on the stack of maxima: it takes the place of all that are not larger. */
+static void push(entity *e, uint32_t position) {
     event *now = &AT(e, position);
-    uint32_t last = now->other >= 0 ? map_swap(s, pair_key(k, row, now->other), position) : NONE;
     while (e->stack_top != NONE && e->stack_top >= e->first && AT(e, e->stack_top).amount <= now->amount)
         e->stack_top = AT(e, e->stack_top).previous;
     if (e->stack_top != NONE && e->stack_top < e->first) e->stack_top = NONE;
     now->previous = e->stack_top; now->next = NONE;
     if (e->stack_top != NONE) AT(e, e->stack_top).next = position;
     e->stack_top = position;
+}
+
+static void enter(store *s, entity *e, int k, int64_t row, uint32_t position) {
+    event *now = &AT(e, position);
+    uint32_t last = now->other >= 0 ? map_swap(s, pair_key(k, row, now->other), position) : NONE;
+    now->same = last;
+    push(e, position);
     for (int w = 0; w < s->windows; w++) {
         window *of = &e->windows[w];
         of->sum += now->amount; of->squares += (wide)now->amount * now->amount;
         if (now->other >= 0 && (last == NONE || last < of->tail)) of->distinct++;
         if (of->tail == position || of->maximum == NONE || AT(e, of->maximum).amount <= now->amount) of->maximum = position;
     }
+}
+
+/* The event at `position` was put before later ones, which have moved up by one: mend what refers to them. */
+static void enter_late(store *s, entity *e, int k, int64_t row, uint32_t position) {
+    event *now = &AT(e, position);
+    uint32_t end = END(e);
+    int64_t newest = AT(e, end - 1).time;
+    int again = 0; /* the counterpart occurs among the later events */
+    now->same = NONE;
+    for (uint32_t p = position + 1; p < end; p++) {
+        event *later = &AT(e, p);
+        if (later->other < 0) continue;
+        if (later->same != NONE && later->same >= position) later->same++;
+        if (!again && later->other == now->other) { again = 1; now->same = later->same; later->same = position; }
+        slot *last = map_find(s, pair_key(k, row, later->other));
+        if (last->position == p - 1) last->position = p;
+    }
+    if (now->other >= 0 && !again) now->same = map_swap(s, pair_key(k, row, now->other), position);
+    e->stack_top = position > e->first ? position - 1 : NONE;
+    for (uint32_t p = position; p < end; p++) push(e, p);
+    for (int w = 0; w < s->windows; w++) {
+        window *of = &e->windows[w];
+        if (now->time < newest - s->window_us[w]) of->tail++;
+        else {
+            of->sum += now->amount; of->squares += (wide)now->amount * now->amount;
+            if (now->other >= 0 && !again && (now->same == NONE || now->same < of->tail)) of->distinct++;
+        }
+        of->maximum = NONE;
+        for (uint32_t p = e->stack_top; p != NONE && p >= of->tail; p = AT(e, p).previous) of->maximum = p;
+    }
+    if (now->time >= newest - s->delay_us) return;
+    e->risk_high++;
+    for (int r = 0; r < s->risks; r++)
+        if (now->time < newest - s->delay_us - s->risk_us[r]) e->risks[r].low++;
 }
 
 static int resize(store *s, entity *e, uint32_t capacity) {
@@ -274,12 +316,15 @@ static void rebuild(store *s, entity *e, int k, int64_t row) {
     e->length = length;
 }
 
-/* First position whose time is above t: where an event of time t that arrives now belongs. */
-static uint32_t position_after(const entity *e, int64_t t) {
+/* First position whose time is at least t. */
+static uint32_t position_from(const entity *e, int64_t t) {
     uint32_t low = e->first, high = END(e);
-    while (low < high) { uint32_t middle = low + (high - low) / 2; if (AT(e, middle).time <= t) low = middle + 1; else high = middle; }
+    while (low < high) { uint32_t middle = low + (high - low) / 2; if (AT(e, middle).time < t) low = middle + 1; else high = middle; }
     return low;
 }
+
+/* First position whose time is above t: where an event of time t that arrives now belongs. */
+static uint32_t position_after(const entity *e, int64_t t) { return position_from(e, t + 1); }
 
 /* ---- answers --------------------------------------------------------------------------------------------------- */
 
@@ -314,48 +359,79 @@ static void read_windows(const store *s, const entity *e, int64_t now, answer *a
     }
 }
 
-static int seen_before(store *s, int32_t other, uint64_t *members) {
-    if ((*members + 1) * 2 > s->seen_mask + 1) { /* grow and start again with the old members kept */
-        uint64_t size = (s->seen_mask + 1) * 2;
-        uint64_t *to = calloc(size, sizeof *to);
-        if (!to) { s->failed = 1; return 1; }
-        for (uint64_t i = 0; i <= s->seen_mask; i++) if (s->seen[i] >> 32 == s->stamp) {
-            uint64_t h = mix(s->seen[i] & 0xffffffffu) & (size - 1);
-            while (to[h]) h = (h + 1) & (size - 1);
-            to[h] = s->seen[i];
-        }
-        free(s->seen); s->bytes += (int64_t)((size - s->seen_mask - 1) * sizeof *to); s->seen = to; s->seen_mask = size - 1;
-    }
-    uint64_t entry = s->stamp << 32 | (uint32_t)other, h = mix((uint32_t)other) & s->seen_mask;
-    while (s->seen[h] >> 32 == s->stamp) { if (s->seen[h] == entry) return 1; h = (h + 1) & s->seen_mask; }
-    s->seen[h] = entry; ++*members;
-    return 0;
+static uint32_t distance(uint32_t a, uint32_t b) { return a > b ? a - b : b - a; }
+
+typedef struct {
+    int64_t sum;
+    wide squares;
+    uint32_t distinct;
+} totals;
+
+static void add(totals *of, const event *which, int sign, int changes_distinct) {
+    of->sum += sign * which->amount; of->squares += sign * (wide)which->amount * which->amount;
+    if (which->other >= 0 && changes_distinct) of->distinct += sign;
 }
 
-/* The same answer for any moment, by looking at each retained event once. */
-static void scan_windows(store *s, const entity *e, int64_t now, answer *a) {
-    uint32_t end = position_after(e, now);
-    a->since_last = since_last(s, e, end, now);
-    if (++s->stamp >= UINT32_MAX) { memset(s->seen, 0, (s->seen_mask + 1) * sizeof *s->seen); s->stamp = 1; }
-    uint64_t members = 0;
-    uint32_t p = end, count = 0, distinct = 0;
-    int64_t sum = 0, maximum = 0;
-    wide squares = 0;
-    for (int w = 0; w < s->windows; w++) { /* windows are sorted, so each continues where the shorter one stopped */
-        while (p > e->first && AT(e, p - 1).time >= now - s->window_us[w]) {
-            const event *of = &AT(e, --p);
-            if (!count || of->amount > maximum) maximum = of->amount;
-            count++; sum += of->amount; squares += (wide)of->amount * of->amount;
-            if (of->other >= 0 && !seen_before(s, of->other, &members)) distinct++;
-        }
-        a->count[w] = count; a->sum[w] = (double)sum; a->distinct[w] = distinct;
-        a->squares[w] = scaled_variance(count, sum, squares); a->maximum[w] = count ? (double)maximum : NAN;
+/* Totals over [from, to), an event at a time. */
+static totals scan(const entity *e, uint32_t from, uint32_t to) {
+    totals found = {0, 0, 0};
+    for (uint32_t p = from; p < to; p++) add(&found, &AT(e, p), 1, AT(e, p).same == NONE || AT(e, p).same < from);
+    return found;
+}
+
+/* The same, by stepping from what the window holds now: [tail, end). */
+static totals step(store *s, const entity *e, int k, int64_t row, const window *of, uint32_t from, uint32_t to) {
+    totals found = {of->sum, of->squares, of->distinct};
+    for (uint32_t p = of->tail; p > from; p--) { /* further back: new where no later event has the counterpart */
+        const event *in = &AT(e, p - 1);
+        add(&found, in, 1, in->other >= 0 && map_find(s, pair_key(k, row, in->other))->position == p - 1);
     }
-    uint32_t risk_count = 0, fraud = 0;
-    for (p = e->first; p < end && AT(e, p).time < now - s->delay_us; p++) {}
+    for (uint32_t p = of->tail; p < from; p++) {
+        const event *out = &AT(e, p);
+        add(&found, out, -1, out->other >= 0 && map_find(s, pair_key(k, row, out->other))->position == p);
+    }
+    for (uint32_t p = END(e); p > to; p--) { /* those that came later: gone where no earlier one in the window has the counterpart */
+        const event *out = &AT(e, p - 1);
+        add(&found, out, -1, out->same == NONE || out->same < from);
+    }
+    return found;
+}
+
+static int64_t frauds(const entity *e, uint32_t from, uint32_t to) {
+    int64_t found = 0;
+    for (uint32_t p = from; p < to; p++) found += AT(e, p).key >> 31;
+    return found;
+}
+
+static int64_t stepped_frauds(const entity *e, const risk_window *of, uint32_t from, uint32_t to) {
+    int64_t found = of->fraud;
+    found += from < of->low ? frauds(e, from, of->low) : -frauds(e, of->low, from);
+    return found + (to > e->risk_high ? frauds(e, e->risk_high, to) : -frauds(e, to, e->risk_high));
+}
+
+/* The answer for any moment, which changes nothing. */
+static void look(store *s, const entity *e, int k, int64_t row, int64_t now, answer *a) {
+    uint32_t end = END(e), to = position_after(e, now);
+    a->since_last = since_last(s, e, to, now);
+    for (int w = 0; w < s->windows; w++) {
+        const window *of = &e->windows[w];
+        uint32_t from = position_from(e, now - s->window_us[w]), count = to - from;
+        int near = count > distance(of->tail, from) + (end - to);
+        totals found = near ? step(s, e, k, row, of, from, to) : scan(e, from, to);
+        a->count[w] = count; a->sum[w] = (double)found.sum; a->distinct[w] = found.distinct;
+        a->squares[w] = scaled_variance(count, found.sum, found.squares); a->maximum[w] = NAN;
+        if (!count) continue;
+        uint32_t largest = to - 1;
+        while (AT(e, largest).previous != NONE && AT(e, largest).previous >= from) largest = AT(e, largest).previous;
+        a->maximum[w] = (double)AT(e, largest).amount;
+    }
+    uint32_t high = position_from(e, now - s->delay_us);
     for (int r = 0; r < s->risks; r++) {
-        while (p > e->first && AT(e, p - 1).time >= now - s->delay_us - s->risk_us[r]) { risk_count++; fraud += AT(e, --p).key >> 31; }
-        a->risk_count[r] = risk_count; a->risk_fraud[r] = fraud;
+        const risk_window *of = &e->risks[r];
+        uint32_t low = position_from(e, now - s->delay_us - s->risk_us[r]);
+        int near = high - low > distance(of->low, low) + distance(e->risk_high, high);
+        a->risk_count[r] = high - low;
+        a->risk_fraud[r] = (double)(near ? stepped_frauds(e, of, low, high) : frauds(e, low, high));
     }
 }
 
@@ -395,7 +471,7 @@ int velocity_process(store *s, int64_t n, const int64_t *time, const int64_t *am
             answer a;
             if (row == UNKNOWN_ENTITY || (!insert[i] && row >= s->kind[k].count)) { /* nothing is allocated for a look */
                 static const entity empty;
-                scan_windows(s, &empty, time[i], &a);
+                look(s, &empty, k, row, time[i], &a);
                 for (; c < columns && column_kind[c] == k; c++)
                     row_out[c] = column(s, &a, column_aggregation[c], column_window[c], (double)amount[i]);
                 continue;
@@ -405,20 +481,20 @@ int velocity_process(store *s, int64_t n, const int64_t *time, const int64_t *am
             if (!e) return 1;
             uint32_t end = END(e);
             int behind = end > e->first && time[i] < AT(e, end - 1).time;
-            if (behind || !insert[i]) scan_windows(s, e, time[i], &a);
+            if (behind || !insert[i]) look(s, e, k, row, time[i], &a);
             else { advance(s, e, k, row, time[i]); read_windows(s, e, time[i], &a); }
             for (; c < columns && column_kind[c] == k; c++)
                 row_out[c] = column(s, &a, column_aggregation[c], column_window[c], (double)amount[i]);
             if (!insert[i]) continue;
             if (behind && time[i] < AT(e, end - 1).time - s->retention_us) { too_late[i]++; continue; }
             if (!make_room(s, e)) return 1;
-            event now = {time[i], amount[i], (uint32_t)key[i] & ~FRAUD_BIT, others[i * s->kinds + k], NONE, NONE};
+            event now = {time[i], amount[i], (uint32_t)key[i] & ~FRAUD_BIT, others[i * s->kinds + k], NONE, NONE, NONE};
             s->events++;
             if (behind) {
                 uint32_t p = position_after(e, time[i]);
                 memmove(&AT(e, p) + 1, &AT(e, p), (end - p) * sizeof(event));
                 AT(e, p) = now; e->length++;
-                rebuild(s, e, k, row);
+                enter_late(s, e, k, row, p);
             } else {
                 AT(e, end) = now; e->length++;
                 enter(s, e, k, row, end);
