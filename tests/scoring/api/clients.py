@@ -1,0 +1,122 @@
+"""Two ways to the API: Django's test client, and the ASGI application that the server runs, spoken to directly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from django.test import Client as DjangoClient
+
+JSON, NDJSON, PROBLEM = "application/json", "application/x-ndjson", "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def content_type(self) -> str:
+        return self.headers["content-type"]
+
+
+class ApiClient:
+    """Sends requests; `key` is the API key of every request that names no Authorization header of its own."""
+
+    def __init__(self, key: str | None = None) -> None:
+        self.key = key
+
+    def send(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
+        raise NotImplementedError
+
+    def post(self, path: str, body: Any, content_type: str = JSON, **headers: str) -> Answer:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.send(
+            "POST", path, raw, {"content-type": content_type} | {name.replace("_", "-"): value for name, value in headers.items()}
+        )
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.send("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def _headers(self, given: dict[str, str] | None) -> dict[str, str]:
+        key = {"authorization": f"Bearer {self.key}"} if self.key else {}
+        return key | {name.lower(): value for name, value in (given or {}).items()}
+
+
+class ThroughDjango(ApiClient):
+    """The views behind Django's own request handling and middlewares."""
+
+    def send(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
+        headers = self._headers(headers)
+        client = DjangoClient(raise_request_exception=False)
+        content_type = headers.pop("content-type", "")
+        # The test client leaves the type of an empty body out, which a real one does not.
+        response = client.generic(method, path, body, content_type, headers=headers, CONTENT_TYPE=content_type)
+        content = response.getvalue() if response.streaming else response.content
+        return Answer(response.status_code, {name.lower(): value for name, value in response.items()}, content)
+
+
+class ThroughAsgi(ApiClient):
+    """riskapp.asgi.application, with the short way for decisions."""
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        chunks: Iterable[bytes] | None = None,
+    ) -> Answer:
+        """Send one request; with `chunks` the body comes in parts and its length is not told."""
+        headers = {"host": "127.0.0.1"} | self._headers(headers)
+        if chunks is None:
+            headers.setdefault("content-length", str(len(body)))
+        path, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()],
+            "client": ("127.0.0.1", 50_000),
+            "server": ("127.0.0.1", 8_000),
+        }
+        return asyncio.run(_converse(scope, list(chunks) if chunks is not None else [body]))
+
+
+async def _converse(scope: dict, parts: list[bytes]) -> Answer:
+    from riskapp.asgi import application
+
+    waiting = [{"type": "http.request", "body": part, "more_body": i + 1 < len(parts)} for i, part in enumerate(parts)]
+    sent: list[dict] = []
+
+    async def receive() -> dict:
+        if waiting:
+            return waiting.pop(0)
+        await asyncio.Future()  # the connection stays open until the answer is complete
+        raise AssertionError("unreachable")
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    await asyncio.wait_for(application(scope, receive, send), 30)
+    start = sent[0]
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in start["headers"]}
+    return Answer(start["status"], headers, b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+WAYS = {"django": ThroughDjango, "asgi": ThroughAsgi}
