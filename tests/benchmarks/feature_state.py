@@ -56,6 +56,10 @@ class Cost:
             f"| {self.per_million_payments_mb:.0f} | {self.bytes / self.remembered_events:.0f} | {self.us_per_payment:.2f} |"
         )
 
+    def summary(self) -> dict[str, float]:
+        """Return what the last line says of the stream."""
+        return {"mb_per_million": round(self.per_million_payments_mb, 1), "us": round(self.us_per_payment, 2)}
+
     @property
     def per_million_payments_mb(self) -> float:
         return self.bytes / self.remembered_payments
@@ -110,7 +114,7 @@ def main() -> int:
     days = state.layout.retention_us // DAY_US
     print(f"{current_schema().width} features, {len(KINDS)} kinds of entity, {days} days remembered\n\n{TABLE_HEAD}")
     print("\n".join(cost.row() for cost in costs), end="\n\n")
-    print(json.dumps({c.stream: {"mb_per_million": round(c.per_million_payments_mb, 1), "us": round(c.us_per_payment, 2)} for c in costs}))
+    print(json.dumps({cost.stream: cost.summary() for cost in costs}))
     return 0
 
 

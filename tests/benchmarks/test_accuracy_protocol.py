@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import xgboost
 
-from scoring.engine import Calibration, Forest, RiskProgram, default_policy
+from scoring.engine import Forest
 from scoring.features.schema import DAY_US, RISK_DELAY_US, current_schema
 from scoring.features.state import FeatureState
 from tests.benchmarks.accuracy.averaging import averaged_model
@@ -29,10 +29,10 @@ from tests.benchmarks.accuracy.protocol import (
     ProtocolError,
     figures,
     folds,
-    test_rows as rows_of_test_week,
+    rows_of_test_week,
 )
 from tests.benchmarks.accuracy.recipe import Recipe, read_chosen
-from tests.benchmarks.accuracy.stream import PaymentStream
+from tests.benchmarks.accuracy.stream import PaymentStream, program_without_model
 from tests.benchmarks.accuracy.training import train, training_days
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +54,7 @@ def payments_of(day, card, fraud, *, first_us: int = APRIL_1_US, terminal=0, amo
     )
 
 
-def random_payments(days: int, per_day: int, *, seed: int = 3, first_us: int = APRIL_1_US) -> Payments:
+def random_payments(days: int, per_day: int, *, cards: int = 40, seed: int = 3, first_us: int = APRIL_1_US) -> Payments:
     """Busy cards and terminals, some of which turn bad for a while."""
     generator = np.random.default_rng(seed)
     n = days * per_day
@@ -65,12 +65,8 @@ def random_payments(days: int, per_day: int, *, seed: int = 3, first_us: int = A
     fraud = (amount > 27_000) | (bad_terminal & (generator.random(n) < 0.6))
     second = np.sort(generator.integers(0, 86_400, (days, per_day)), axis=1).ravel()
     return payments_of(
-        day, generator.integers(0, 40, n), fraud, first_us=first_us, terminal=terminal, amount=amount, second=second
+        day, generator.integers(0, cards, n), fraud, first_us=first_us, terminal=terminal, amount=amount, second=second
     )
-
-
-def no_model() -> RiskProgram:
-    return RiskProgram(current_schema(), (), (), None, Calibration.identity(), default_policy(), "no-model")
 
 
 # --- folds ----------------------------------------------------------------------------------------------------------
@@ -112,6 +108,11 @@ def test_cards_known_as_compromised_leave_the_test():
     assert [(int(payments.day[i]), int(payments.card[i])) for i in kept] == [(24, 2), (24, 3), (25, 3)]
 
 
+def test_a_test_week_of_known_cards_alone_is_refused():
+    with pytest.raises(ProtocolError, match="nothing to judge"):
+        rows_of_test_week(payments_of([0, 10, 24, 30], 1, [0, 1, 0, 0]), Fold(10))
+
+
 def test_a_week_without_fraud_cannot_be_judged():
     with pytest.raises(ProtocolError, match="cannot be judged"):
         figures(payments_of([1, 1], [0, 1], 0), np.arange(2), np.array([0.1, 0.2]))
@@ -136,8 +137,8 @@ def test_batches_see_what_single_payments_would_have_seen():
     payments = random_payments(25, 60)
     names = columns_of("all")
     batched, single = (PaymentStream(payments, names, 25, batch_rows=size) for size in (10_000, 1))
-    batched.advance(no_model(), 25)
-    single.advance(no_model(), 25)
+    batched.advance(program_without_model(), 25)
+    single.advance(program_without_model(), 25)
     assert np.array_equal(batched.x, single.x, equal_nan=True)
     risk = batched.x[:, names.index("terminal.risk_fraud.7d")]
     assert np.nanmax(risk) > 3
@@ -151,7 +152,7 @@ def test_no_feature_depends_on_a_label_of_the_last_seven_days():
     rows = []
     for of in (payments, turned):
         stream = PaymentStream(of, columns_of("all"), 25)
-        stream.advance(no_model(), 25)
+        stream.advance(program_without_model(), 25)
         rows.append(stream.x[last.start : last.start + 1])
     assert np.array_equal(*rows, equal_nan=True)
 
@@ -257,9 +258,10 @@ def command(path: Path) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_one_json_line_of_the_promised_figures(tmp_path):
     elsewhere_us = int(datetime.fromisoformat("2025-01-05T00:00:00+00:00").timestamp()) * 1_000_000
-    write_file(tmp_path / "other.parquet", random_payments(160, 120, first_us=elsewhere_us))
+    write_file(tmp_path / "other.parquet", random_payments(160, 120, cards=4_000, first_us=elsewhere_us))
     done = command(tmp_path / "other.parquet")
     assert done.returncode == 0, done.stderr
     last = json.loads(done.stdout.splitlines()[-1])

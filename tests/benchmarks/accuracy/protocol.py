@@ -11,7 +11,6 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 
-from scoring.features.schema import DAY_US
 from scoring.learning.metrics import MetricUndefined, auc_roc, average_precision, card_precision_at_k
 from tests.benchmarks.accuracy.payments import Payments
 
@@ -65,11 +64,14 @@ def folds(payments: Payments, published: tuple[date, ...]) -> list[Fold]:
     return by_offset
 
 
-def test_rows(payments: Payments, fold: Fold) -> np.ndarray:
+def rows_of_test_week(payments: Payments, fold: Fold) -> np.ndarray:
     """Return the row numbers of the test week, without the cards that are already known as compromised.
 
     Known on a test day are the cards with fraud in the training week, and those with fraud up to the day before the
     delay began to count: day (test day - DELAY_DAYS - 1).
+
+    Raises:
+        ProtocolError: nothing is left.
     """
     known = set(_defrauded(payments, fold.train_start, fold.train_end))
     kept = []
@@ -78,7 +80,10 @@ def test_rows(payments: Payments, fold: Fold) -> np.ndarray:
         rows = payments.rows_of_days(day, day + 1)
         compromised = np.isin(payments.card[rows], np.fromiter(known, np.int32, len(known)))
         kept.append(np.arange(rows.start, rows.stop)[~compromised])
-    return np.concatenate(kept)
+    rows = np.concatenate(kept)
+    if not len(rows):
+        raise ProtocolError(f"all cards of the test week from day {fold.test_start} are known as compromised: nothing to judge")
+    return rows
 
 
 def _defrauded(payments: Payments, first: int, end: int) -> list[int]:
@@ -121,19 +126,3 @@ def deviation_of(all_figures: list[Figures]) -> Figures:
     """Return the standard deviation (population) of each figure over the folds."""
     return Figures(*(float(np.std([getattr(f, name) for f in all_figures])) for name in ("auc", "ap", "cp100")))
 
-
-__all__ = [
-    "CARDS_A_DAY",
-    "DAY_US",
-    "DELAY_DAYS",
-    "Figures",
-    "Fold",
-    "ProtocolError",
-    "TEST_DATES",
-    "VALIDATION_DATES",
-    "deviation_of",
-    "figures",
-    "folds",
-    "mean_of",
-    "test_rows",
-]

@@ -60,7 +60,8 @@ def facts(result: BenchmarkResult) -> str:
         (
             f"Streamed {result.streamed:,} payments through score_batch in {result.streaming_seconds:.1f} s "
             f"({per_payment:.1f} us each, features and program); window state {result.state_bytes / 1e6:.0f} MB.",
-            f"Training took {result.week.training_seconds:.0f} s (7 days) and {result.history.training_seconds:.0f} s (all history).",
+            f"Training took {result.week.training_seconds:.0f} s (7 days) and {result.history.training_seconds:.0f} s "
+            "(all history).",
             f"Program against XGBoost on all test rows: margins differ by at most {gap:.1e}; "
             f"the served model against the mean of its boosters: {averaging:.1e}.",
         )

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import xgboost
 
-from scoring.engine import Calibration, RiskProgram, default_policy
+from scoring.engine import RiskProgram
 from scoring.features.schema import current_schema
 from tests.benchmarks.accuracy.feature_groups import columns_of
 from tests.benchmarks.accuracy.payments import Payments
-from tests.benchmarks.accuracy.protocol import Figures, Fold, figures, test_rows
+from tests.benchmarks.accuracy.protocol import Figures, Fold, figures, rows_of_test_week
 from tests.benchmarks.accuracy.recipe import Chosen, Recipe
-from tests.benchmarks.accuracy.stream import PaymentStream
+from tests.benchmarks.accuracy.stream import PaymentStream, program_without_model
 from tests.benchmarks.accuracy.training import TrainedModel, train, training_days
 
 MARGIN_TOLERANCE = 1e-5
@@ -62,7 +62,7 @@ def run_benchmark(
     """Return the figures of all folds; their test weeks must follow one another."""
     result = BenchmarkResult(folds, Variant(chosen.week), Variant(chosen.history))
     pass_ = _Pass(payments, folds[-1].test_end, result, threads)
-    pass_.advance(_no_model(), folds[0].test_start)
+    pass_.advance(program_without_model(), folds[0].test_start)
     for fold in folds:
         say(f"fold of day {fold.train_start}: training on a week")
         weekly = pass_.train(result.week, fold)
@@ -71,7 +71,7 @@ def run_benchmark(
         # The weekly model goes live here, for the week that nothing was learned from; the test rows are its decisions.
         program = weekly.program(f"week-{fold.train_start}")
         pass_.advance(program, fold.test_end)
-        rows = test_rows(payments, fold)
+        rows = rows_of_test_week(payments, fold)
         result.test_rows.append(len(rows))
         result.test_frauds.append(int(payments.fraud[rows].sum()))
         pass_.judge(result.week, weekly, fold, rows, pass_.stream.margin[rows])
@@ -134,7 +134,3 @@ class _Pass:
 
     def _columns(self, x: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
         return x if names == self._kept else x[:, [self._place[name] for name in names]]
-
-
-def _no_model() -> RiskProgram:
-    return RiskProgram(current_schema(), (), (), None, Calibration.identity(), default_policy(), "no-model")

@@ -1,7 +1,7 @@
 """`--search`: choose the recipes on the four validation folds, which no reported figure comes from.
 
-First many random recipes with one booster each, then the best of them with more boosters and other seeds. The figure that
-decides is AP + CP@100, the mean over the folds. Everything tried is written down beside what was chosen.
+First many random recipes with one booster each, then the best of them with several boosters. What decides is AP + CP@100,
+each the mean over the folds. The choice goes to chosen.json, what was tried to search.md.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
@@ -18,58 +18,32 @@ from pathlib import Path
 
 import numpy as np
 
-from scoring.engine import Calibration, RiskProgram, default_policy
-from scoring.features.schema import current_schema
-from tests.benchmarks.accuracy.feature_groups import GROUPS, columns_of
 from tests.benchmarks.accuracy.payments import Payments
-from tests.benchmarks.accuracy.protocol import VALIDATION_DATES, Figures, Fold, figures, folds, mean_of, test_rows
-from tests.benchmarks.accuracy.recipe import Recipe
-from tests.benchmarks.accuracy.stream import PaymentStream
-from tests.benchmarks.accuracy.training import train, training_days
+from tests.benchmarks.accuracy.protocol import Figures, Fold, mean_of
+from tests.benchmarks.accuracy.recipe import Chosen, Recipe, write_chosen
+from tests.benchmarks.accuracy.search_space import KINDS, Kind, random_recipe
+from tests.benchmarks.accuracy.validation import ValidationRows, write_validation_rows
 
-WEEK, HISTORY = "week", "history"
-ALL_DAYS = 10_000
-_GROUPS = [group for group in GROUPS if group != "all"]
+SEED = 20180402
+TABLE_FILE = Path(__file__).with_name("search_results.md")
+_SHOWN = 10
 
 
-def random_recipe(kind: str, generator: np.random.Generator) -> Recipe:
-    """Draw one recipe: `kind` is WEEK (seven training days) or HISTORY (all matured days)."""
+@dataclass(frozen=True)
+class SearchPlan:
+    """How much is tried: random recipes of each kind, how many of them again with `boosters`, and processes."""
 
-    def one_of(*values):
-        return values[generator.integers(len(values))]
-
-    def between(low: float, high: float) -> float:
-        return float(np.round(np.exp(generator.uniform(np.log(low), np.log(high))), 4))
-
-    is_week = kind == WEEK
-    eta = between(0.02, 0.08) if is_week else between(0.04, 0.12)
-    return Recipe(
-        group=one_of(*_GROUPS),
-        history_days=7 if is_week else ALL_DAYS,
-        first_day=0 if is_week else one_of(0, 14, 30, 37),
-        good_share=1.0 if is_week else one_of(1.0, 0.5, 0.25),
-        # Few and large steps where there are many rows: the command has to be done in minutes.
-        trees=int(np.clip(between(3, 20) / eta, 60, 400 if is_week else 300)),
-        boosters=1,
-        parameters={
-            "eta": eta,
-            "max_depth": one_of(4, 5, 6, 7, 8),
-            "subsample": one_of(0.7, 0.85, 1.0) if is_week else one_of(0.5, 0.7, 0.85),
-            "colsample_bytree": one_of(0.35, 0.5, 0.65, 0.8),
-            "min_child_weight": one_of(1, 3, 5, 10) if is_week else one_of(3, 5, 10, 20),
-            "lambda": one_of(0.3, 1, 3),
-            "gamma": one_of(0, 0.3, 1.0),
-            "max_bin": one_of(256, 512, 1024),
-            "scale_pos_weight": one_of(1, 3),
-        },
-    )
+    trials: int
+    finalists: int
+    boosters: int
+    jobs: int
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A recipe and its figures, the means over the validation folds."""
+    """A recipe and its figures, the means over the validation folds; `seconds` of one core for all of them."""
 
-    kind: str
+    kind: Kind
     recipe: Recipe
     mean: Figures
     seconds: float
@@ -79,59 +53,25 @@ class Trial:
         """What is maximised."""
         return self.mean.ap + self.mean.cp100
 
-    def to_json(self) -> dict:
-        return {"kind": self.kind, **asdict(self.mean), "seconds": round(self.seconds, 1), "recipe": self.recipe.to_json()}
+
+def search_and_write(payments: Payments, plan: SearchPlan, say: Callable[[str], None]) -> str:
+    """Search both kinds, write the choice and the table, and return the table."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        validation = write_validation_rows(payments, folder)
+        tried = {kind: _search(folder, kind, validation, plan, say) for kind in KINDS}
+    best = {kind: max(_finalists(trials), key=lambda trial: trial.merit).recipe for kind, trials in tried.items()}
+    write_chosen(Chosen(**best))
+    table = results_table([trial for trials in tried.values() for trial in trials])
+    TABLE_FILE.write_text(table)
+    return table
 
 
-class ValidationRows:
-    """Feature rows, labels and folds in a folder, so that each process of the search maps them instead of copying."""
-
-    def __init__(self, folder: Path) -> None:
-        self.x = np.load(folder / "x.npy", mmap_mode="r")
-        arrays = np.load(folder / "payments.npz")
-        self.payments = Payments(**{name: arrays[name] for name in Payments.__dataclass_fields__})
-        self.place = {name: i for i, name in enumerate(columns_of("all"))}
-
-    @staticmethod
-    def write(payments: Payments, folder: Path) -> None:
-        """Stream the payments up to the last validation week and store what the search needs of them."""
-        end = folds(payments, VALIDATION_DATES)[-1].test_end
-        schema = current_schema()
-        nothing = RiskProgram(schema, (), (), None, Calibration.identity(), default_policy(), "no-model")
-        stream = PaymentStream(payments, columns_of("all"))
-        stream.advance(nothing, end)
-        used = payments.rows_of_days(0, end).stop
-        np.save(folder / "x.npy", stream.x[:used])
-        # The days after the last validation week are not even in reach; the last row only keeps the file's length.
-        np.savez(folder / "payments.npz", **{name: getattr(payments, name) for name in Payments.__dataclass_fields__})
-
-    def figures(self, recipe: Recipe, fold: Fold) -> Figures:
-        """Train on the fold and judge its test week."""
-        columns = [self.place[name] for name in columns_of(recipe.group)]
-        days = self.payments.rows_of_days(*training_days(fold, recipe))
-        model = train(recipe, self.x[days][:, columns], self.payments.fraud[days], threads=1)
-        rows = test_rows(self.payments, fold)
-        read = [self.place[name] for name in model.columns]
-        return figures(self.payments, rows, model.margins(self.x[rows][:, read]))
-
-
-_rows: ValidationRows | None = None
-
-
-def _open(folder: str) -> None:
-    global _rows
-    _rows = ValidationRows(Path(folder))
-
-
-def _one(number: int, recipe: Recipe, fold: Fold) -> tuple[int, Figures, float]:
-    started = time.monotonic()
-    return number, _rows.figures(recipe, fold), time.monotonic() - started
-
-
-def run_trials(folder: Path, kind: str, recipes: Iterable[Recipe], validation: list[Fold], jobs: int) -> Iterator[Trial]:
-    """Yield each recipe's figures as they are complete."""
+def run_trials(folder: Path, kind: Kind, recipes: Iterable[Recipe], validation: list[Fold], jobs: int) -> Iterator[Trial]:
+    """Yield each recipe's figures as soon as all its folds are done; every fold is a task of its own."""
     recipes = list(recipes)
     parts: dict[int, list[tuple[Figures, float]]] = {}
+    # "spawn": a forked child of a process in which OpenMP has run may hang.
     with ProcessPoolExecutor(jobs, get_context("spawn"), _open, (str(folder),)) as pool:
         futures = [pool.submit(_one, number, recipe, fold) for number, recipe in enumerate(recipes) for fold in validation]
         for future in as_completed(futures):
@@ -142,26 +82,62 @@ def run_trials(folder: Path, kind: str, recipes: Iterable[Recipe], validation: l
                 yield Trial(kind, recipes[number], mean_of([f for f, _ in done]), sum(s for _, s in done))
 
 
-def search(payments: Payments, kind: str, *, trials: int, finalists: int, boosters: int, jobs: int, log: Path) -> Recipe:
-    """Return the best recipe of one kind; every trial is appended to `log`, a JSON object a line."""
-    validation = folds(payments, VALIDATION_DATES)
-    generator = np.random.default_rng(20180402)
-    with tempfile.TemporaryDirectory() as folder, log.open("a") as out:
-        ValidationRows.write(payments, Path(folder))
-
-        def tried(recipes: Iterable[Recipe]) -> list[Trial]:
-            done = []
-            for trial in run_trials(Path(folder), kind, recipes, validation, jobs):
-                out.write(json.dumps(trial.to_json()) + "\n")
-                out.flush()
-                done.append(trial)
-            return sorted(done, key=lambda trial: trial.merit, reverse=True)
-
-        first = tried(random_recipe(kind, generator) for _ in range(trials))
-        final = tried(replace(trial.recipe, boosters=boosters) for trial in first[:finalists])
-    return final[0].recipe
+def results_table(trials: list[Trial]) -> str:
+    """Return Markdown: of each kind the finalists and the best of the random recipes."""
+    parts = []
+    for kind in KINDS:
+        of_kind = sorted((t for t in trials if t.kind == kind), key=lambda t: t.merit, reverse=True)
+        random = [t for t in of_kind if t.recipe.boosters == 1]
+        parts.append(_section(f"{kind}: finalists, several boosters", _finalists(of_kind)))
+        parts.append(_section(f"{kind}: best {min(_SHOWN, len(random))} of {len(random)} random recipes", random[:_SHOWN]))
+    return "\n".join(parts)
 
 
-def default_jobs() -> int:
-    """Return how many processes the search uses: one a core."""
+def available_cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def _search(folder: Path, kind: Kind, validation: list[Fold], plan: SearchPlan, say: Callable[[str], None]) -> list[Trial]:
+    generator = np.random.default_rng(SEED)
+    first = _tried(folder, kind, [random_recipe(kind, generator) for _ in range(plan.trials)], validation, plan, say)
+    best = sorted(first, key=lambda trial: trial.merit, reverse=True)[: plan.finalists]
+    final = _tried(folder, kind, [replace(t.recipe, boosters=plan.boosters) for t in best], validation, plan, say)
+    return first + final
+
+
+def _tried(
+    folder: Path, kind: Kind, recipes: list[Recipe], validation: list[Fold], plan: SearchPlan, say: Callable[[str], None]
+) -> list[Trial]:
+    trials = []
+    for trial in run_trials(folder, kind, recipes, validation, plan.jobs):
+        trials.append(trial)
+        say(f"{kind} {len(trials)}/{len(recipes)}: AP {trial.mean.ap:.4f}, CP@100 {trial.mean.cp100:.4f}")
+    return trials
+
+
+def _finalists(trials: list[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.recipe.boosters > 1]
+
+
+def _section(title: str, trials: list[Trial]) -> str:
+    rows = [f"### {title}", "", "| AP | CP@100 | AUC ROC | core s | recipe |", "|---|---|---|---|---|"]
+    for t in trials:
+        recipe = asdict(t.recipe)
+        text = json.dumps(recipe | recipe.pop("parameters")).translate(str.maketrans("", "", '{}"'))
+        rows.append(f"| {t.mean.ap:.4f} | {t.mean.cp100:.4f} | {t.mean.auc:.4f} | {t.seconds:.0f} | {text} |")
+    return "\n".join([*rows, ""])
+
+
+_rows: ValidationRows | None = None
+
+
+def _open(folder: str) -> None:
+    """Map the rows once in each process of the pool."""
+    global _rows
+    _rows = ValidationRows(Path(folder))
+
+
+def _one(number: int, recipe: Recipe, fold: Fold) -> tuple[int, Figures, float]:
+    started = time.monotonic()
+    return number, _rows.figures(recipe, fold), time.monotonic() - started

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from scoring.decisions.score_batch import score_batch
-from scoring.engine import RiskProgram
+from scoring.engine import Calibration, RiskProgram, default_policy
 from scoring.features.schema import DAY_US, current_schema
 from scoring.features.state import FeatureState
 from tests.benchmarks.accuracy.delivery import LabelDelivery
@@ -56,6 +56,11 @@ class PaymentStream:
                 self.margin[rows] = scored.result.margin
             self._labels.deliver(self._payments.first_midnight_us + (day + 1) * DAY_US - 1, self.state)
         self._day = max(self._day, end_day)
+
+
+def program_without_model() -> RiskProgram:
+    """Return the program of the days before there is a model: it computes features and knows no probability."""
+    return RiskProgram(current_schema(), (), (), None, Calibration.identity(), default_policy(), "no-model")
 
 
 def _cut(rows: slice, size: int) -> Iterator[slice]:

@@ -64,10 +64,10 @@ def train(recipe: Recipe, x: np.ndarray, fraud: np.ndarray, *, threads: int) -> 
         raise ProtocolError("training days have labels that are not known yet")
     if not fraud.any():
         raise ProtocolError("the training days have no fraud to learn from")
-    names = columns_of(recipe.group)
     told = _informative(x)
-    names = tuple(name for name, keep in zip(names, told, strict=True) if keep)
-    boosters = [_boost(recipe, seed, names, x[:, told], fraud, threads) for seed in range(recipe.boosters)]
+    names = tuple(name for name, keep in zip(columns_of(recipe.group), told, strict=True) if keep)
+    x = x if told.all() else x[:, told]
+    boosters = [_boost(recipe, seed, names, x, fraud, threads) for seed in range(recipe.boosters)]
     return TrainedModel(names, boosters)
 
 

@@ -17,11 +17,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.engine import Calibration, RiskProgram, default_policy
-from scoring.features.schema import current_schema
 from tests.benchmarks.accuracy.payments import Payments
 from tests.benchmarks.accuracy.reading import read_payments
-from tests.benchmarks.accuracy.stream import PaymentStream
+from tests.benchmarks.accuracy.stream import PaymentStream, program_without_model
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = Path(os.environ.get("RISKAPP_DATA_DIR", ROOT.parent / "shared" / "data")) / "handbook"
@@ -71,8 +69,7 @@ def compared() -> Compared:
     names += [f"card.{what}.{OWN_NAME[w]}" for w in WINDOWS for what in ("count", "sum")]
     names += [f"terminal.risk_{what}.{w}d" for w in WINDOWS for what in ("count", "rate")]
     stream = PaymentStream(streamed, tuple(names), REACH_DAYS + DAYS)
-    schema = current_schema()
-    stream.advance(RiskProgram(schema, (), (), None, Calibration.identity(), default_policy(), "no-model"), REACH_DAYS + DAYS)
+    stream.advance(program_without_model(), REACH_DAYS + DAYS)
     rows = np.flatnonzero(streamed.day >= REACH_DAYS)
     ours = {name: stream.x[rows, i] for i, name in enumerate(names)}
     return Compared(streamed, rows, ours, _published(_identifiers()[used][rows]))
