@@ -64,9 +64,11 @@ def read_transaction(body: bytes | Raw, received_at: datetime) -> Transaction:
 
 def read_transaction_object(raw: dict[str, Any], received_at: datetime) -> Transaction:
     """Return the transaction in a decoded object; raises as `read_transaction` does."""
+    if not isinstance(raw, dict):
+        raise InvalidInput([FieldFault("", "not_an_object", "a transaction must be one object")])
     try:
         transaction = msgspec.convert(raw, Transaction)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, OverflowError):
         raise InvalidInput(field_faults(raw, Transaction)) from None
     return _accepted(transaction, received_at)
 
