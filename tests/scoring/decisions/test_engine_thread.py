@@ -1,0 +1,298 @@
+"""The thread that owns the engine: what queues while a batch is committed is the next batch."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import CancelledError
+
+import pytest
+
+from scoring.decisions.engine_thread import EngineThread
+from scoring.errors import EngineOverloaded, EngineUnavailable
+from scoring.telemetry import EngineCounters
+
+
+class FakeEngine:
+    """Answers each request with itself; can be held in the middle of a batch."""
+
+    def __init__(self) -> None:
+        self.counters = EngineCounters()
+        self.batches: list[list] = []
+        self.refreshes = 0
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.entered = threading.Event()
+        self.failure: Exception | None = None
+
+    def decide(self, requests: list) -> list:
+        self.batches.append(list(requests))
+        self.entered.set()
+        assert self.go_on.wait(20)
+        if self.failure is not None:
+            raise self.failure
+        return [f"answer {request}" for request in requests]
+
+    def refresh(self) -> None:
+        self.refreshes += 1
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def thread(engine):
+    made = EngineThread(build=lambda: engine)
+    yield made
+    engine.go_on.set()
+    made.stop()
+
+
+def run(coroutine):
+    return asyncio.run(asyncio.wait_for(coroutine, 20))
+
+
+def held(engine: FakeEngine, thread: EngineThread) -> asyncio.Future:
+    """Return the future of a first request on which the engine is stuck."""
+    engine.go_on.clear()
+    engine.entered.clear()
+    future = thread.submit(["first"])
+    assert engine.entered.wait(20)
+    return future
+
+
+def test_one_request_goes_at_once(engine, thread):
+    async def story():
+        return await thread.submit(["a"])
+
+    assert run(story()) == ["answer a"]
+    assert engine.batches == [["a"]]
+
+
+def test_requests_that_wait_together_become_one_batch(engine, thread):
+    async def story():
+        first = held(engine, thread)
+        later = [thread.submit([name]) for name in "abc"] + [thread.submit(["d", "e"])]
+        engine.go_on.set()
+        return [await future for future in [first, *later]]
+
+    assert run(story()) == [["answer first"], ["answer a"], ["answer b"], ["answer c"], ["answer d", "answer e"]]
+    assert engine.batches == [["first"], list("abcde")]
+
+
+def test_a_batch_is_no_larger_than_it_may_be(engine, thread, settings):
+    settings.ENGINE_MAX_BATCH = 4
+
+    async def story():
+        first = held(engine, thread)
+        large, small = thread.submit(list(range(10))), thread.submit(["x"])
+        engine.go_on.set()
+        return await first, await large, await small
+
+    _, large, small = run(story())
+    assert large == [f"answer {i}" for i in range(10)] and small == ["answer x"]
+    assert [len(batch) for batch in engine.batches] == [1, 4, 4, 3]
+    assert [request for batch in engine.batches[1:] for request in batch] == [*range(10), "x"], "in order of arrival"
+
+
+def test_more_than_the_queue_may_hold_is_refused_at_once(engine, thread, settings):
+    settings.ENGINE_QUEUE_LIMIT = 5
+
+    async def story():
+        first = held(engine, thread)
+        waiting = thread.submit(list("abc"))
+        with pytest.raises(EngineOverloaded) as refused:
+            thread.submit(list("def"))
+        assert refused.value.status == 503 and refused.value.retryable
+        more = thread.submit(list("de"))
+        engine.go_on.set()
+        return await first, await waiting, await more
+
+    assert run(story())[1:] == (["answer a", "answer b", "answer c"], ["answer d", "answer e"])
+    assert engine.counters.refused == 3
+
+
+def test_an_unexpected_failure_refuses_its_batch_and_the_thread_goes_on(engine, thread):
+    async def story():
+        engine.failure = RuntimeError("bug")
+        (failed,) = await thread.submit(["a"])
+        engine.failure = None
+        return failed, await thread.submit(["b"])
+
+    failed, after = run(story())
+    assert isinstance(failed, EngineUnavailable) and "bug" not in str(failed)
+    assert after == ["answer b"]
+
+
+def test_a_caller_that_is_gone_does_no_harm(engine, thread):
+    async def gone():
+        held(engine, thread)
+        asyncio.get_running_loop().call_later(0.01, lambda: None)
+
+    run(gone())  # its event loop is closed while the decision is being made
+    engine.go_on.set()
+
+    async def next_one():
+        return await thread.submit(["b"])
+
+    assert run(next_one()) == ["answer b"]
+
+
+def test_a_cancelled_request_does_no_harm(engine, thread):
+    async def story():
+        first = held(engine, thread)
+        first.cancel()
+        engine.go_on.set()
+        return await thread.submit(["b"])
+
+    assert run(story()) == ["answer b"]
+
+
+# --- calls between batches -----------------------------------------------------------------------------------------------
+
+
+def test_a_call_runs_between_two_batches_on_the_engine(engine, thread):
+    assert thread.call(lambda of: (of is engine, threading.current_thread().name)).result(20) == (True, "engine")
+
+
+def test_a_call_that_fails_tells_its_caller_alone(engine, thread):
+    with pytest.raises(ZeroDivisionError):
+        thread.call(lambda of: 1 / 0).result(20)
+    assert thread.call(lambda of: 5).result(20) == 5
+
+
+def test_a_call_whose_caller_gave_up_neither_runs_nor_stops_the_engine(engine, thread):
+    """A client that hangs up during a dry run cancels the call while it waits behind a batch."""
+    ran = []
+
+    async def story():
+        first = held(engine, thread)
+        waiting = asyncio.ensure_future(asyncio.wrap_future(thread.call(lambda of: ran.append(1))))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises((asyncio.CancelledError, CancelledError)):
+            await waiting
+        engine.go_on.set()
+        await first
+        return await thread.submit(["b"])
+
+    assert run(story()) == ["answer b"]
+    assert ran == [] and thread.ready
+
+
+def test_the_engine_refreshes_while_idle(engine, settings):
+    settings.ENGINE_REFRESH_SECONDS = 0.02
+    thread = EngineThread(build=lambda: engine)
+    for _ in range(200):
+        if engine.refreshes >= 3:
+            break
+        threading.Event().wait(0.02)
+    thread.stop()
+    assert engine.refreshes >= 3
+
+
+def test_a_refresh_that_fails_does_not_stop_deciding(engine, settings):
+    settings.ENGINE_REFRESH_SECONDS = 0.02
+    engine.refresh = lambda: 1 / 0
+    thread = EngineThread(build=lambda: engine)
+
+    async def story():
+        await asyncio.sleep(0.1)
+        return await thread.submit(["a"])
+
+    assert run(story()) == ["answer a"]
+    thread.stop()
+
+
+# --- start and end -------------------------------------------------------------------------------------------------------
+
+
+def test_stopping_answers_what_is_queued_and_refuses_what_comes_after(engine, thread):
+    async def story():
+        first = held(engine, thread)
+        waiting = thread.submit(["a"])
+        stopping = threading.Thread(target=thread.stop)
+        stopping.start()
+        while not thread.stopped:
+            await asyncio.sleep(0.005)
+        for attempt in (lambda: thread.submit(["late"]), lambda: thread.call(lambda of: 5)):
+            with pytest.raises(EngineUnavailable):
+                attempt()
+        engine.go_on.set()
+        answers = await first, await waiting
+        stopping.join(20)
+        return answers
+
+    assert run(story()) == (["answer first"], ["answer a"])
+    assert not thread.ready
+
+
+def test_requests_wait_while_the_engine_is_being_built(engine):
+    allowed = threading.Event()
+
+    def build():
+        assert allowed.wait(20)
+        return engine
+
+    thread = EngineThread(build=build)
+
+    async def story():
+        assert not thread.ready and thread.engine is None
+        waiting = thread.submit(["a"])
+        allowed.set()
+        return await waiting
+
+    assert run(story()) == ["answer a"]
+    assert thread.ready
+    thread.stop()
+
+
+def test_an_engine_that_cannot_start_refuses_everyone(caplog):
+    allowed = threading.Event()
+
+    def build():
+        assert allowed.wait(20)
+        raise RuntimeError("no table")
+
+    thread = EngineThread(build=build)
+
+    async def story():
+        waiting = thread.submit(["a"])
+        call = thread.call(lambda of: 5)
+        allowed.set()
+        (refused,) = await waiting
+        return refused, call
+
+    refused, call = run(story())
+    assert isinstance(refused, EngineUnavailable) and "its log says why" in str(refused)
+    with pytest.raises(EngineUnavailable):
+        call.result(20)
+    with pytest.raises(EngineUnavailable):
+        run(_submit(thread))
+    assert "no table" in caplog.text and not thread.ready
+
+
+async def _submit(thread: EngineThread):
+    return await thread.submit(["b"])
+
+
+def test_after_a_failed_start_the_next_request_tries_again(monkeypatch, engine):
+    import scoring.decisions.engine_thread as module
+
+    attempts = iter([RuntimeError("not yet"), engine])
+
+    def build():
+        result = next(attempts)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr(module, "_thread", None)
+    monkeypatch.setattr(module.EngineThread, "__init__", lambda self, _init=module.EngineThread.__init__: _init(self, build))
+    first = module.engine_thread()
+    first._thread.join(20)
+    assert not first.ready
+    assert run(_submit(module.engine_thread())) == ["answer b"]
+    module.stop_engine_thread()
