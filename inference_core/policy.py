@@ -14,16 +14,18 @@ class CostPolicy:
     """Costs in minor units of the transaction's currency, rates as shares from 0 to 1.
 
     The outcome with the least expected cost wins; with p the fraud probability and A the amount:
-        approve   p A L
-        step_up   step_up_cost + p A L (1 - step_up_catch) + (1 - p) step_up_abandon (A m + g)
-        review    review_cost + p A L (1 - review_recovery)                      paid out, looked at afterwards
-        hold      review_cost + p A L (1 - hold_catch) + (1 - p) hold_friction   not paid until someone has looked
+        approve   p F
+        step_up   step_up_cost + p F (1 - step_up_catch) + (1 - p) step_up_abandon (A m + g)
+        review    review_cost + p F (1 - review_recovery)                      paid out, looked at afterwards
+        hold      review_cost + p F (1 - hold_catch) + (1 - p) hold_friction   not paid until someone has looked
         decline   (1 - p) (A m + g)
-    where L is loss_given_fraud, m good_margin and g declined_good_cost. Elkan 2001, "The foundations of
+    where F = A L + c is what a fraud costs, L loss_given_fraud, c fraud_cost (handling, fees, a new card: it is what makes
+    a card test of one cent worth stopping), m good_margin and g declined_good_cost. Elkan 2001, "The foundations of
     cost-sensitive learning", with the amount as the example-dependent cost.
     """
 
     loss_given_fraud: float = 1.0
+    fraud_cost_minor: int = 1_500
     good_margin: float = 0.02
     declined_good_cost_minor: int = 2_500
     review_cost_minor: int = 600
@@ -44,7 +46,7 @@ class CostPolicy:
         """Return [B, 5] expected costs in minor units, one column an outcome in the order of Outcome."""
         p = np.asarray(probability, np.float64)
         amount = np.asarray(amount_minor, np.float64)
-        loss = p * amount * self.loss_given_fraud
+        loss = p * (amount * self.loss_given_fraud + self.fraud_cost_minor)
         false_decline = (1 - p) * (amount * self.good_margin + self.declined_good_cost_minor)
         return np.stack(
             [

@@ -1,7 +1,8 @@
 """ASGI entry point: the decision path by a short way, everything else through Django.
 
 Django's own handler costs several times what a decision does: a thread hop for each signal receiver, a task that
-listens for a disconnect, the middlewares. The two addresses below need none of it, and run the very same views.
+listens for a disconnect, the middlewares. The two addresses below need none of it, and run the very same views. The Host
+header plays no part there: callers are known by their keys, and nothing in an answer is made from it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from django.core.asgi import get_asgi_application  # noqa: E402
 
 _django = get_asgi_application()
 
+from asgiref.sync import sync_to_async  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.core.handlers.asgi import ASGIRequest  # noqa: E402
 
+from riskapp.body_limit import send_response, within_limit  # noqa: E402
+from scoring.api.keys import bearer_token, key_cache  # noqa: E402
 from scoring.api.problems import problem_of, problem_response, request_id_of  # noqa: E402
 from scoring.api.views.decide import BatchView, DecisionsView  # noqa: E402
+from scoring.api.views.operations import livez, readyz  # noqa: E402
 from scoring.decisions.engine_thread import engine_thread, stop_engine_thread  # noqa: E402
 from scoring.errors import BodyTooLarge  # noqa: E402
 
@@ -30,6 +35,7 @@ _HOT = {
     "/api/v1/decisions": (DecisionsView.as_view(), settings.MAX_BODY_BYTES),
     "/api/v1/decisions/batch": (BatchView.as_view(), settings.MAX_BATCH_BODY_BYTES),
 }
+_HEALTH = {"/livez": livez, "/readyz": readyz}
 # A conflict, and a decision that could not be made.
 _COUNTED_BY_ENGINE = (409, 503)
 
@@ -38,16 +44,22 @@ async def application(scope, receive, send) -> None:
     """Serve one connection's request, or the life cycle of the process."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
-    elif scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _HOT:
-        await _decide(scope, receive, send)
-    else:
+    elif scope["type"] != "http":
         await _django(scope, receive, send)
+    elif scope["method"] == "POST" and scope["path"] in _HOT:
+        await _decide(scope, receive, send)
+    elif scope["path"] in _HEALTH:
+        # Before Django looks at the Host header: probes ask by address.
+        await send_response(await sync_to_async(_HEALTH[scope["path"]])(None), send)
+    else:
+        await within_limit(_django, scope, receive, send)
 
 
 async def _decide(scope, receive, send) -> None:
     began = time.perf_counter()
     view, limit = _HOT[scope["path"]]
-    body = await _read_body(receive, limit)
+    # Who has no valid key sends no body either: the view refuses before it looks at one.
+    body = await _read_body(receive, limit) if await _has_key(scope) else b""
     if body is None:
         return  # the caller is gone
     request = ASGIRequest(scope, BytesIO(body))
@@ -56,11 +68,20 @@ async def _decide(scope, receive, send) -> None:
         response = problem_response(problem_of(BodyTooLarge(limit), request_id_of(request)))
     else:
         response = await view(request)
-    await _send(response, send)
+    await send_response(response, send)
     if engine := engine_thread().engine:
         engine.counters.observe_latency(time.perf_counter() - began)
         if response.status_code >= 400 and response.status_code not in _COUNTED_BY_ENGINE:
             engine.counters.refused += 1
+
+
+async def _has_key(scope) -> bool:
+    header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    token = bearer_token(header.decode("latin-1"))
+    if token is None:
+        return False
+    known, client = key_cache.remembered(token)
+    return (client if known else await sync_to_async(key_cache.client)(token)) is not None
 
 
 async def _read_body(receive, limit: int) -> bytes | None:
@@ -79,14 +100,6 @@ async def _read_body(receive, limit: int) -> bytes | None:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
     return b"".join(parts)
-
-
-async def _send(response, send) -> None:
-    content = response.content
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
-    headers.append((b"content-length", b"%d" % len(content)))
-    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
 
 
 async def _lifespan(receive, send) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
@@ -66,7 +67,9 @@ _canonical = msgspec.json.Encoder(order="deterministic")
 
 
 def canonical_json(transaction: Transaction) -> bytes:
-    """Return the one serialisation that equal transactions share, whatever white space or field order they came with."""
+    """Return the one serialisation that equal transactions share, whatever white space, field order or UTC offset they came with."""
+    if transaction.occurred_at.utcoffset():
+        transaction = msgspec.structs.replace(transaction, occurred_at=transaction.occurred_at.astimezone(UTC))
     return _canonical.encode(transaction)
 
 
@@ -92,8 +95,7 @@ def faults_of(transaction: Transaction, received_at: datetime, max_future: timed
         faults.append(FieldFault("/ip", "invalid_value", "ip must be an IPv4 or IPv6 address"))
     for name in ("transaction_id", *ENTITY_FIELDS):
         value = getattr(transaction, name)
-        # Cheap tests first: nearly every identifier starts with a letter.
-        if value is not None and "0" <= value[0] <= "9" and is_card_number(value):
+        if value is not None and len(value) >= 13 and holds_card_number(value):
             message = f"{name} looks like a card number; send a token instead, card numbers are not accepted"
             faults.append(FieldFault(f"/{name}", "card_number_not_accepted", message))
     return faults
@@ -110,11 +112,22 @@ def _is_address(text: str) -> bool:
 _WITHOUT_SEPARATORS = str.maketrans("", "", "-._:")
 
 
-def is_card_number(text: str) -> bool:
-    """Return whether `text` has 13-19 digits (separators allowed) with a correct Luhn check digit."""
-    digits = text.translate(_WITHOUT_SEPARATORS)
-    if not (13 <= len(digits) <= 19 and digits.isascii() and digits.isdigit()):
-        return False
+# Digits with at most one separator between two of them, as card numbers are written.
+_DIGIT_RUN = re.compile(r"[0-9](?:[-._:]?[0-9]){12,}")
+# Payment cards begin with 3 to 6, or with 2221 to 2720. Identifiers that begin with a date do not.
+_ISSUER = re.compile(r"[3-6]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720")
+
+
+def holds_card_number(text: str) -> bool:
+    """Return whether `text` holds 13-19 digits (separators allowed) that begin and check (Luhn) as a card number does."""
+    for found in _DIGIT_RUN.finditer(text):
+        digits = re.sub(r"[^0-9]", "", found[0])
+        if len(digits) <= 19 and _ISSUER.match(digits) and _luhn_is_right(digits):
+            return True
+    return False
+
+
+def _luhn_is_right(digits: str) -> bool:
     total = 0
     for place, digit in enumerate(reversed(digits)):
         value = int(digit) * (2 if place % 2 else 1)

@@ -13,12 +13,15 @@ _OWNED = ("riskapp.sqlite3", "riskapp.sqlite3-wal", "riskapp.sqlite3-shm", "arti
 
 
 def prepare(*, retrain_seconds: float, maturity_days: float) -> Path:
-    """Empty the demo's folder, point the settings at it, and return the folder for the redis socket.
+    """Empty the demo's own folder (below DATA_DIR), point the settings at it, and return the folder for the redis socket.
 
     Whatever DATABASE_URL or REDIS_URL say outside, a demo works on its own SQLite database and its own redis-server.
     """
-    data = Path(os.environ.get("DATA_DIR", ROOT / "var" / "demo"))
+    data = Path(os.environ.get("DATA_DIR", ROOT / "var")).resolve() / "demo"
+    marker = data / "this folder belongs to make demo"
     if data.exists():
+        if not marker.exists() and any(data.iterdir()):
+            raise SystemExit(f"{data} was not made by the demo, which would empty it; move it away or set DATA_DIR")
         print(f"Starting over in {data}")
     for name in _OWNED:
         path = data / name
@@ -35,6 +38,7 @@ def prepare(*, retrain_seconds: float, maturity_days: float) -> Path:
         "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),
     }
     data.mkdir(parents=True, exist_ok=True)
+    marker.touch()
     (data / "logs").mkdir()
     sys.path.insert(0, str(ROOT))
     return run_dir

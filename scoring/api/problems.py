@@ -16,7 +16,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from scoring.errors import InvalidInput, ScoringError
-from scoring.transactions import is_card_number
+from scoring.transactions import holds_card_number
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def request_id_of(request: HttpRequest) -> str:
     known = getattr(request, "request_id", None)
     if known is None:
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
-        known = request.request_id = sent if _REQUEST_ID.fullmatch(sent) and not is_card_number(sent) else f"req_{_random.getrandbits(96):024x}"
+        known = request.request_id = sent if _REQUEST_ID.fullmatch(sent) and not holds_card_number(sent) else f"req_{_random.getrandbits(96):024x}"
     return known
 
 

@@ -14,6 +14,7 @@ from scoring.errors import InvalidInput
 from scoring.transactions import FieldFault, Transaction, faults_of
 
 MAX_DEPTH = 16
+MAX_FAULTS = 20  # told of one object; a hostile body could hold a million
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _decoder = msgspec.json.Decoder(Transaction)
 _FIELD_COUNT = len(Transaction.__struct_fields__)
@@ -173,6 +174,8 @@ def field_faults(raw: dict[str, Any], kind: type[Struct]) -> list[FieldFault]:
     faults = []
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
     for name in raw:
+        if len(faults) >= MAX_FAULTS:
+            return faults
         if name not in fields:
             faults.append(FieldFault(f"/{_shown(name)}", "unknown_field", "there is no such field; see the API documentation for those that there are"))
     for name, field in fields.items():

@@ -6,29 +6,29 @@ import logging
 import os
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
-from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connection
 
 from scoring.decisions.answer import AnswerWriter, encode_answer
-from scoring.decisions.known_labels import read_truths_after
+from scoring.decisions.ownership import claim_database
 from scoring.decisions.program_source import ProgramSource
 from scoring.decisions.score_batch import ScoredBatch, score_batch
+from scoring.decisions.state_keeper import StateKeeper
 from scoring.engine import FeatureSchema, Outcome
 from scoring.entity_index import catch_up
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
 from scoring.features.columns import TransactionColumns
-from scoring.features.schema import REACH_US
 from scoring.features.state import FeatureState
-from scoring.ledger import LedgerRow, commit_decisions, find_answers, read_history
-from scoring.models import Decision
+from scoring.ledger import LedgerRow, commit_decisions, find_answers
 from scoring.rules.lists import ListSnapshot, read_lists
 from scoring.telemetry import EngineCounters
-from scoring.transactions import Transaction, canonical_json, digest, parse_stored
+from scoring.transactions import Transaction, canonical_json, digest
 
 logger = logging.getLogger(__name__)
+
+_NOT_STORED = "the decision could not be stored; send it again, which is safe: a transaction_id is decided once"
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ class DecisionEngine:
     def __init__(self) -> None:
         self.counters = EngineCounters()
         self._programs = ProgramSource()
-        self._state = FeatureState(settings.MAX_LATENESS_DAYS)
-        self._last_label_id = 0
+        self._keeper = StateKeeper()
         self._lists = ListSnapshot()
         self._writer = AnswerWriter(self._programs.current)
         self._last_sample = time.monotonic()
@@ -79,52 +78,59 @@ class DecisionEngine:
         return self._writer.program.version
 
     @property
+    def refused_release(self) -> str | None:
+        """Why the champion is not the program in use, where it is not."""
+        return self._programs.refused
+
+    @property
     def schema(self) -> FeatureSchema:
         return self._writer.program.schema
 
     @property
     def state(self) -> FeatureState:
-        return self._state
+        return self._keeper.state
 
     # --- life cycle ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Load the champion and rebuild the feature state from the ledger."""
+        """Load the champion and rebuild the feature state from the ledger.
+
+        Raises:
+            EngineUnavailable: another process decides on this database.
+        """
         began = time.monotonic()
+        claim_database()
         self._lists = read_lists(datetime.now(UTC))
-        self._rebuild()
-        self._learn_new_labels()
+        self._keeper.rebuild()
         self._programs.refresh()
         self._writer = AnswerWriter(self._programs.current)
         logger.info(
             "engine ready: program %s, %d remembered events in %d MB, %.1f s",
-            self.program_version, self._state.event_count(), self._state.memory_bytes() >> 20, time.monotonic() - began,
+            self.program_version, self.state.event_count(), self.state.memory_bytes() >> 20, time.monotonic() - began,
         )  # fmt: skip
 
-    def refresh(self) -> None:
-        """Notice a new champion, new labels and changed lists; called every ENGINE_REFRESH_SECONDS between two batches."""
-        self._lists = read_lists(datetime.now(UTC))
-        self._learn_new_labels()
-        catch_up()
-        if self._programs.refresh():
+    def refresh(self, *, wait: bool = True) -> None:
+        """Notice a new champion, new labels and changed lists; called every ENGINE_REFRESH_SECONDS between two batches.
+
+        Each step by itself: one that fails is logged, and the others go on.
+
+        Args:
+            wait: see ProgramSource.refresh.
+        """
+        for step in (lambda: self._follow_champion(wait), self._read_lists, self._keeper.learn_new_labels, catch_up, self._write_sample):
+            try:
+                step()
+            except Exception:
+                logger.exception("a step of the refresh failed")
+        claim_database()
+
+    def _follow_champion(self, wait: bool) -> None:
+        if self._programs.refresh(wait=wait):
             self._writer = AnswerWriter(self._programs.current)
             logger.info("program %s is live", self.program_version)
-        self._write_sample()
 
-    def _rebuild(self) -> None:
-        newest = Decision.objects.order_by("-occurred_at").values_list("occurred_at", flat=True).first()
-        if newest is None:
-            return
-        since = newest - timedelta(microseconds=REACH_US) - timedelta(days=settings.MAX_LATENESS_DAYS)
-        for chunk in read_history(since):
-            transactions = [parse_stored(text) for _, _, text in chunk]
-            self._state.process(self._state.tokens.columns(transactions, [event_key(i) for _, i, _ in chunk], remember=True))
-
-    def _learn_new_labels(self) -> None:
-        for truths in read_truths_after(self._last_label_id):
-            self._last_label_id = truths.last_label_id
-            batch = self._state.tokens.columns(truths.transactions, [event_key(i) for i in truths.decision_ids], remember=True)
-            self._state.label(batch.occurred_us, batch.key, self._state.entities_of(batch), truths.fraud)
+    def _read_lists(self) -> None:
+        self._lists = read_lists(datetime.now(UTC))
 
     def _write_sample(self) -> None:
         now = time.monotonic()
@@ -140,15 +146,17 @@ class DecisionEngine:
         A repeated transaction gets its stored answer, another body under a known id a TransactionConflict.
         """
         try:
+            self._keeper.settle_doubts()
             results = self._decide_once(requests)
         except IntegrityError:
             # Another process stored one of these ids between our look-up and our commit; now the look-up finds it.
             results = self._or_unavailable(requests)
         except DatabaseError:
             logger.exception("the batch of %d was not stored", len(requests))
+            self._keeper.doubt([request.transaction for request in requests])
             if not connection.in_atomic_block:  # inside a caller's transaction the connection is the caller's
                 connection.close_if_unusable_or_obsolete()
-            results = [EngineUnavailable("the decision could not be stored; nothing was decided, send it again") for _ in requests]
+            results = [EngineUnavailable(_NOT_STORED) for _ in requests]
         self.counters.count_batch(results)
         return results
 
@@ -157,7 +165,8 @@ class DecisionEngine:
             return self._decide_once(requests)
         except DatabaseError:
             logger.exception("the batch of %d was not stored at the second attempt", len(requests))
-            return [EngineUnavailable("the decision could not be stored; nothing was decided, send it again") for _ in requests]
+            self._keeper.doubt([request.transaction for request in requests])
+            return [EngineUnavailable(_NOT_STORED) for _ in requests]
 
     def _decide_once(self, requests: list[PendingDecision]) -> list[Decided | ScoringError]:
         digests = [digest(request.canonical) for request in requests]
@@ -185,7 +194,7 @@ class DecisionEngine:
         began = time.perf_counter_ns()
         transactions = [request.transaction for request in requests]
         decision_ids = new_decision_ids(len(requests))
-        batch = self._state.tokens.columns(transactions, [event_key(i) for i in decision_ids], remember=True)
+        batch = self._keeper.columns(transactions, decision_ids)
         scored = self._score(transactions, batch)
         try:
             queued = [max(0, began - request.queued_ns) // 1000 for request in requests]
@@ -200,26 +209,22 @@ class DecisionEngine:
             alerting = [row.decision_id for i, row in enumerate(rows) if row.outcome >= Outcome.REVIEW and not backfill[i]]
             commit_decisions(rows, alerting, requests[0].received_at)
         except BaseException:
-            self._state.take_back(batch, scored.rows)
+            self.state.take_back(batch, scored.rows)
             raise
         self.counters.count_decisions(scored.outcome, sum(answer.degraded for answer in answers))
         return bodies
 
     def _score(self, transactions: list[Transaction], batch: TransactionColumns) -> ScoredBatch:
         program = self._writer.program
-        return score_batch(self._state, program, batch, self._lists.memberships(transactions, program.list_names))
+        return score_batch(self.state, program, batch, self._lists.memberships(transactions, program.list_names))
 
-    def dry_run(self, transactions: list[Transaction], received_at: datetime) -> list[bytes]:
-        """Return the answers that would be given, without a trace: nothing is stored, remembered or counted."""
-        decision_ids = [""] * len(transactions)
-        batch = self._state.tokens.columns(transactions, [0] * len(transactions), remember=False)
+    def dry_run(self, transactions: list[Transaction], received_at: datetime) -> tuple[list[bytes], np.ndarray]:
+        """Return the answers that would be given and the features [n, F]; nothing is stored, remembered or counted."""
+        n = len(transactions)
+        batch = self.state.tokens.columns(transactions, [0] * n, remember=False)
         scored = self._score(transactions, batch)
-        answers = self._writer.answers(transactions, decision_ids, [received_at] * len(transactions), scored, [0] * len(transactions), [False] * len(transactions))
-        return [encode_answer(answer) for answer in answers]
-
-    def features_of(self, transactions: list[Transaction]) -> np.ndarray:
-        """Return the feature rows [n, F] that these transactions would get now, without a trace."""
-        return self._state.process(self._state.tokens.columns(transactions, [0] * len(transactions), remember=False)).x
+        answers = self._writer.answers(transactions, [""] * n, [received_at] * n, scored, [0] * n, [False] * n)
+        return [encode_answer(answer) for answer in answers], scored.rows.x
 
 
 def new_decision_ids(count: int) -> list[str]:
@@ -233,11 +238,6 @@ def new_decision_ids(count: int) -> list[str]:
         variant = "89ab"[int(random[i + 3], 16) & 3]
         found.append(f"{prefix}{random[i : i + 3]}-{variant}{random[i + 4 : i + 7]}-{random[i + 7 : i + 19]}")
     return found
-
-
-def event_key(decision_id: str) -> int:
-    """Return the number by which the feature state knows the event again: the last 48 random bits of its decision id."""
-    return int(decision_id[-12:], 16)
 
 
 def _ledger_row(request: PendingDecision, body_digest: bytes, scored: ScoredBatch, i: int, answer, body: bytes, program, engine_us: int) -> LedgerRow:
@@ -276,4 +276,4 @@ def _ledger_row(request: PendingDecision, body_digest: bytes, scored: ScoredBatc
     )
 
 
-__all__ = ["Decided", "DecisionEngine", "PendingDecision", "event_key", "new_decision_ids", "pending"]
+__all__ = ["Decided", "DecisionEngine", "PendingDecision", "new_decision_ids", "pending"]

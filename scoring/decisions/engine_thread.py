@@ -22,6 +22,7 @@ from scoring.decisions.engine import DecisionEngine, PendingDecision
 from scoring.decisions.runtime import get_engine
 from scoring.errors import EngineOverloaded, EngineUnavailable
 
+CALL_LIMIT = 256
 logger = logging.getLogger(__name__)
 
 
@@ -88,10 +89,16 @@ class EngineThread:
         return group.future
 
     def call(self, function: Callable[[DecisionEngine], Any]) -> Future:
-        """Run `function(engine)` between two batches and return its future."""
+        """Run `function(engine)` between two batches and return its future.
+
+        Raises:
+            EngineOverloaded: CALL_LIMIT calls wait already.
+        """
         future: Future = Future()
         with self._wake:
             self._refuse_if_stopped()
+            if len(self._calls) >= CALL_LIMIT:
+                raise EngineOverloaded(f"{CALL_LIMIT} dry runs are waiting already; send this again in a second")
             self._calls.append((function, future))
             self._wake.notify()
         return future
@@ -128,8 +135,9 @@ class EngineThread:
                 while not (self._groups or self._calls or self._stopping):
                     if not self._wake.wait(max(0.0, next_refresh - time.monotonic())):
                         break
-                batch, calls = self._take(), list(self._calls)
-                self._calls.clear()
+                batch = self._take()
+                # Decisions come first: where some wait, one other call a turn is enough.
+                calls = [self._calls.popleft() for _ in range(min(len(self._calls), 1 if batch else 16))]
                 if self._stopping and not batch and not calls:
                     return
                 engine.counters.queue_depth = self._waiting
@@ -213,8 +221,10 @@ def _carry_out(engine: DecisionEngine, function: Callable[[DecisionEngine], Any]
 
 def _refresh(engine: DecisionEngine) -> None:
     try:
-        close_old_connections()
-        engine.refresh()
+        close_old_connections()  # only those that broke: settings.DATABASES keeps good ones
+        engine.refresh(wait=False)
+    except EngineUnavailable:
+        raise  # another process took over
     except Exception:
         logger.exception("refresh failed; the engine goes on with what it has")
 

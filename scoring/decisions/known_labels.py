@@ -9,9 +9,9 @@ import numpy as np
 
 from scoring.models import Label, LabelKind
 from scoring.transactions import Transaction, parse_stored
+from scoring.truth import FRAUD_KINDS
 
 _CHUNK = 5_000
-_FRAUD = (LabelKind.FRAUD, LabelKind.CHARGEBACK)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,6 @@ def read_truths_after(last_label_id: int) -> Iterator[Truths]:
         yield Truths(
             transactions=[parse_stored(text) for _, _, text in newest.values()],
             decision_ids=[decision_id for _, decision_id, _ in newest.values()],
-            fraud=np.array([label in _FRAUD for label, _, _ in newest.values()], np.uint8),
+            fraud=np.array([label in FRAUD_KINDS for label, _, _ in newest.values()], np.uint8),
             last_label_id=last_label_id,
         )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from django.conf import settings
 
@@ -11,7 +14,12 @@ from scoring.features.schema import current_schema
 from scoring.models import ProgramRelease
 from scoring.rules.live import live_rules
 
+# Somebody may have restored the artifact meanwhile.
+RETRY_SECONDS = 10.0
+
 logger = logging.getLogger(__name__)
+# A large forest takes part of a second to build; decisions go on with the old program meanwhile.
+_loader = ThreadPoolExecutor(1, thread_name_prefix="program")
 
 
 class ProgramSource:
@@ -22,26 +30,54 @@ class ProgramSource:
 
     def __init__(self) -> None:
         self._release_version: str | None = None
-        self._refused: str | None = None
+        self._loading: tuple[str, Future] | None = None
+        self._retry_at = 0.0
+        self.refused: str | None = None  # why the champion is not the program in use
         self.current = rules_only_program()
 
-    def refresh(self) -> bool:
-        """Load the champion if it changed; return whether the program did."""
-        release = ProgramRelease.objects.filter(state=ProgramRelease.State.CHAMPION).only("version", "artifact").first()
-        if release is None or release.version in (self._release_version, self._refused):
+    def refresh(self, *, wait: bool = True) -> bool:
+        """Follow the champion; return whether the program changed. A refused one is tried again now and then.
+
+        Args:
+            wait: with False a new program is built beside the old one, and a later call swaps it in.
+        """
+        if self._loading is None and not self._begin_loading():
             return False
+        version, future = self._loading
+        if not wait and not future.done():
+            return False
+        self._loading = None
         try:
-            program = load_program(settings.ARTIFACT_DIR / release.artifact, load_verify_key(settings.VERIFY_KEY_FILE))
-            if program.schema.version != current_schema().version:
-                raise ArtifactRefused(f"{release.version} was built for another feature schema; train again")
-            if program.version != release.version:
-                raise ArtifactRefused(f"the folder {release.artifact} holds {program.version}; restore {release.version}")
+            self.current = future.result()
         except ArtifactRefused as error:
-            self._refused = release.version
-            logger.error("release %s was refused, %s stays live: %s", release.version, self.current.version, error)
+            self.refused, self._retry_at = str(error), time.monotonic() + RETRY_SECONDS
+            logger.error("release %s was refused, %s stays live: %s", version, self.current.version, error)
             return False
-        self.current, self._release_version, self._refused = program, release.version, None
+        self._release_version, self.refused = version, None
         return True
+
+    def _begin_loading(self) -> bool:
+        release = ProgramRelease.objects.filter(state=ProgramRelease.State.CHAMPION).first()
+        if release is None or release.version == self._release_version:
+            self.refused = None
+            return False
+        if self.refused and time.monotonic() < self._retry_at:
+            return False
+        self._loading = release.version, _loader.submit(_load, release)
+        return True
+
+
+def _load(release: ProgramRelease) -> RiskProgram:
+    """Return the release's program, verified to be the one that was registered."""
+    folder = settings.ARTIFACT_DIR / release.artifact
+    program = load_program(folder, load_verify_key(settings.VERIFY_KEY_FILE))
+    if hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest() != release.manifest_sha256:
+        raise ArtifactRefused(f"the folder {release.artifact} is signed, but it is not the one that was registered; restore {release.version}")
+    if program.schema.version != current_schema().version:
+        raise ArtifactRefused(f"{release.version} was built for another feature schema; train again")
+    if program.version != release.version:
+        raise ArtifactRefused(f"the folder {release.artifact} holds {program.version}; restore {release.version}")
+    return program
 
 
 def rules_only_program() -> RiskProgram:

@@ -17,18 +17,10 @@ from datetime import datetime, timedelta
 import numpy as np
 from django.db.models import Max, Min, Q
 
-from scoring.models import Decision, Label, LabelKind
+from scoring.models import Decision, Label
+from scoring.truth import FRAUD_KINDS, UNSETTLED, truth_of
 
-FRAUD_KINDS = (LabelKind.FRAUD, LabelKind.CHARGEBACK)
 CHUNK_ROWS = 5_000
-
-FRAUD, GOOD, UNSETTLED = 1, 0, -1
-_TRUTH_OF = {
-    LabelKind.FRAUD.value: FRAUD,
-    LabelKind.CHARGEBACK.value: FRAUD,
-    LabelKind.LEGITIMATE.value: GOOD,
-    LabelKind.DISPUTE.value: UNSETTLED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +126,8 @@ def iter_headers(
 ) -> Iterator[RowHeaders]:
     """Yield the labelled rows with since <= occurred_at < until in event-time order, a chunk at a time.
 
-    A row without a label counts as good, as it has matured. Rows with an unsettled dispute, or with features of another
-    schema, are left out and counted in `left_out`.
+    A row without a label counts as good, as it has matured, unless the payment was stopped (scoring.truth). Unsettled
+    rows, and those with features of another schema, are left out and counted in `left_out`.
 
     Raises:
         ValueError: `until` lies beyond the matured range.
@@ -146,8 +138,8 @@ def iter_headers(
     for chunk in _ledger_chunks(snapshot, since, until):
         truth = _labels_of(snapshot, [row[0] for row in chunk])
         kept = []
-        for seq, occurred_at, amount_minor, currency, schema in chunk:
-            label = truth.get(seq, GOOD)
+        for seq, occurred_at, amount_minor, currency, schema, outcome, mode in chunk:
+            label = truth_of(truth.get(seq), outcome, mode)
             if schema != feature_schema:
                 left_out.other_schema[schema] = left_out.other_schema.get(schema, 0) + 1
             elif label == UNSETTLED:
@@ -177,11 +169,11 @@ def read_features(seqs: np.ndarray, width: int) -> np.ndarray:
 
 
 def _ledger_chunks(snapshot: Snapshot, since: datetime, until: datetime) -> Iterator[list[tuple]]:
-    """Yield (seq, occurred_at, amount_minor, currency, feature_schema) by (occurred_at, seq), using the index on occurred_at."""
+    """Yield (seq, occurred_at, amount_minor, currency, feature_schema, outcome, mode) by (occurred_at, seq), using the index on occurred_at."""
     rows = (
         Decision.objects.filter(seq__lte=snapshot.last_seq, occurred_at__lt=until)
         .order_by("occurred_at", "seq")
-        .values_list("seq", "occurred_at", "amount_minor", "currency", "feature_schema")
+        .values_list("seq", "occurred_at", "amount_minor", "currency", "feature_schema", "outcome", "mode")
     )
     position = Q(occurred_at__gte=since)
     while chunk := list(rows.filter(position)[:CHUNK_ROWS]):
@@ -190,14 +182,14 @@ def _ledger_chunks(snapshot: Snapshot, since: datetime, until: datetime) -> Iter
         position = Q(occurred_at__gte=last_time) & (Q(occurred_at__gt=last_time) | Q(seq__gt=last_seq))
 
 
-def _labels_of(snapshot: Snapshot, seqs: list[int]) -> dict[int, int]:
-    """Return seq -> truth as the snapshot knows it: the latest report wins, and of two at one time the later one stored."""
+def _labels_of(snapshot: Snapshot, seqs: list[int]) -> dict[int, str]:
+    """Return seq -> kind of label as the snapshot knows it: the latest report wins, and of two at one time the later one stored."""
     reports = (
         Label.objects.filter(decision_id__in=seqs, id__lte=snapshot.last_label_id)
         .order_by("reported_at", "id")
         .values_list("decision_id", "label")
     )
-    return {seq: _TRUTH_OF[kind] for seq, kind in reports}
+    return dict(reports)
 
 
 def microseconds(instant: datetime) -> int:

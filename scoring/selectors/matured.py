@@ -10,9 +10,9 @@ import numpy as np
 from django.db.models import Field, Func
 from numpy.typing import NDArray
 
-from scoring.learning.snapshot import FRAUD_KINDS
-from scoring.models import BACKFILL, Decision, Label, LabelKind
+from scoring.models import BACKFILL, Decision, Label
 from scoring.selectors.clock import event_clock, matured_until
+from scoring.truth import FRAUD, UNSETTLED, truth_of
 
 # Bounds the work of one look at the page.
 MAX_DECISIONS = 50_000
@@ -68,8 +68,7 @@ class MaturedDecisions:
 def matured_decisions(limit: int = MAX_DECISIONS) -> MaturedDecisions | None:
     """Read the newest `limit` matured decisions; None where there is none. Backfilled history was never decided on.
 
-    The truth of a decision is its label with the latest `reported_at` (fraud and chargeback are fraud, legitimate is
-    good, dispute is unsettled); without a label it is good, since its maturity has passed.
+    The truth of a decision is what `scoring.truth` makes of its label with the latest `reported_at`.
     """
     clock = event_clock()
     if clock is None:
@@ -88,7 +87,8 @@ def matured_decisions(limit: int = MAX_DECISIONS) -> MaturedDecisions | None:
         return None
     since = datetime.fromtimestamp(scored[-1][1], UTC)
     verdicts = _latest_labels(since, until)
-    settled = [row for row in scored if verdicts.get(row[0]) != LabelKind.DISPUTE]
+    truths = [truth_of(verdicts.get(row[0]), row[4], row[7]) for row in scored]
+    settled = [row for row, truth in zip(scored, truths, strict=True) if truth != UNSETTLED]
     return MaturedDecisions(
         clock=clock,
         since=since,
@@ -96,7 +96,7 @@ def matured_decisions(limit: int = MAX_DECISIONS) -> MaturedDecisions | None:
         is_truncated=is_truncated,
         unsettled=len(scored) - len(settled),
         without_model=len(rows[:limit]) - len(scored),
-        **_columns(settled, verdicts),
+        **_columns(settled, [truth for truth in truths if truth != UNSETTLED]),
     )
 
 
@@ -106,7 +106,7 @@ def _latest_labels(since: datetime, until: datetime) -> dict[int, str]:
     return dict(found.values_list("decision_id", "label"))
 
 
-def _columns(settled: list[tuple], verdicts: dict[int, str]) -> dict[str, NDArray[Any]]:
+def _columns(settled: list[tuple], truths: list[int]) -> dict[str, NDArray[Any]]:
     probability = np.array([row[3] if row[3] is not None else 0.0 for row in settled], np.float64)
     score = np.array([row[2] for row in settled], np.float64)
     return {
@@ -116,5 +116,5 @@ def _columns(settled: list[tuple], verdicts: dict[int, str]) -> dict[str, NDArra
         "outcome": np.array([row[4] for row in settled], np.int64),
         "amount_minor": np.array([row[5] for row in settled], np.int64),
         "currency": np.array([row[6] for row in settled], np.str_),
-        "is_fraud": np.array([verdicts.get(row[0]) in FRAUD_KINDS for row in settled], np.bool_),
+        "is_fraud": np.array(truths) == FRAUD,
     }

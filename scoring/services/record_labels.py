@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
+from django.conf import settings
 from django.db import connection, transaction
 from msgspec import Meta, Struct
 
@@ -14,7 +15,7 @@ from scoring.api.problems import problem_of
 from scoring.api.reading import field_faults
 from scoring.errors import DecisionNotFound, InvalidInput, ScoringError
 from scoring.models import Decision, Label
-from scoring.transactions import FieldFault, Identifier, is_card_number
+from scoring.transactions import FieldFault, Identifier, holds_card_number
 
 _CHUNK = 500
 _LOCK = 0x6C61_6265_6C73  # "labels", the name of the lock
@@ -97,9 +98,21 @@ def _faults_of(label: LabelInput) -> list[FieldFault]:
         if moment is not None and not _EARLIEST <= moment <= _LATEST:
             faults.append(FieldFault(f"/{name}", "out_of_range", f"{name} must lie between 1970 and {_LATEST.year}"))
     for name in ("transaction_id", "decision_id", "label_id", "fraud_type"):
-        if is_card_number(getattr(label, name) or ""):
+        if holds_card_number(getattr(label, name) or ""):
             message = f"{name} looks like a card number; card numbers are not accepted"
             faults.append(FieldFault(f"/{name}", "card_number_not_accepted", message))
+    return faults
+
+
+def _faults_against(label: LabelInput, occurred_at: datetime, received_at: datetime) -> list[FieldFault]:
+    """Return what does not fit the transaction: the latest report wins, so that a date far ahead would shut out all others."""
+    faults = []
+    if label.reported_at > received_at + timedelta(seconds=settings.MAX_FUTURE_SECONDS):
+        faults.append(FieldFault("/reported_at", "in_the_future", "reported_at must not lie ahead of this server's clock"))
+    if label.reported_at < occurred_at:
+        faults.append(FieldFault("/reported_at", "before_the_transaction", "reported_at must not lie before the transaction"))
+    if label.occurred_at is not None and label.occurred_at != occurred_at:
+        faults.append(FieldFault("/occurred_at", "other_time", "occurred_at must be that of the transaction; leave it out"))
     return faults
 
 
@@ -133,9 +146,11 @@ def _place(item, decisions: dict, known: dict, rows: list[Label], received_at: d
     decision = decisions.get(f"t{item.transaction_id}" if item.transaction_id else f"d{item.decision_id}")
     if decision is None:
         return DecisionNotFound("there is no decision for this label; send the transaction first")
+    if faults := _faults_against(item, decision[1], received_at):
+        return InvalidInput(faults)
     row = Label(
         label_id=item.label_id or f"lbl_{uuid.uuid4().hex}", decision_id=decision[0], label=item.label, fraud_type=item.fraud_type,
-        source=item.source, confidence=item.confidence, occurred_at=item.occurred_at or decision[1], reported_at=item.reported_at,
+        source=item.source, confidence=item.confidence, occurred_at=decision[1], reported_at=item.reported_at,
         received_at=received_at, actor=actor,
     )  # fmt: skip
     if row.label_id in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime, timedelta
 
 from django.contrib.auth.models import AbstractBaseUser
@@ -128,7 +129,8 @@ def _record_label(alert: Alert, analyst: AbstractBaseUser) -> str | None:
     if kind is None:
         return None
     label = {
-        "label_id": f"alert-{alert.pk}",
+        # Not to be guessed: a client that used it first would keep the verdict out.
+        "label_id": f"alert-{alert.pk}-{secrets.token_hex(8)}",
         "decision_id": alert.decision.decision_id,
         "label": kind.value,
         "source": LabelSource.ANALYST.value,

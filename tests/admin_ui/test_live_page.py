@@ -47,7 +47,7 @@ def test_an_idle_engine_is_told(htmx):
 def test_accuracy_fragment_tells_counts_intervals_and_range(htmx):
     for day in range(4):
         make_label(make_flagged(occurred_at=NOON + timedelta(days=day)))
-    make_flagged(occurred_at=NOON + timedelta(days=1, hours=1))
+    make_label(make_flagged(occurred_at=NOON + timedelta(days=1, hours=1)), "legitimate")
     make_label(make_decision(occurred_at=NOON + timedelta(days=2, hours=1)))
     make_decision(occurred_at=NOON + timedelta(days=20))
     text = htmx.get("/live/accuracy").content.decode()
@@ -67,10 +67,11 @@ def test_without_a_fraud_and_without_an_alarm_the_page_still_stands(page):
 
 def test_what_is_left_out_is_told(htmx):
     make_label(make_flagged(), "dispute")
+    make_flagged()  # declined, and nobody has said since what it was
     make_decision()
     make_decision(mode="rules_only", probability=None)
     make_decision(occurred_at=NOON + timedelta(days=20))
-    assert "Left out: 1 in dispute, 1 decided by rules alone" in htmx.get("/live/accuracy").content.decode()
+    assert "Left out: 2 in dispute or stopped without a verdict, 1 decided by rules alone" in htmx.get("/live/accuracy").content.decode()
 
 
 def test_ticker_links_the_newest_first(htmx):

@@ -23,6 +23,7 @@ policies = st.builds(
     review_recovery=_share,
     hold_catch=_share,
     hold_friction_minor=_minor,
+    fraud_cost_minor=_minor,
     step_up_cost_minor=_minor,
     step_up_catch=_share,
     step_up_abandon=_share,
@@ -33,7 +34,7 @@ amounts = st.integers(0, 10**12)
 
 def plain_costs(of: CostPolicy, p: float, amount: int) -> list[float]:
     """Return the expected cost of each outcome, in words of the business."""
-    fraud_loss = p * amount * of.loss_given_fraud
+    fraud_loss = p * (amount * of.loss_given_fraud + of.fraud_cost_minor)
     lost_customer = (1 - p) * (amount * of.good_margin + of.declined_good_cost_minor)
     return [
         fraud_loss,

@@ -119,7 +119,7 @@ class DryRunView(LeanView):
 
 
 def _dry_run(engine, transaction: Transaction, received_at: datetime) -> bytes:
-    answer = msgspec.json.decode(engine.dry_run([transaction], received_at)[0])
-    values = engine.features_of([transaction])[0].tolist()
+    bodies, rows = engine.dry_run([transaction], received_at)
+    answer, values = msgspec.json.decode(bodies[0]), rows[0].tolist()
     features = {name: None if value != value else value for name, value in zip(engine.schema.names, values, strict=True)}
     return msgspec.json.encode(answer | {"decision_id": None, "status": "dry_run", "features": features})

@@ -8,7 +8,6 @@ from rest_framework.exceptions import MethodNotAllowed
 
 from scoring.api.problems import problem_from_exception, problem_response, request_id_of
 
-
 # Both readers set styles and start themselves inline; ReDoc searches in a worker, and would fetch its logo from a CDN.
 _CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "

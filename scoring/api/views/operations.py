@@ -17,18 +17,22 @@ from scoring.errors import ScopeMissing
 from scoring.metrics import prometheus_text
 
 
-def livez(request: HttpRequest) -> JsonResponse:
+def livez(request: HttpRequest | None) -> JsonResponse:
     """The process answers."""
     return JsonResponse({"status": "alive"})
 
 
-def readyz(request: HttpRequest) -> JsonResponse:
+def readyz(request: HttpRequest | None) -> JsonResponse:
     """The engine has started and the database answers; 503 with what is missing otherwise."""
     thread = engine_thread()
     checks = {"engine": thread.ready, "database": _database_answers()}
     program = thread.engine.program_version if thread.engine else None
     ready = all(checks.values())
-    return JsonResponse({"status": "ready" if ready else "not_ready", "checks": checks, "program": program}, status=200 if ready else 503)
+    body = {"status": "ready" if ready else "not_ready", "checks": checks, "program": program}
+    if thread.engine and thread.engine.refused_release:
+        # Ready all the same: the program before it, or the rules alone, go on deciding.
+        body["refused_release"] = thread.engine.refused_release
+    return JsonResponse(body, status=200 if ready else 503)
 
 
 def _database_answers() -> bool:

@@ -12,9 +12,9 @@ import pytest
 
 from scoring.decisions.answer import AnswerWriter, encode_answer, rfc3339
 from scoring.decisions.engine import new_decision_ids
-from scoring.decisions.state_keeper import event_key
 from scoring.decisions.reasons import MAX_REASONS, ModelReasons, Reason, rule_reason, strongest
 from scoring.decisions.score_batch import score_batch
+from scoring.decisions.state_keeper import event_key
 from scoring.engine import FeatureColumn, FeatureSchema, Outcome, Rule
 from scoring.features.state import FeatureState
 from scoring.transactions import parse_stored

@@ -37,7 +37,7 @@ def answer(result: Decided | ScoringError) -> dict:
 
 
 def features(engine: DecisionEngine, body: dict) -> dict[str, float]:
-    values = engine.features_of([read_transaction_object(body, timezone.now())])[0].tolist()
+    values = engine.dry_run([read_transaction_object(body, timezone.now())], timezone.now())[1][0].tolist()
     return dict(zip(current_schema().names, values, strict=True))
 
 
@@ -353,7 +353,7 @@ def test_a_dry_run_changes_nothing_at_all(engine):
         2, DAY, customer_id="cust-new", card_id="card-new", device_id="dev-new", account_id="acc-new", type="cash_deposit"
     )
     for body in (payment(1), payment(3, HOUR), stranger):
-        told = json.loads(engine.dry_run([read_transaction_object(body, timezone.now())], timezone.now())[0])
+        told = json.loads(engine.dry_run([read_transaction_object(body, timezone.now())], timezone.now())[0][0])
         assert told["transaction_id"] == body["transaction_id"]
     assert trace() == before
 
@@ -361,7 +361,7 @@ def test_a_dry_run_changes_nothing_at_all(engine):
 def test_a_dry_run_says_what_the_decision_will_say(engine):
     decide(engine, payment(1), payment(2, HOUR))
     body = payment(3, 2 * HOUR)
-    tried = json.loads(engine.dry_run([read_transaction_object(body, timezone.now())], timezone.now())[0])
+    tried = json.loads(engine.dry_run([read_transaction_object(body, timezone.now())], timezone.now())[0][0])
     told = answer(decide(engine, body)[0])
     for name in ("outcome", "score", "probability", "reasons", "rules", "mode", "versions"):
         assert tried[name] == told[name]

@@ -33,7 +33,7 @@ class FakeEngine:
             raise self.failure
         return [f"answer {request}" for request in requests]
 
-    def refresh(self) -> None:
+    def refresh(self, *, wait: bool = True) -> None:
         self.refreshes += 1
 
 
@@ -174,6 +174,7 @@ def test_a_call_whose_caller_gave_up_neither_runs_nor_stops_the_engine(engine, t
         waiting.cancel()
         with pytest.raises((asyncio.CancelledError, CancelledError)):
             await waiting
+        await asyncio.sleep(0.01)  # the cancellation reaches the other side in the next turn of the loop
         engine.go_on.set()
         await first
         return await thread.submit(["b"])

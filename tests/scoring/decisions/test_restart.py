@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.any_database, pytest.mark.django_db]
 
 
 def _features(engine, bodies: list[dict]) -> list[dict[str, float]]:
-    rows = engine.features_of([read_transaction_object(body, timezone.now()) for body in bodies]).tolist()
+    rows = engine.dry_run([read_transaction_object(body, timezone.now()) for body in bodies], timezone.now())[1].tolist()
     return [dict(zip(current_schema().names, row, strict=True)) for row in rows]
 
 
@@ -73,7 +73,7 @@ def test_features_are_the_same_before_and_after_a_restart(fresh_engine, bodies, 
 
 
 def test_history_longer_than_a_chunk_is_read_in_order(fresh_engine, monkeypatch):
-    import scoring.decisions.engine as engine_module
+    import scoring.decisions.state_keeper as engine_module
 
     engine = fresh_engine()
     bodies = [payment(i, timedelta(minutes=7 * i), merchant_id=f"m{i % 3}") for i in range(25)]

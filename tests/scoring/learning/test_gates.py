@@ -77,7 +77,7 @@ def test_a_first_model_is_held_back_by_its_calibration_only_when_it_is_plainly_w
 
 def test_money_is_the_cost_of_what_would_have_been_decided():
     rows = GateRows(np.array([1, 0], np.int8), np.array([10_000, 10_000]), np.array(["EUR", "EUR"]))
-    costs = CostPolicy(good_margin=0.0, declined_good_cost_minor=500)
+    costs = CostPolicy(good_margin=0.0, declined_good_cost_minor=500, fraud_cost_minor=0)
     certain = Scores(np.array([9.0, -9.0], np.float32), np.array([1.0, 0.0]))
     reversed_ = Scores(np.array([-9.0, 9.0], np.float32), np.array([0.0, 1.0]))
     money = judge(rows, certain, reversed_, costs, POLICY).figures["money"]

@@ -28,8 +28,7 @@ def test_savings_by_hand_and_by_currency():
         (4_000, "GBP", Outcome.DECLINE, False),
     ):
         decision = make_decision(amount_minor=amount, currency=currency, outcome=outcome)
-        if is_fraud:
-            make_label(decision)
+        make_label(decision, "fraud" if is_fraud else "legitimate")
     # The newest payment is the event clock.
     make_decision(occurred_at=NOON + timedelta(days=14))
     euro, pound = savings_of(matured_decisions(), policy)

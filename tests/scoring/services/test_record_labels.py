@@ -24,10 +24,25 @@ def label(decision: Decision, **fields) -> dict:
 @pytest.mark.django_db
 def test_who_recorded_it_and_when_is_kept():
     decision = make_decision()
-    (result,) = record_labels([label(decision, occurred_at="2026-03-01T00:00:00Z")], actor="alice")
+    (result,) = record_labels([label(decision, occurred_at=decision.occurred_at.isoformat())], actor="alice")
     row = Label.objects.get(label_id=result["label_id"])
-    assert (row.actor, row.occurred_at, row.reported_at) == ("alice", datetime(2026, 3, 1, tzinfo=UTC), NOW)
+    assert (row.actor, row.occurred_at, row.reported_at) == ("alice", decision.occurred_at, NOW)
     assert abs(row.received_at - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("fields", "param", "code"),
+    [
+        ({"occurred_at": "2026-03-01T00:00:01Z"}, "/occurred_at", "other_time"),
+        ({"reported_at": "2020-01-01T00:00:00Z"}, "/reported_at", "before_the_transaction"),
+        ({"reported_at": "2036-01-01T00:00:00Z"}, "/reported_at", "in_the_future"),
+    ],
+)
+def test_a_time_that_does_not_fit_the_transaction_is_refused(fields, param, code):
+    (result,) = record_labels([label(make_decision(), **fields)], actor="alice")
+    assert [(f["param"], f["code"]) for f in result["error"]["errors"]] == [(param, code)]
+    assert not Label.objects.exists()
 
 
 @pytest.mark.django_db

@@ -1,0 +1,43 @@
+"""A bound on what a request may send through Django, which itself spools bodies of any size before a view is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+
+from scoring.api.problems import problem_of, problem_response
+from scoring.errors import BodyTooLarge
+
+
+async def within_limit(application: Any, scope: dict, receive: Any, send: Any) -> None:
+    """Run `application`; a body beyond MAX_BATCH_BODY_BYTES is cut off and answered with 413."""
+    limit = settings.MAX_BATCH_BODY_BYTES
+    seen, answered, exceeded = 0, False, False
+
+    async def bounded_receive() -> dict:
+        nonlocal seen, exceeded
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            exceeded = True
+            return {"type": "http.disconnect"}
+        return message
+
+    async def noting_send(message: dict) -> None:
+        nonlocal answered
+        answered = True
+        await send(message)
+
+    await application(scope, bounded_receive, noting_send)
+    if exceeded and not answered:
+        await send_response(problem_response(problem_of(BodyTooLarge(limit), "")), send)
+
+
+async def send_response(response: Any, send: Any) -> None:
+    """Send a finished Django response."""
+    content = response.content
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
+    headers.append((b"content-length", b"%d" % len(content)))
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": content})

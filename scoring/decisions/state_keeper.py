@@ -1,0 +1,67 @@
+"""The feature state and the ledger kept in step: rebuilt from it, labelled from it, checked against it after a doubt."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+
+from scoring.decisions.known_labels import read_truths_after
+from scoring.features.columns import TransactionColumns
+from scoring.features.schema import REACH_US
+from scoring.features.state import FeatureState
+from scoring.ledger import find_answers, read_history
+from scoring.models import Decision
+from scoring.transactions import Transaction, parse_stored
+
+
+class StateKeeper:
+    """Owns a FeatureState that says what the ledger says."""
+
+    def __init__(self) -> None:
+        self._empty()
+        self._doubtful: list[str] = []  # transaction ids whose commit may or may not have happened
+
+    def _empty(self) -> None:
+        self.state = FeatureState(settings.MAX_LATENESS_DAYS)
+        self._last_label_id = 0
+
+    def rebuild(self) -> None:
+        """Start afresh from the ledger: all events that a window can still reach, in order of arrival, and their labels."""
+        self._empty()
+        newest = Decision.objects.order_by("-occurred_at").values_list("occurred_at", flat=True).first()
+        if newest is None:
+            return
+        since = newest - timedelta(microseconds=REACH_US) - timedelta(days=settings.MAX_LATENESS_DAYS)
+        for chunk in read_history(since):
+            self.state.process(self.columns([parse_stored(text) for _, _, text in chunk], [i for _, i, _ in chunk]))
+        self.learn_new_labels()
+
+    def learn_new_labels(self) -> None:
+        """Tell the state what became known since the last call."""
+        for truths in read_truths_after(self._last_label_id):
+            self._last_label_id = truths.last_label_id
+            batch = self.columns(truths.transactions, truths.decision_ids)
+            self.state.label(batch.occurred_us, batch.key, self.state.entities_of(batch), truths.fraud)
+
+    def columns(self, transactions: list[Transaction], decision_ids: list[str]) -> TransactionColumns:
+        """Return the transactions as the state takes them, under the keys by which it knows them again."""
+        return self.state.tokens.columns(transactions, [event_key(i) for i in decision_ids], remember=True)
+
+    def doubt(self, transactions: list[Transaction]) -> None:
+        """Remember to ask the ledger about these: a connection that broke while it committed leaves both possible."""
+        self._doubtful += [transaction.transaction_id for transaction in transactions]
+
+    def settle_doubts(self) -> None:
+        """Rebuild the state where a commit that seemed to fail is in the ledger after all."""
+        if not self._doubtful:
+            return
+        stored = find_answers(self._doubtful)
+        self._doubtful.clear()
+        if stored:
+            self.rebuild()
+
+
+def event_key(decision_id: str) -> int:
+    """Return the number by which the feature state knows the event again: the last 48 random bits of its decision id."""
+    return int(decision_id[-12:], 16)
