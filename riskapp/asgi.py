@@ -24,12 +24,12 @@ from django.conf import settings  # noqa: E402
 from django.core.handlers.asgi import ASGIRequest  # noqa: E402
 
 from riskapp.body_limit import send_response, within_limit  # noqa: E402
-from scoring.api.keys import bearer_token, key_cache  # noqa: E402
+from scoring.api.lean import client_of  # noqa: E402
 from scoring.api.problems import problem_of, problem_response, request_id_of  # noqa: E402
 from scoring.api.views.decide import BatchView, DecisionsView  # noqa: E402
 from scoring.api.views.operations import livez, readyz  # noqa: E402
 from scoring.decisions.engine_thread import engine_thread, stop_engine_thread  # noqa: E402
-from scoring.errors import BodyTooLarge  # noqa: E402
+from scoring.errors import AuthenticationRequired, BodyTooLarge  # noqa: E402
 
 _HOT = {
     "/api/v1/decisions": (DecisionsView.as_view(), settings.MAX_BODY_BYTES),
@@ -77,11 +77,12 @@ async def _decide(scope, receive, send) -> None:
 
 async def _has_key(scope) -> bool:
     header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-    token = bearer_token(header.decode("latin-1"))
-    if token is None:
+    try:
+        return await client_of(header.decode("latin-1")) is not None
+    except AuthenticationRequired:
         return False
-    known, client = key_cache.remembered(token)
-    return (client if known else await sync_to_async(key_cache.client)(token)) is not None
+    except Exception:
+        return True  # it could not be found out; the view asks again, and tells what is wrong
 
 
 async def _read_body(receive, limit: int) -> bytes | None:

@@ -69,11 +69,11 @@ class LeanView(ApiView):
 
     async def _admit(self, http_request: HttpRequest) -> None:
         # The hooks read nothing that Django's own request does not have; wrapping it in DRF's costs more than they do.
-        http_request.user = await _client(http_request.META.get("HTTP_AUTHORIZATION"))
+        http_request.user = await client_of(http_request.META.get("HTTP_AUTHORIZATION"))
         _permission.has_permission(http_request, self)
 
 
-async def _client(header: str | None) -> Client | None:
+async def client_of(header: str | None) -> Client | None:
     """Return whom the header belongs to, as ApiKeyAuthentication does, with the database away from the event loop."""
     if not header:
         return None
