@@ -19,7 +19,10 @@ from hypothesis import strategies as st
 
 from kernels.velocity_windows import Aggregation, EventBatch, WindowLayout
 
-_SHARED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+_SHARED: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+}
 settings.register_profile("suite", max_examples=60, derandomize=True, database=None, **_SHARED)
 settings.register_profile("explore", max_examples=600, **_SHARED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
