@@ -31,7 +31,7 @@ from tests.benchmarks.accuracy.protocol import (
     folds,
     rows_of_test_week,
 )
-from tests.benchmarks.accuracy.recipe import Recipe, read_chosen
+from tests.benchmarks.accuracy.recipe import Chosen, Recipe, read_chosen, write_chosen
 from tests.benchmarks.accuracy.stream import PaymentStream, program_without_model
 from tests.benchmarks.accuracy.training import train, training_days
 
@@ -251,18 +251,18 @@ def write_file(path: Path, payments: Payments) -> None:
     )
 
 
-def command(path: Path) -> subprocess.CompletedProcess:
+def command(path: Path, *options: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.accuracy", "--data", str(path)],
+        [sys.executable, "-m", "tests.benchmarks.accuracy", "--data", str(path), *options],
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_the_command_ends_with_one_json_line_of_the_promised_figures(tmp_path):
     elsewhere_us = int(datetime.fromisoformat("2025-01-05T00:00:00+00:00").timestamp()) * 1_000_000
     write_file(tmp_path / "other.parquet", random_payments(160, 120, cards=4_000, first_us=elsewhere_us))
-    done = command(tmp_path / "other.parquet")
+    write_chosen(Chosen(RECIPE, replace(RECIPE, history_days=60, good_share=0.5)), tmp_path / "recipes.json")
+    done = command(tmp_path / "other.parquet", "--recipes", str(tmp_path / "recipes.json"))
     assert done.returncode == 0, done.stderr
     last = json.loads(done.stdout.splitlines()[-1])
     for name in ("ap_7d", "cp100_7d", "auc_7d", "ap_all", "cp100_all", "auc_all"):

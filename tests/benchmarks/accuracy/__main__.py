@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from tests.benchmarks.accuracy.protocol import TEST_DATES, ProtocolError, folds
 from tests.benchmarks.accuracy.reading import read_payments
-from tests.benchmarks.accuracy.recipe import read_chosen
+from tests.benchmarks.accuracy.recipe import CHOSEN_FILE, read_chosen
 from tests.benchmarks.accuracy.report import comparison_table, facts, folds_table, last_line
 from tests.benchmarks.accuracy.run import MarginsDiffer, run_benchmark
 from tests.benchmarks.accuracy.search import SearchPlan, available_cores, search_and_write
@@ -32,7 +32,8 @@ def main() -> int:
         if options.search:
             print(search_and_write(payments, SearchPlan(options.trials, options.finalists, options.boosters, options.jobs), say))
             return 0
-        result = run_benchmark(payments, folds(payments, TEST_DATES), read_chosen(), threads=available_cores(), say=say)
+        chosen = read_chosen(options.recipes)
+        result = run_benchmark(payments, folds(payments, TEST_DATES), chosen, threads=available_cores(), say=say)
     except (ProtocolError, MarginsDiffer) as error:
         print(f"bench-accuracy: {error}", file=sys.stderr)
         return 1
@@ -44,6 +45,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.accuracy", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="Parquet or CSV file in the Handbook's layout")
+    parser.add_argument("--recipes", type=Path, default=CHOSEN_FILE, help="JSON file of recipes; default: what the search chose")
     parser.add_argument("--search", action="store_true", help="choose the recipes anew on the validation folds (hours)")
     parser.add_argument("--trials", type=int, default=80, help="random recipes of each kind")
     parser.add_argument("--finalists", type=int, default=4, help="how many of them are tried again with more boosters")
