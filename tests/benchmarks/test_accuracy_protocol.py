@@ -32,8 +32,11 @@ from tests.benchmarks.accuracy.protocol import (
     rows_of_test_week,
 )
 from tests.benchmarks.accuracy.recipe import Chosen, Recipe, read_chosen, write_chosen
+from tests.benchmarks.accuracy.search import results_table, run_trials
+from tests.benchmarks.accuracy.search_space import KINDS, random_recipe
 from tests.benchmarks.accuracy.stream import PaymentStream, program_without_model
 from tests.benchmarks.accuracy.training import train, training_days
+from tests.benchmarks.accuracy.validation import write_validation_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 APRIL_1_US = 1_522_540_800_000_000
@@ -226,6 +229,28 @@ def test_chosen_recipes_name_known_features_and_keep_to_their_days():
 
 def test_no_group_holds_what_the_simulator_knows():
     assert not [name for name in columns_of("all") if "scenario" in name.lower() or "label" in name.lower()]
+
+
+# --- the search -----------------------------------------------------------------------------------------------------
+
+
+def test_the_search_sees_the_validation_weeks_alone_and_judges_recipes_on_them(tmp_path):
+    payments = random_payments(160, 60, cards=4_000)
+    validation = write_validation_rows(payments, tmp_path)
+    assert [f.train_start for f in validation] == [80, 87, 94, 101]
+    assert len(np.load(tmp_path / "x.npy", mmap_mode="r")) == payments.rows_of_days(0, 122).stop
+    assert len(np.load(tmp_path / "payments.npz")["fraud"]) == payments.rows_of_days(0, 122).stop
+    recipes = [replace(RECIPE, boosters=1), RECIPE]
+    trials = list(run_trials(tmp_path, "week", recipes, validation, jobs=1))
+    assert sorted(t.recipe.boosters for t in trials) == [1, 2]
+    assert all(t.mean.auc > 0.7 and 0 < t.merit < 2 for t in trials)
+    assert "week: best 1 of 1 random recipes" in results_table(trials)
+
+
+def test_random_recipes_are_the_same_for_the_same_seed_and_stay_in_their_kind():
+    drawn = [[random_recipe(kind, np.random.default_rng(1)) for kind in KINDS] for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert drawn[0][0].history_days == 7 and drawn[0][1].history_days > 100
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
