@@ -25,7 +25,6 @@ class RuleOutcome(IntEnum):
     HIT = 1
     INSUFFICIENT_HISTORY = 2
     ERROR = 3
-    SNOOZED = 4
 
     @property
     def label(self) -> str:

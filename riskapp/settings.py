@@ -85,7 +85,6 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "riskapp.urls"
-WSGI_APPLICATION = "riskapp.wsgi.application"
 ASGI_APPLICATION = "riskapp.asgi.application"
 TEMPLATES = [
     {

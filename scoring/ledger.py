@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ _COLUMN_LIST = ",".join(f'"{name}"' for name in _COLUMNS)  # quoted: "transactio
 _TABLE, _OUTBOX = Decision._meta.db_table, OutboxEvent._meta.db_table
 # SQLite allows 32,766 parameters in a statement, and long IN lists are slow to plan.
 _LOOKUP_CHUNK = 500
+_MAX_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,11 @@ def commit_decisions(rows: Sequence[LedgerRow], alerting: Sequence[str], now: da
             if connection.vendor == "postgresql":
                 _copy_rows(cursor, rows)
             else:
-                marks = ",".join(["%s"] * len(_COLUMNS))
-                cursor.executemany(f"INSERT INTO {_TABLE} ({_COLUMN_LIST}) VALUES ({marks})", [_sqlite_values(row) for row in rows])
+                _insert_rows(cursor, rows)
             if alerting:
-                insert = f"INSERT INTO {_OUTBOX} (topic, subject, payload, created_at, attempts, last_error) VALUES (%s,%s,%s,%s,0,'')"
+                insert = f"INSERT INTO {_OUTBOX} (topic, subject, created_at, attempts, last_error) VALUES (%s,%s,%s,0,'')"
                 created_at = now if connection.vendor == "postgresql" else _sqlite_moment(now)
-                cursor.executemany(insert, [(ALERT_TOPIC, decision_id, "{}", created_at) for decision_id in alerting])
+                cursor.executemany(insert, [(ALERT_TOPIC, decision_id, created_at) for decision_id in alerting])
 
 
 def _copy_rows(cursor, rows: Sequence[LedgerRow]) -> None:
@@ -103,6 +105,28 @@ def _copy_rows(cursor, rows: Sequence[LedgerRow]) -> None:
     with connection.wrap_database_errors, cursor.copy(f"COPY {_TABLE} ({_COLUMN_LIST}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(_in_order(row.__dict__))
+
+
+def _insert_rows(cursor, rows: Sequence[LedgerRow]) -> None:
+    """Insert many rows a statement, in sizes of powers of two, so that there are few statements to prepare.
+
+    Each statement gives the interpreter lock away and has to win it back from the thread that talks to the callers: one
+    for each row would cost more than the row.
+    """
+    start = 0
+    while start < len(rows):
+        size = min(_MAX_ROWS, 1 << (len(rows) - start).bit_length() - 1)
+        values = [value for row in rows[start : start + size] for value in _sqlite_values(row)]
+        with connection.wrap_database_errors:
+            # Past Django's cursor, which would translate the marks of the statement anew each time.
+            sqlite3.Cursor.execute(cursor.cursor, _insert_statement(size), values)
+        start += size
+
+
+@functools.cache
+def _insert_statement(size: int) -> str:
+    marks = "(" + ",".join("?" * len(_COLUMNS)) + ")"
+    return f"INSERT INTO {_TABLE} ({_COLUMN_LIST}) VALUES {','.join([marks] * size)}"
 
 
 def _sqlite_values(row: LedgerRow) -> tuple:

@@ -38,6 +38,8 @@ def main() -> int:
     children = Children(settings.DATA_DIR / "logs")
     try:
         _Demo(options, plan, children, stop, began, run_dir).run()
+    except KeyboardInterrupt:
+        print()
     finally:
         print("Stopping ...", flush=True)
         children.stop()
@@ -103,7 +105,7 @@ class _Demo:
         print(f"Streaming: {self.plan.title}")
         call_command("migrate", verbosity=0, interactive=False)
         print("History: the past goes through the same path as live payments, and teaches the first model")
-        played, run = play_history(self.plan, self.progress)
+        played, run = play_history(self.plan, self.progress, self.stop)
         print(f"  {played.transactions:,} payments, {played.labels:,} reports, {played.refused:,} refused {played.first_refusal}")
         print(f"First model: {run.state}. {run.reason}")
         return create_key("demo", list(SCOPES))
@@ -144,7 +146,7 @@ class _Demo:
 
         minutes = self.options.minutes or LIVE_MINUTES
         total = self.plan.live_rows
-        sender = LiveSender(port, key, per_second=max(total / (minutes * 60), 1.0), stop=self.stop)
+        sender = LiveSender(port, key, per_second=max(total / (minutes * 60), 1.0), stop=self.stop, fraud_ids=self.plan.fraud_ids)
 
         def tick() -> None:
             self.children.look_after()

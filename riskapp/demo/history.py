@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from riskapp.demo.plan import DemoPlan
@@ -11,13 +12,19 @@ from scoring.learning.bootstrap import Played, train_first_model
 from scoring.models import TrainingRun
 
 
-def play_history(plan: DemoPlan, progress: Progress) -> tuple[Played, TrainingRun]:
-    """Decide on the history, record its labels, train at its three quarters, and return what came of it."""
+def play_history(plan: DemoPlan, progress: Progress, stop: threading.Event) -> tuple[Played, TrainingRun]:
+    """Decide on the history, record its labels, train at its three quarters, and return what came of it.
+
+    Raises:
+        KeyboardInterrupt: `stop` was set meanwhile.
+    """
     began = time.monotonic()
     done = 0
 
     def note(items: int) -> None:
         nonlocal done
+        if stop.is_set():
+            raise KeyboardInterrupt
         done += items
         progress.note(f"{done:,} payments and reports into the ledger, {done / (time.monotonic() - began):,.0f}/s")
 

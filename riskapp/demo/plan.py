@@ -29,6 +29,7 @@ class DemoPlan:
         history: payments and labels up to `live_from_us`, by time.
         live: those after it.
         live_rows: payments in the live part.
+        fraud_ids: transactions that will be reported as fraud; the others, when stopped, are vouched for by their customers.
         train_at_us: when, in event time, the first model is trained; what follows is decided with it.
         maturity_days: after how long a payment without a report counts as good.
     """
@@ -38,6 +39,7 @@ class DemoPlan:
     live: Iterator[FeedItem]
     live_rows: int
     maturity_days: float
+    fraud_ids: frozenset[str]
     train_at_us: int
 
 
@@ -50,10 +52,11 @@ def simulated_plan(*, seed: int, customers: int, history_days: int, live_days: i
     script = {"wave_at": (history_days + 0.15 * live_days) / days, "drift_at": (history_days + 0.4 * live_days) / days}
     stream = simulate(config.scripted(**script))
     live_from_us = config.start_us + history_days * DAY_US
-    items = feed(stream.timed_arrivals(), stream.timed_labels())
+    labels = stream.timed_labels()
+    items = feed(stream.timed_arrivals(), labels)
     rows = int((stream.columns.occurred_us >= live_from_us).sum())
     title = f"simulated bank, {customers:,} customers, {history_days} days of history, {live_days} days live"
-    return _cut(title, items, config.start_us, live_from_us, rows, maturity_days=7.0)
+    return _cut(title, items, labels, config.start_us, live_from_us, rows, maturity_days=7.0)
 
 
 def file_plan(path: Path, mapping: str | None) -> DemoPlan:
@@ -63,9 +66,10 @@ def file_plan(path: Path, mapping: str | None) -> DemoPlan:
     first_us, cut_us, last_us, rows = _cut_of(stream)
     span_days = max((last_us - first_us) / DAY_US, 0.01)
     title = f"{path.name} ({stream.mapping.description}), {rows:,} payments over {span_days:.0f} days"
-    items = feed(stream.timed_transactions(), stream.timed_labels())
+    labels = stream.timed_labels()
+    items = feed(stream.timed_transactions(), labels)
     live_rows = sum(int((chunk.occurred_us >= cut_us).sum()) for chunk in stream.chunks())
-    return _cut(title, items, first_us, cut_us, live_rows, maturity_days=min(7.0, span_days / 8))
+    return _cut(title, items, labels, first_us, cut_us, live_rows, maturity_days=min(7.0, span_days / 8))
 
 
 def _cut_of(stream: FileStream) -> tuple[int, int, int, int]:
@@ -81,7 +85,9 @@ def _cut_of(stream: FileStream) -> tuple[int, int, int, int]:
     return times[0], times[min(len(times) - 1, int(rows * MAX_HISTORY_SHARE))], last, rows
 
 
-def _cut(title: str, items: Iterator[FeedItem], first_us: int, live_from_us: int, live_rows: int, maturity_days: float) -> DemoPlan:
+def _cut(
+    title: str, items: Iterator[FeedItem], labels: list, first_us: int, live_from_us: int, live_rows: int, maturity_days: float
+) -> DemoPlan:
     first_live: list[FeedItem] = []
 
     def history() -> Iterator[FeedItem]:
@@ -96,7 +102,8 @@ def _cut(title: str, items: Iterator[FeedItem], first_us: int, live_from_us: int
         yield from items
 
     train_at_us = first_us + int(TRAIN_AT * (live_from_us - first_us))
-    return DemoPlan(title, history(), live(), live_rows, maturity_days, train_at_us)
+    fraud_ids = frozenset(body["transaction_id"] for _, body in labels if body["label"] in ("fraud", "chargeback"))
+    return DemoPlan(title, history(), live(), live_rows, maturity_days, fraud_ids, train_at_us)
 
 
 def in_chunks(items: Iterator[FeedItem], size: int) -> Iterator[list[FeedItem]]:

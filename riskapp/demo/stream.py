@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from queue import Queue
 
 from scoring.ingest import FeedItem
@@ -17,6 +18,7 @@ from scoring.ingest import FeedItem
 _CONNECTIONS = 4
 _AHEAD = 200
 _RETRIES = 40
+STOPPED = ("hold", "decline")
 
 
 @dataclass
@@ -42,11 +44,13 @@ class StreamResult:
 class LiveSender:
     """Sends a feed at a steady pace. One customer's payments travel on one connection, so that they keep their order."""
 
-    def __init__(self, port: int, key: str, per_second: float, stop: threading.Event) -> None:
+    def __init__(self, port: int, key: str, per_second: float, stop: threading.Event, fraud_ids: frozenset[str]) -> None:
         self.result = StreamResult()
         self.event_time_us = 0
         self._port, self._key, self._per_second, self._stop = port, key, per_second, stop
         self._lock = threading.Lock()
+        self._fraud_ids = fraud_ids
+        self._vouchers: list[tuple[int, dict]] = []  # (when, label): customers whose good payment was stopped call the bank
         self._queues: list[Queue] = [Queue(_AHEAD) for _ in range(_CONNECTIONS)]
 
     def run(self, items: Iterator[FeedItem], until: float, tick: Callable[[], None]) -> StreamResult:
@@ -85,6 +89,9 @@ class LiveSender:
             self._stop.wait(wait)
 
     def _report(self, labels: list[dict]) -> list[dict]:
+        with self._lock:
+            labels = labels + [label for at_us, label in self._vouchers if at_us <= self.event_time_us]
+            self._vouchers = [(at_us, label) for at_us, label in self._vouchers if at_us > self.event_time_us]
         if labels:
             client = _Client(self._port, self._key)
             status, body = client.post("/api/v1/labels", {"labels": labels})
@@ -101,6 +108,8 @@ class LiveSender:
             took = time.perf_counter() - began
             with self._lock:
                 self._note(status, answer, took)
+                if status == 200 and answer["outcome"] in STOPPED and body["transaction_id"] not in self._fraud_ids:
+                    self._vouchers.append(_voucher(body))
         client.close()
 
     def _note(self, status: int, answer: dict, took: float) -> None:
@@ -111,6 +120,13 @@ class LiveSender:
             return
         self.result.refused += 1
         self.result.first_refusal = self.result.first_refusal or f"{status}: {json.dumps(answer.get('errors') or answer.get('detail'))}"
+
+
+def _voucher(body: dict) -> tuple[int, dict]:
+    """Return (when, label): a day later the customer says that the stopped payment was good."""
+    reported_at = datetime.fromisoformat(body["occurred_at"]) + timedelta(days=1)
+    label = {"transaction_id": body["transaction_id"], "label": "legitimate", "source": "customer", "reported_at": reported_at.isoformat()}
+    return round(reported_at.timestamp() * 1e6), label
 
 
 def _lane(body: dict) -> int:

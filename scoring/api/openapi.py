@@ -18,7 +18,7 @@ OutcomeName = Literal["approve", "step_up", "review", "hold", "decline"]
 
 class RuleResult(Struct):
     rule_id: str
-    outcome: Literal["hit", "no_hit", "snoozed", "insufficient_history", "error"]
+    outcome: Literal["hit", "no_hit", "insufficient_history", "error"]
 
 
 class DecisionBody(Struct):

@@ -62,8 +62,8 @@ class FeatureState:
     def take_back(self, batch: TransactionColumns, rows: FeatureRows) -> None:
         """Undo `process` of the newest batch: it could not be committed.
 
-        What its events pushed out of an entity's memory does not come back. That could only matter where the batch lay
-        further ahead of everything stored than the lateness that is allowed.
+        What its events pushed out of an entity's memory does not come back: an event that arrives later and lies more
+        than the allowed lateness behind the batch would have seen it.
         """
         kept = batch.insert > 0
         self._store.remove(batch.occurred_us[kept], batch.key[kept], rows.entities[kept])

@@ -10,7 +10,6 @@ class OutboxEvent(models.Model):
 
     topic = models.CharField(max_length=40)
     subject = models.CharField(max_length=64, help_text="the decision id that the effect belongs to")
-    payload = models.JSONField(default=dict)
     created_at = models.DateTimeField()
     attempts = models.PositiveSmallIntegerField(default=0)
     last_error = models.CharField(max_length=200, blank=True)

@@ -42,10 +42,9 @@ class RuleVersion(models.Model):
 
 
 class ListEntry(models.Model):
-    """One value of a named list, such as blocked_devices; `field` says which field of the transaction is looked up."""
+    """One value of a named list, such as blocked_devices; scoring.rules.lists says which field is looked up in which list."""
 
     list_name = models.SlugField(max_length=40)
-    field = models.CharField(max_length=20)
     value = models.CharField(max_length=64)
     reason = models.CharField(max_length=200, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)

@@ -24,7 +24,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """What one rule said: hit, no_hit, snoozed, insufficient_history or error."""
+    """What one rule said: hit, no_hit, insufficient_history or error."""
 
     rule_id: str
     outcome: str

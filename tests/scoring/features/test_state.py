@@ -157,8 +157,9 @@ def test_a_batch_that_is_taken_back_leaves_the_answers_as_they_were(program, bod
     payments = read(bodies)
     (plain, _), (mended, _) = one_by_one(program, payments), one_by_one(program, payments)
     newest = max(p.occurred_at for p in payments)
-    # No further ahead than the allowed lateness, within which nothing is forgotten for good.
-    batch = [replace_time(p, min(p.occurred_at, newest + timedelta(days=LATENESS_DAYS))) for p in read(failed)]
+    # No further from each other than the allowed lateness, within which nothing is forgotten for good.
+    ahead = newest + timedelta(days=LATENESS_DAYS)
+    batch = [replace_time(p, min(max(p.occurred_at, newest), ahead)) for p in read(failed)]
     columns = mended.tokens.columns(batch, range(500, 500 + len(batch)), remember=True)
     mended.take_back(columns, mended.process(columns))
     ours, truth = score(mended, program, batch, 700), score(plain, program, batch, 700)

@@ -17,9 +17,7 @@ NAMES = tuple(LISTS)
 
 
 def entry(list_name: str, value: str, **fields) -> ListEntry:
-    return ListEntry.objects.create(
-        list_name=list_name, field=LISTS.get(list_name, "card_id"), value=value, created_by="test", **fields
-    )
+    return ListEntry.objects.create(list_name=list_name, value=value, created_by="test", **fields)
 
 
 def members(snapshot: ListSnapshot, **fields) -> set[str]:
