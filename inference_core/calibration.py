@@ -54,7 +54,9 @@ def fit_platt(margins: np.ndarray, labels: np.ndarray, *, iterations: int = 100)
     return Calibration(float(slope), float(intercept))
 
 
-def _minimise(design: np.ndarray, target: np.ndarray, weights: np.ndarray, iterations: int, offset: np.ndarray | float = 0.0) -> np.ndarray:
+def _minimise(
+    design: np.ndarray, target: np.ndarray, weights: np.ndarray, iterations: int, offset: np.ndarray | float = 0.0
+) -> np.ndarray:
     """Return the weights with the least log-loss of sigmoid(design @ weights + offset) against `target`."""
 
     def loss(of: np.ndarray) -> float:

@@ -35,17 +35,23 @@ class Forest:
         except ProgramError:
             raise
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise ProgramError(f"not an XGBoost model that can be read: a part is missing or damaged ({type(error).__name__}: {error})") from None
+            raise ProgramError(
+                f"not an XGBoost model that can be read: a part is missing or damaged ({type(error).__name__}: {error})"
+            ) from None
 
     @classmethod
     def _read(cls, model: dict, feature_names: tuple[str, ...]) -> Forest:
         learner = _get(model, "learner", "the model")
         trees = _get(_get(learner, "gradient_booster", "learner"), "model", "gradient_booster").get("trees")
         if trees is None:
-            raise ProgramError("only the boosters gbtree (and dart saved as gbtree) can be read; there are no trees in this model")
+            raise ProgramError(
+                "only the boosters gbtree (and dart saved as gbtree) can be read; there are no trees in this model"
+            )
         count = int(_get(_get(learner, "learner_model_param", "learner"), "num_feature", "learner_model_param"))
         if count != len(feature_names):
-            raise ProgramError(f"the model has {count} features, the schema {len(feature_names)}: train it on the schema's columns")
+            raise ProgramError(
+                f"the model has {count} features, the schema {len(feature_names)}: train it on the schema's columns"
+            )
         stored = tuple(learner.get("feature_names") or ())
         if stored and stored != feature_names:
             raise ProgramError("the model's feature names or their order differ from the schema's")

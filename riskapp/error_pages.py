@@ -34,5 +34,7 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     if request.path.startswith(_API):
-        return _problem(request, "internal_error", 500, "something failed on our side; it was logged under this request_id", retryable=True)
+        return _problem(
+            request, "internal_error", 500, "something failed on our side; it was logged under this request_id", retryable=True
+        )
     return defaults.server_error(request)

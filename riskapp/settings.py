@@ -135,7 +135,10 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_AUTHENTICATION": ["rest_framework.authentication.SessionAuthentication", "scoring.api.authentication.ApiKeyAuthentication"],
+    "SERVE_AUTHENTICATION": [
+        "rest_framework.authentication.SessionAuthentication",
+        "scoring.api.authentication.ApiKeyAuthentication",
+    ],
     "SERVE_PERMISSIONS": ["scoring.api.permissions.KeyOrSession"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -158,8 +161,16 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "retrain": {"task": "scoring.retrain", "schedule": RETRAIN_EVERY_SECONDS, "options": {"expires": RETRAIN_EVERY_SECONDS}},
-    "sweep-leases": {"task": "scoring.sweep_leases", "schedule": SWEEP_EVERY_SECONDS, "options": {"expires": 4 * SWEEP_EVERY_SECONDS}},
-    "drain-outbox": {"task": "scoring.drain_outbox", "schedule": OUTBOX_EVERY_SECONDS, "options": {"expires": 4 * OUTBOX_EVERY_SECONDS}},
+    "sweep-leases": {
+        "task": "scoring.sweep_leases",
+        "schedule": SWEEP_EVERY_SECONDS,
+        "options": {"expires": 4 * SWEEP_EVERY_SECONDS},
+    },
+    "drain-outbox": {
+        "task": "scoring.drain_outbox",
+        "schedule": OUTBOX_EVERY_SECONDS,
+        "options": {"expires": 4 * OUTBOX_EVERY_SECONDS},
+    },
 }
 
 LOG_LEVEL = env_str("LOG_LEVEL", "INFO")

@@ -24,7 +24,10 @@ class TransactionConflict(ScoringError):
     status = 409
 
     def __init__(self) -> None:
-        super().__init__("this transaction_id was already decided with a different body; send a new transaction_id, or the original body to get the original answer")
+        super().__init__(
+            "this transaction_id was already decided with a different body; "
+            "send a new transaction_id, or the original body to get the original answer"
+        )
 
 
 class EngineUnavailable(ScoringError):

@@ -147,7 +147,9 @@ def read_history(since: datetime, chunk_rows: int = 20_000) -> Iterator[list[tup
     last = 0
     while True:
         rows = list(
-            Decision.objects.filter(seq__gt=last, occurred_at__gte=since).order_by("seq").values_list("seq", "decision_id", "transaction")[:chunk_rows]
+            Decision.objects.filter(seq__gt=last, occurred_at__gte=since)
+            .order_by("seq")
+            .values_list("seq", "decision_id", "transaction")[:chunk_rows]
         )
         if not rows:
             return

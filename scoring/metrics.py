@@ -32,10 +32,16 @@ class _EngineCollector:
         yield from _totals(counters)
         yield _latency(counters)
         yield GaugeMetricFamily("risk_queue_depth", "Decisions that wait for the engine", value=counters.queue_depth)
-        yield GaugeMetricFamily("risk_feature_events", "Events in the feature windows, over the kinds of entity", value=self._engine.state.event_count())
+        yield GaugeMetricFamily(
+            "risk_feature_events",
+            "Events in the feature windows, over the kinds of entity",
+            value=self._engine.state.event_count(),
+        )
         yield GaugeMetricFamily("risk_feature_bytes", "Bytes of the feature windows", value=self._engine.state.memory_bytes())
         refused = float(self._engine.refused_release is not None)
-        yield GaugeMetricFamily("risk_release_refused", "1 where the champion could not be loaded and another program serves", value=refused)
+        yield GaugeMetricFamily(
+            "risk_release_refused", "1 where the champion could not be loaded and another program serves", value=refused
+        )
         program = GaugeMetricFamily("risk_program_info", "The program that is live", labels=["version"])
         program.add_metric([self._engine.program_version], 1)
         yield program

@@ -63,11 +63,20 @@ class EngineCounters:
         """Store what happened since the last sample, `seconds` ago; an idle second leaves no row."""
         now, before = self._totals(), self._sampled
         self._sampled = now
-        delta = {name: now[name] - before[name] for name in ("decisions", "replays", "refused", "errors", "degraded", "batches", "cpu_seconds")}
+        delta = {
+            name: now[name] - before[name]
+            for name in ("decisions", "replays", "refused", "errors", "degraded", "batches", "cpu_seconds")
+        }
         if not any(delta[name] for name in ("decisions", "replays", "refused", "errors")):
             return
         outcomes = {o.label: n - b for o, n, b in zip(Outcome, now["outcomes"], before["outcomes"], strict=True) if n > b}
         latency = [n - b for n, b in zip(now["latency_counts"], before["latency_counts"], strict=True)]
         EngineSample.objects.create(
-            at=datetime.now(UTC), process=self.process, seconds=seconds, outcomes=outcomes, latency_counts=latency, queue_depth=self.queue_depth, **delta
+            at=datetime.now(UTC),
+            process=self.process,
+            seconds=seconds,
+            outcomes=outcomes,
+            latency_counts=latency,
+            queue_depth=self.queue_depth,
+            **delta,
         )

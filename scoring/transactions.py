@@ -67,7 +67,7 @@ _canonical = msgspec.json.Encoder(order="deterministic")
 
 
 def canonical_json(transaction: Transaction) -> bytes:
-    """Return the one serialisation that equal transactions share, whatever white space, field order or UTC offset they came with."""
+    """Return the one serialisation of equal transactions, whatever white space, field order or UTC offset they came with."""
     if transaction.occurred_at.utcoffset():
         transaction = msgspec.structs.replace(transaction, occurred_at=transaction.occurred_at.astimezone(UTC))
     return _canonical.encode(transaction)
@@ -84,7 +84,8 @@ def faults_of(transaction: Transaction, received_at: datetime, max_future: timed
     if transaction.currency not in CURRENCIES:
         faults.append(FieldFault("/currency", "unknown_currency", "currency must be an ISO 4217 code, such as EUR"))
     if transaction.occurred_at > received_at + max_future:
-        message = f"occurred_at may lie at most {max_future.total_seconds():.0f} s ahead of this server's clock; check the sender's clock"
+        ahead = f"{max_future.total_seconds():.0f} s"
+        message = f"occurred_at may lie at most {ahead} ahead of this server's clock; check the sender's clock"
         faults.append(FieldFault("/occurred_at", "in_the_future", message))
     if transaction.occurred_at < _EPOCH:
         faults.append(FieldFault("/occurred_at", "too_old", "occurred_at must not lie before 1970"))

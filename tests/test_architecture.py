@@ -67,9 +67,7 @@ def test_package_imports_only_what_is_below_it(package):
 
 
 def test_kernels_stand_on_arrays_alone():
-    others = {
-        name.split(".")[0] for file in python_files("kernels") for name in imported_names(file)
-    } - KERNELS_MAY_IMPORT
+    others = {name.split(".")[0] for file in python_files("kernels") for name in imported_names(file)} - KERNELS_MAY_IMPORT
     assert others == set()
 
 

@@ -60,9 +60,7 @@ def test_every_setting_is_documented_and_every_documented_setting_is_read():
 
 
 def test_every_setting_has_a_default_and_a_unit():
-    incomplete = [
-        name for name, row in documented_settings().items() if not (row["default"] and row["unit"] and row["meaning"])
-    ]
+    incomplete = [name for name, row in documented_settings().items() if not (row["default"] and row["unit"] and row["meaning"])]
     assert incomplete == []
 
 

@@ -49,7 +49,9 @@ def load_verify_key(path: Path) -> Ed25519PublicKey:
     try:
         key = load_pem_public_key(path.read_bytes())
     except FileNotFoundError:
-        raise ArtifactRefused(f"no verification key at {path.name}: train a first model, or copy the key of the host that signs") from None
+        raise ArtifactRefused(
+            f"no verification key at {path.name}: train a first model, or copy the key of the host that signs"
+        ) from None
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ArtifactRefused(f"{path.name} is not a PEM public key: {error}") from None
     if not isinstance(key, Ed25519PublicKey):

@@ -26,7 +26,9 @@ MANIFEST, SIGNATURE, PROGRAM, MODEL = "manifest.json", "manifest.sig", "program.
 _MAX_MANIFEST_BYTES = 1 << 20
 
 
-def save_program(program: RiskProgram, model_ubj: bytes | None, directory: Path, signing_key: Ed25519PrivateKey, figures: dict[str, Any]) -> str:
+def save_program(
+    program: RiskProgram, model_ubj: bytes | None, directory: Path, signing_key: Ed25519PrivateKey, figures: dict[str, Any]
+) -> str:
     """Write `program` into the new folder `directory`, all or nothing, and return the manifest's SHA-256 in hex.
 
     Args:
@@ -79,14 +81,20 @@ def _verified_manifest(directory: Path, verify_key: Ed25519PublicKey) -> dict[st
     try:
         verify_key.verify(_read(directory, SIGNATURE, 64), raw)
     except InvalidSignature:
-        raise ArtifactRefused(f"{directory.name}: the signature does not match {MANIFEST}; restore the original folder or train again") from None
+        raise ArtifactRefused(
+            f"{directory.name}: the signature does not match {MANIFEST}; restore the original folder or train again"
+        ) from None
     try:
         manifest = json.loads(raw)
         if manifest.get("format") != FORMAT:
-            raise ArtifactRefused(f"{directory.name}: format {manifest.get('format')} is not {FORMAT}; train again with this version")
+            raise ArtifactRefused(
+                f"{directory.name}: format {manifest.get('format')} is not {FORMAT}; train again with this version"
+            )
         return {name: str(digest) for name, digest in manifest["files"].items()}
     except (AttributeError, KeyError, ValueError, RecursionError):
-        raise ArtifactRefused(f"{directory.name}: {MANIFEST} is signed, but not a manifest; train again with this version") from None
+        raise ArtifactRefused(
+            f"{directory.name}: {MANIFEST} is signed, but not a manifest; train again with this version"
+        ) from None
 
 
 def _verified_file(directory: Path, name: str, digest: str) -> bytes:
@@ -94,7 +102,9 @@ def _verified_file(directory: Path, name: str, digest: str) -> bytes:
         raise ArtifactRefused(f"{directory.name}: the manifest lists the unknown file {name[:40]!r}")
     content = _read(directory, name, 1 << 30)
     if hashlib.sha256(content).hexdigest() != digest:
-        raise ArtifactRefused(f"{directory.name}: {name} was changed after it was signed; restore the original folder or train again")
+        raise ArtifactRefused(
+            f"{directory.name}: {name} was changed after it was signed; restore the original folder or train again"
+        )
     return content
 
 

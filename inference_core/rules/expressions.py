@@ -29,7 +29,9 @@ CONNECTIVES = ("and", "or")
 _NUMBER, _TRUTH = "number", "truth"
 
 
-def check_expression(node: Any, feature_names: frozenset[str] | set[str], list_names: frozenset[str] | set[str], *, rule_id: str) -> None:
+def check_expression(
+    node: Any, feature_names: frozenset[str] | set[str], list_names: frozenset[str] | set[str], *, rule_id: str
+) -> None:
     """Refuse an expression that is not well formed, of type truth, and within the bounds of size.
 
     Raises:

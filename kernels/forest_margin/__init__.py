@@ -89,6 +89,12 @@ def _check(forest: ForestArrays, x: np.ndarray) -> None:
 
 def _arguments(forest: ForestArrays, x: np.ndarray) -> list:
     return [
-        pointer(forest.nodes), pointer(forest.mean), pointer(forest.roots), ctypes.c_int64(len(forest.roots)),
-        ctypes.c_float(forest.base), pointer(x), ctypes.c_int64(len(x)), ctypes.c_int64(x.strides[0] // 4 if x.size else forest.features),
-    ]  # fmt: skip
+        pointer(forest.nodes),
+        pointer(forest.mean),
+        pointer(forest.roots),
+        ctypes.c_int64(len(forest.roots)),
+        ctypes.c_float(forest.base),
+        pointer(x),
+        ctypes.c_int64(len(x)),
+        ctypes.c_int64(x.strides[0] // 4 if x.size else forest.features),
+    ]

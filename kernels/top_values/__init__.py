@@ -27,5 +27,7 @@ def top_values(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
         return reference.top_values(x, k)
     position, value = np.empty((len(x), k), np.int32), np.empty((len(x), k), np.float32)
-    native.top_values(pointer(x), ctypes.c_int64(len(x)), ctypes.c_int64(x.shape[1]), ctypes.c_int64(k), pointer(position), pointer(value))
+    native.top_values(
+        pointer(x), ctypes.c_int64(len(x)), ctypes.c_int64(x.shape[1]), ctypes.c_int64(k), pointer(position), pointer(value)
+    )
     return position, value

@@ -83,7 +83,9 @@ class WindowLayout:
         if list(self.window_us) != sorted(self.window_us) or list(self.risk_us) != sorted(self.risk_us):
             raise KernelInputError("window lengths must ascend")
         if self.retention_us < self.reach_us:
-            raise KernelInputError(f"retention_us must be at least {self.reach_us}, the longest look back; got {self.retention_us}")
+            raise KernelInputError(
+                f"retention_us must be at least {self.reach_us}, the longest look back; got {self.retention_us}"
+            )
         kinds = [kind for kind, _, _ in self.columns]
         if kinds != sorted(kinds) or any(not 0 <= k < self.kinds for k in kinds):
             raise KernelInputError("columns must be grouped by kind, ascending, and name kinds below `kinds`")
@@ -135,7 +137,9 @@ class EventBatch:
         ):  # fmt: skip
             array = getattr(self, name)
             if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
-                raise KernelInputError(f"{name} must be C-contiguous {np.dtype(dtype).name} {shape}; got {array.dtype} {array.shape}")
+                raise KernelInputError(
+                    f"{name} must be C-contiguous {np.dtype(dtype).name} {shape}; got {array.dtype} {array.shape}"
+                )
 
 
 class WindowStore(Protocol):
@@ -158,7 +162,13 @@ class WindowStore(Protocol):
 
 def check_output(out: np.ndarray, rows: int, columns: int) -> None:
     """Raise KernelInputError unless `out` can take the answers of a batch."""
-    if out.dtype != np.float32 or out.ndim != 2 or out.shape[0] != rows or out.shape[1] < columns or (out.size and out.strides[1] != 4):
+    if (
+        out.dtype != np.float32
+        or out.ndim != 2
+        or out.shape[0] != rows
+        or out.shape[1] < columns
+        or (out.size and out.strides[1] != 4)
+    ):
         raise KernelInputError(f"out must be float32 [{rows}, >= {columns}], rows contiguous; got {out.dtype} {out.shape}")
 
 

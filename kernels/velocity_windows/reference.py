@@ -58,7 +58,9 @@ class ReferenceWindowStore:
             if aggregation == Aggregation.RISK_RATE:
                 return fraud / len(risky) if risky else math.nan
             return len(risky) if aggregation == Aggregation.RISK_COUNT else fraud
-        return _aggregate([e for e in past if e.time >= time - self.layout.window_us[window]], amount, aggregation, self.layout.deviation_floor)
+        return _aggregate(
+            [e for e in past if e.time >= time - self.layout.window_us[window]], amount, aggregation, self.layout.deviation_floor
+        )
 
     def _absorb(self, batch: EventBatch, i: int, kind: int) -> int:
         row = int(batch.entities[i, kind])

@@ -49,7 +49,9 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m riskapp.demo", description="Score a stream of payments and show the dashboard.")
+    parser = argparse.ArgumentParser(
+        prog="python -m riskapp.demo", description="Score a stream of payments and show the dashboard."
+    )
     parser.add_argument("--data", type=Path, help="CSV or Parquet file to stream instead of the simulator")
     parser.add_argument("--mapping", help="name of a shipped mapping, or a mapping file (default: found by the columns)")
     parser.add_argument("--minutes", type=float, help="stop by itself after this many minutes of live payments")
@@ -79,8 +81,17 @@ def _plan(options: argparse.Namespace) -> planning.DemoPlan:
 
 
 class _Demo:
-    def __init__(self, options, plan: planning.DemoPlan, children: Children, stop: threading.Event, began: float, run_dir: Path) -> None:
-        self.options, self.plan, self.children, self.stop, self.began, self.run_dir = options, plan, children, stop, began, run_dir
+    def __init__(
+        self, options, plan: planning.DemoPlan, children: Children, stop: threading.Event, began: float, run_dir: Path
+    ) -> None:
+        self.options, self.plan, self.children, self.stop, self.began, self.run_dir = (
+            options,
+            plan,
+            children,
+            stop,
+            began,
+            run_dir,
+        )
         self.progress = Progress()
 
     def run(self) -> None:
@@ -113,7 +124,18 @@ class _Demo:
     def _start(self, port: int) -> None:
         redis_server = _redis_server()
         self.children.start(
-            "redis", [redis_server, "--port", "0", "--unixsocket", str(self.run_dir / "redis.sock"), "--save", "", "--dir", str(self.run_dir)]
+            "redis",
+            [
+                redis_server,
+                "--port",
+                "0",
+                "--unixsocket",
+                str(self.run_dir / "redis.sock"),
+                "--save",
+                "",
+                "--dir",
+                str(self.run_dir),
+            ],
         )
         self.children.start("web", manage("serve", "--port", str(port)))
         celery = [sys.executable, "-m", "celery", "-A", "riskapp"]
@@ -156,7 +178,8 @@ class _Demo:
             outcomes = sender.result.outcomes
             stopped = sum(outcomes[name] for name in ("review", "hold", "decline"))
             self.progress.note(
-                f"{bar(sender.result.sent, total)}  {sender.result.sent:,}/{total:,}  {day:%d %b %H:%M}  p99 {self._p99:.1f} ms  {stopped:,} alerts"
+                f"{bar(sender.result.sent, total)}  {sender.result.sent:,}/{total:,}  {day:%d %b %H:%M}  "
+                f"p99 {self._p99:.1f} ms  {stopped:,} alerts"
             )
 
         # A file may hold far more than fits into the time: then its live part is cut there.

@@ -9,7 +9,15 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-_OWNED = ("riskapp.sqlite3", "riskapp.sqlite3-wal", "riskapp.sqlite3-shm", "artifacts", "celerybeat-schedule", "celerybeat-schedule.db", "logs")
+_OWNED = (
+    "riskapp.sqlite3",
+    "riskapp.sqlite3-wal",
+    "riskapp.sqlite3-shm",
+    "artifacts",
+    "celerybeat-schedule",
+    "celerybeat-schedule.db",
+    "logs",
+)
 
 
 def prepare(*, retrain_seconds: float, maturity_days: float) -> Path:

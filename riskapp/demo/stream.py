@@ -119,13 +119,20 @@ class LiveSender:
             self.result.latencies.append(took)
             return
         self.result.refused += 1
-        self.result.first_refusal = self.result.first_refusal or f"{status}: {json.dumps(answer.get('errors') or answer.get('detail'))}"
+        self.result.first_refusal = (
+            self.result.first_refusal or f"{status}: {json.dumps(answer.get('errors') or answer.get('detail'))}"
+        )
 
 
 def _voucher(body: dict) -> tuple[int, dict]:
     """Return (when, label): a day later the customer says that the stopped payment was good."""
     reported_at = datetime.fromisoformat(body["occurred_at"]) + timedelta(days=1)
-    label = {"transaction_id": body["transaction_id"], "label": "legitimate", "source": "customer", "reported_at": reported_at.isoformat()}
+    label = {
+        "transaction_id": body["transaction_id"],
+        "label": "legitimate",
+        "source": "customer",
+        "reported_at": reported_at.isoformat(),
+    }
     return round(reported_at.timestamp() * 1e6), label
 
 

@@ -23,7 +23,7 @@ def summary_lines(result: StreamResult, cost_currency: str) -> list[str]:
     outcomes = ", ".join(f"{count:,} {name}" for name, count in result.outcomes.most_common())
     per_second = result.sent / result.seconds if result.seconds else 0
     lines = [
-        f"decisions     {result.sent:,} over HTTP in {result.seconds:.0f} s ({per_second:,.0f}/s), each on disk before its answer",
+        f"decisions     {result.sent:,} over HTTP in {result.seconds:.0f} s ({per_second:,.0f}/s), on disk before the answer",
         f"outcomes      {outcomes or 'none'}",
     ]
     if result.refused:

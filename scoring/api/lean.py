@@ -36,7 +36,7 @@ class ApiView(APIView):
 
 
 class LeanView(ApiView):
-    """Methods that are `async def method(self, request: HttpRequest) -> HttpResponse` take the lean path, others the stock one."""
+    """Methods that are `async def method(self, request: HttpRequest) -> HttpResponse` go the lean way, others the stock one."""
 
     # Django would refuse a class that mixes both kinds; which one runs is decided below, a request at a time.
     view_is_async = False

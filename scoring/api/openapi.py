@@ -126,7 +126,9 @@ def _ref(kind: type) -> dict[str, str]:
 
 
 def _responses(good: dict[str, Any], *codes: int) -> dict[Any, Any]:
-    problems = {(code, "application/problem+json"): OpenApiResponse(_ref(Problem), _MEANINGS[code]) for code in (401, 403, *codes)}
+    problems = {
+        (code, "application/problem+json"): OpenApiResponse(_ref(Problem), _MEANINGS[code]) for code in (401, 403, *codes)
+    }
     return {(200, "application/json"): OpenApiResponse(good), **problems}
 
 
@@ -173,7 +175,8 @@ DRY_RUN = {
 }
 BATCH = {
     "request": {"application/json": {"type": "array", "items": _ref(Transaction)}, "application/x-ndjson": {"type": "string"}},
-    "responses": _responses(_ref(BatchBody), 400, 413, 415, 503) | {(200, "application/x-ndjson"): OpenApiResponse({"type": "string"})},
+    "responses": _responses(_ref(BatchBody), 400, 413, 415, 503)
+    | {(200, "application/x-ndjson"): OpenApiResponse({"type": "string"})},
     "description": "Scored in this order, as if sent one by one; each item has its own result. NDJSON in, NDJSON out.",
 }
 GET = {"responses": _responses(_ref(DecisionDetail), 404, 503)}
@@ -182,18 +185,29 @@ LIST = {
     "parameters": [
         OpenApiParameter(name, str, description=text)
         for name, text in (
-            ("cursor", "next_cursor of the page before"), ("outcome", "approve, step_up, review, hold or decline"), ("transaction_id", "exact"),
-            ("customer_id", "exact"), ("card_id", "exact"), ("merchant_id", "exact"), ("from", "occurred at or after, RFC 3339"), ("to", "occurred before, RFC 3339"),
+            ("cursor", "next_cursor of the page before"),
+            ("outcome", "approve, step_up, review, hold or decline"),
+            ("transaction_id", "exact"),
+            ("customer_id", "exact"),
+            ("card_id", "exact"),
+            ("merchant_id", "exact"),
+            ("from", "occurred at or after, RFC 3339"),
+            ("to", "occurred before, RFC 3339"),
         )
-    ] + [OpenApiParameter("limit", int, description="1 to 200, default 50"), OpenApiParameter("min_score", int, description="0 to 1000")],
-}  # fmt: skip
+    ]
+    + [
+        OpenApiParameter("limit", int, description="1 to 200, default 50"),
+        OpenApiParameter("min_score", int, description="0 to 1000"),
+    ],
+}
 _LABEL_ARRAY = {"type": "array", "items": _ref(LabelInput)}
 _LABEL_OBJECT = {"type": "object", "properties": {"labels": _LABEL_ARRAY}, "required": ["labels"], "additionalProperties": False}
 LABELS = {
     "request": {"application/json": {"oneOf": [_ref(LabelInput), _LABEL_ARRAY, _LABEL_OBJECT]}},
     "responses": _responses(_ref(LabelResults), 400, 404, 409, 413, 415, 503)
     | {(201, "application/json"): OpenApiResponse(_ref(LabelResults), "One label was sent, and recorded now.")},
-    "description": "Labels are append-only; the latest reported_at wins. Many are sent as an array or as {\"labels\": [...]}: each gets its own result.",
+    "description": "Labels are append-only; the latest reported_at wins. Many are sent as an array or as "
+    '{"labels": [...]}: each gets its own result.',
 }
 
 __all__ = ["BATCH", "COMPONENTS", "DECIDE", "DRY_RUN", "EXAMPLE", "GET", "LABELS", "LIST", "add_components"]

@@ -27,8 +27,14 @@ _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 # Error texts of the framework that name a remedy too.
 _DRF = {
     exceptions.NotFound: ("not_found", "there is nothing at this address"),
-    exceptions.MethodNotAllowed: ("method_not_allowed", "this address does not take this method; the Allow header lists those that it does"),
-    exceptions.UnsupportedMediaType: ("unsupported_media_type", "send Content-Type: application/json (or application/x-ndjson to the batch endpoint)"),
+    exceptions.MethodNotAllowed: (
+        "method_not_allowed",
+        "this address does not take this method; the Allow header lists those that it does",
+    ),
+    exceptions.UnsupportedMediaType: (
+        "unsupported_media_type",
+        "send Content-Type: application/json (or application/x-ndjson to the batch endpoint)",
+    ),
     exceptions.NotAcceptable: ("not_acceptable", "this API answers application/json; accept that"),
     exceptions.PermissionDenied: ("permission_denied", "this is not permitted with these credentials"),
     exceptions.NotAuthenticated: ("authentication_required", "send a valid API key as 'Authorization: Bearer <key>'"),
@@ -42,11 +48,15 @@ def request_id_of(request: HttpRequest) -> str:
     known = getattr(request, "request_id", None)
     if known is None:
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
-        known = request.request_id = sent if _REQUEST_ID.fullmatch(sent) and not holds_card_number(sent) else f"req_{_random.getrandbits(96):024x}"
+        known = request.request_id = (
+            sent if _REQUEST_ID.fullmatch(sent) and not holds_card_number(sent) else f"req_{_random.getrandbits(96):024x}"
+        )
     return known
 
 
-def problem(code: str, status: int, detail: str, request_id: str, *, retryable: bool = False, errors: list | None = None) -> dict[str, Any]:
+def problem(
+    code: str, status: int, detail: str, request_id: str, *, retryable: bool = False, errors: list | None = None
+) -> dict[str, Any]:
     """Return the body of an error answer."""
     body: dict[str, Any] = {
         "type": f"urn:riskapp:problem:{code}",
@@ -103,10 +113,16 @@ def problem_from_exception(error: Exception, request_id: str) -> dict[str, Any]:
     elif isinstance(error, DjangoPermissionDenied):
         error = exceptions.PermissionDenied()
     if isinstance(error, exceptions.APIException):
-        code, detail = next(((c, d) for kind, (c, d) in _DRF.items() if isinstance(error, kind)), ("request_refused", "the request was refused"))
+        code, detail = next(
+            ((c, d) for kind, (c, d) in _DRF.items() if isinstance(error, kind)), ("request_refused", "the request was refused")
+        )
         return problem(code, error.status_code, detail, request_id)
     if isinstance(error, OperationalError | InterfaceError):
         logger.error("the database did not answer", exc_info=error, extra={"request_id": request_id})
-        return problem("database_unavailable", 503, "the database does not answer; send this again later", request_id, retryable=True)
+        return problem(
+            "database_unavailable", 503, "the database does not answer; send this again later", request_id, retryable=True
+        )
     logger.error("unexpected error", exc_info=error, extra={"request_id": request_id})
-    return problem("internal_error", 500, "something failed on our side; it was logged under this request_id", request_id, retryable=True)
+    return problem(
+        "internal_error", 500, "something failed on our side; it was logged under this request_id", request_id, retryable=True
+    )

@@ -149,7 +149,9 @@ def _explained(body: bytes, kind: type[Struct]) -> InvalidInput:
         return InvalidInput([FieldFault("", "not_an_object", "the body must be one JSON object")])
     faults = field_faults(raw, kind)
     # A fault that shows only in the undecoded text, such as a number too large for any type.
-    return InvalidInput(faults or [FieldFault("", "malformed_json", "the body must be valid JSON with numbers of a sensible size")])
+    return InvalidInput(
+        faults or [FieldFault("", "malformed_json", "the body must be valid JSON with numbers of a sensible size")]
+    )
 
 
 def _malformed(message: str) -> InvalidInput:
@@ -177,7 +179,13 @@ def field_faults(raw: dict[str, Any], kind: type[Struct]) -> list[FieldFault]:
         if len(faults) >= MAX_FAULTS:
             return faults
         if name not in fields:
-            faults.append(FieldFault(f"/{_shown(name)}", "unknown_field", "there is no such field; see the API documentation for those that there are"))
+            faults.append(
+                FieldFault(
+                    f"/{_shown(name)}",
+                    "unknown_field",
+                    "there is no such field; see the API documentation for those that there are",
+                )
+            )
     for name, field in fields.items():
         expected = _EXPECTED.get(name, _IDENTIFIER)
         if name not in raw:

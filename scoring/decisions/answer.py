@@ -22,7 +22,10 @@ _HIT, _ERROR = int(RuleOutcome.HIT), int(RuleOutcome.ERROR)
 _RULE_LABELS = [outcome.label for outcome in RuleOutcome]
 _encoder = msgspec.json.Encoder()
 _NO_PROBABILITY = Reason(
-    code="policy.no_probability", source="policy", text="The model gave no probability, so the payment is not approved without a person", weight=0.01
+    code="policy.no_probability",
+    source="policy",
+    text="The model gave no probability, so the payment is not approved without a person",
+    weight=0.01,
 )
 
 
@@ -125,7 +128,10 @@ class AnswerWriter:
     def _rules(self, codes: bytes) -> Raw:
         found = self._rules_json.get(codes)
         if found is None:
-            rules = [{"rule_id": rule.rule_id, "outcome": _RULE_LABELS[code]} for rule, code in zip(self.program.rules, codes, strict=True)]
+            rules = [
+                {"rule_id": rule.rule_id, "outcome": _RULE_LABELS[code]}
+                for rule, code in zip(self.program.rules, codes, strict=True)
+            ]
             found = Raw(_encoder.encode(rules))
             if len(self._rules_json) < 10_000:
                 self._rules_json[codes] = found

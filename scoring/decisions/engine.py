@@ -117,7 +117,13 @@ class DecisionEngine:
         Args:
             wait: see ProgramSource.refresh.
         """
-        for step in (lambda: self._follow_champion(wait), self._read_lists, self._keeper.learn_new_labels, catch_up, self._write_sample):
+        for step in (
+            lambda: self._follow_champion(wait),
+            self._read_lists,
+            self._keeper.learn_new_labels,
+            catch_up,
+            self._write_sample,
+        ):
             try:
                 step()
             except Exception:
@@ -199,7 +205,9 @@ class DecisionEngine:
         try:
             queued = [max(0, began - request.queued_ns) // 1000 for request in requests]
             backfill = [request.backfill for request in requests]
-            answers = self._writer.answers(transactions, decision_ids, [r.received_at for r in requests], scored, queued, backfill)
+            answers = self._writer.answers(
+                transactions, decision_ids, [r.received_at for r in requests], scored, queued, backfill
+            )
             bodies = [encode_answer(answer) for answer in answers]
             engine_us = (time.perf_counter_ns() - began) // 1000
             rows = [
@@ -240,7 +248,9 @@ def new_decision_ids(count: int) -> list[str]:
     return found
 
 
-def _ledger_row(request: PendingDecision, body_digest: bytes, scored: ScoredBatch, i: int, answer, body: bytes, program, engine_us: int) -> LedgerRow:
+def _ledger_row(
+    request: PendingDecision, body_digest: bytes, scored: ScoredBatch, i: int, answer, body: bytes, program, engine_us: int
+) -> LedgerRow:
     t = request.transaction
     margin = float(scored.result.margin[i])
     return LedgerRow(

@@ -72,7 +72,9 @@ def _load(release: ProgramRelease) -> RiskProgram:
     folder = settings.ARTIFACT_DIR / release.artifact
     program = load_program(folder, load_verify_key(settings.VERIFY_KEY_FILE))
     if hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest() != release.manifest_sha256:
-        raise ArtifactRefused(f"the folder {release.artifact} is signed, but it is not the one that was registered; restore {release.version}")
+        raise ArtifactRefused(
+            f"the folder {release.artifact} is signed, but it is not the one that was registered; restore {release.version}"
+        )
     if program.schema.version != current_schema().version:
         raise ArtifactRefused(f"{release.version} was built for another feature schema; train again")
     if program.version != release.version:

@@ -29,7 +29,13 @@ class Reason(Struct, frozen=True, gc=False):
 def rule_reason(rule: Rule) -> Reason:
     """Return the reason that a hit of `rule` stands for."""
     source = "list" if _asks_lists_alone(rule.when) else "rule"
-    return Reason(code=f"{source}.{rule.rule_id}", source=source, text=rule.reason, weight=round(-math.log1p(-rule.weight), 4), rule_id=rule.rule_id)
+    return Reason(
+        code=f"{source}.{rule.rule_id}",
+        source=source,
+        text=rule.reason,
+        weight=round(-math.log1p(-rule.weight), 4),
+        rule_id=rule.rule_id,
+    )
 
 
 def _asks_lists_alone(node: dict[str, Any]) -> bool:

@@ -34,7 +34,9 @@ class ScoredBatch:
     program_us: int
 
 
-def score_batch(state: FeatureState, program: RiskProgram, batch: TransactionColumns, memberships: np.ndarray | None = None) -> ScoredBatch:
+def score_batch(
+    state: FeatureState, program: RiskProgram, batch: TransactionColumns, memberships: np.ndarray | None = None
+) -> ScoredBatch:
     """Answer transactions as if they came one by one in this order; the state absorbs those with `insert` set.
 
     Args:

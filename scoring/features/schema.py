@@ -73,11 +73,32 @@ KINDS = (
     EntityKind("terminal", ("terminal_id",), "card_id", "this terminal", "cards", risk=True),
     EntityKind("device", ("device_id",), "card_id", "this device", "cards"),
     EntityKind("counterparty", ("counterparty_id",), "account_id", "this beneficiary", "paying accounts"),
-    EntityKind("customer_device", ("customer_id", "device_id"), None, "this customer on this device", "", (_COUNT,), ("24h", "30d")),
-    EntityKind("customer_beneficiary", ("customer_id", "counterparty_id"), None, "this customer to this beneficiary", "", (_COUNT, _SUM), ("24h", "30d")),
+    EntityKind(
+        "customer_device", ("customer_id", "device_id"), None, "this customer on this device", "", (_COUNT,), ("24h", "30d")
+    ),
+    EntityKind(
+        "customer_beneficiary",
+        ("customer_id", "counterparty_id"),
+        None,
+        "this customer to this beneficiary",
+        "",
+        (_COUNT, _SUM),
+        ("24h", "30d"),
+    ),
     EntityKind("card_merchant", ("card_id", "merchant_id"), None, "this card at this merchant", "", (_COUNT,), ("30d",)),
-    EntityKind("card_country", ("card_id",), "country", "this card", "countries", (_DISTINCT,), ("1h", "24h", "7d"), since_last=False),
-    EntityKind("account_cash", ("account_id",), None, "cash paid into this account", "", (_COUNT, _SUM), ("24h", "7d", "30d"), only_type="cash_deposit"),
+    EntityKind(
+        "card_country", ("card_id",), "country", "this card", "countries", (_DISTINCT,), ("1h", "24h", "7d"), since_last=False
+    ),
+    EntityKind(
+        "account_cash",
+        ("account_id",),
+        None,
+        "cash paid into this account",
+        "",
+        (_COUNT, _SUM),
+        ("24h", "7d", "30d"),
+        only_type="cash_deposit",
+    ),
 )
 
 TYPES = ("card_payment", "transfer", "cash_withdrawal", "cash_deposit", "direct_debit")
@@ -105,7 +126,13 @@ def _window_columns(kind: EntityKind) -> list[tuple[FeatureColumn, Aggregation, 
     for aggregation in kind.aggregations:
         for window in kind.windows:
             unit, text = _describe(kind, aggregation, _WORDS[window])
-            columns.append((FeatureColumn(f"{kind.name}.{aggregation.name.lower()}.{window}", unit, text), aggregation, list(WINDOWS).index(window)))
+            columns.append(
+                (
+                    FeatureColumn(f"{kind.name}.{aggregation.name.lower()}.{window}", unit, text),
+                    aggregation,
+                    list(WINDOWS).index(window),
+                )
+            )
     if kind.since_last:
         column = FeatureColumn(f"{kind.name}.since_last", "seconds", f"time since the previous transaction of {kind.text}")
         columns.append((column, Aggregation.SINCE_LAST, 0))

@@ -169,7 +169,10 @@ def read_features(seqs: np.ndarray, width: int) -> np.ndarray:
 
 
 def _ledger_chunks(snapshot: Snapshot, since: datetime, until: datetime) -> Iterator[list[tuple]]:
-    """Yield (seq, occurred_at, amount_minor, currency, feature_schema, outcome, mode) by (occurred_at, seq), using the index on occurred_at."""
+    """Yield (seq, occurred_at, amount_minor, currency, feature_schema, outcome, mode) by (occurred_at, seq).
+
+    The index on occurred_at serves both the order and the position.
+    """
     rows = (
         Decision.objects.filter(seq__lte=snapshot.last_seq, occurred_at__lt=until)
         .order_by("occurred_at", "seq")
@@ -183,7 +186,7 @@ def _ledger_chunks(snapshot: Snapshot, since: datetime, until: datetime) -> Iter
 
 
 def _labels_of(snapshot: Snapshot, seqs: list[int]) -> dict[int, str]:
-    """Return seq -> kind of label as the snapshot knows it: the latest report wins, and of two at one time the later one stored."""
+    """Return seq -> kind of label as the snapshot knows it: the latest report wins, of two at one time the later stored."""
     reports = (
         Label.objects.filter(decision_id__in=seqs, id__lte=snapshot.last_label_id)
         .order_by("reported_at", "id")

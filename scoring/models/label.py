@@ -40,7 +40,9 @@ class Label(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=models.Q(confidence__gte=0) & models.Q(confidence__lte=1), name="label_confidence_range"),
+            models.CheckConstraint(
+                condition=models.Q(confidence__gte=0) & models.Q(confidence__lte=1), name="label_confidence_range"
+            ),
         ]
         indexes = [models.Index(fields=["decision", "reported_at"], name="label_decision_time")]
 

@@ -122,7 +122,9 @@ def _decisions_of(inputs: list[LabelInput]) -> dict[str, tuple[int, datetime]]:
     for kind, field in (("t", "transaction_id"), ("d", "decision_id")):
         names = [name for label in inputs if (name := getattr(label, field))]
         for start in range(0, len(names), _CHUNK):
-            rows = Decision.objects.filter(**{f"{field}__in": names[start : start + _CHUNK]}).values_list(field, "seq", "occurred_at")
+            rows = Decision.objects.filter(**{f"{field}__in": names[start : start + _CHUNK]}).values_list(
+                field, "seq", "occurred_at"
+            )
             found |= {kind + name: (seq, occurred_at) for name, seq, occurred_at in rows}
     return found
 
@@ -139,7 +141,9 @@ def _content(label: Label) -> tuple:
     return label.decision_id, label.label, label.source, label.fraud_type, label.confidence, label.reported_at
 
 
-def _place(item, decisions: dict, known: dict, rows: list[Label], received_at: datetime, actor: str) -> ScoringError | tuple[int, str]:
+def _place(
+    item, decisions: dict, known: dict, rows: list[Label], received_at: datetime, actor: str
+) -> ScoringError | tuple[int, str]:
     """Add the row to be stored; return (status, label id) or why it is refused."""
     if isinstance(item, ScoringError):
         return item
@@ -149,10 +153,17 @@ def _place(item, decisions: dict, known: dict, rows: list[Label], received_at: d
     if faults := _faults_against(item, decision[1], received_at):
         return InvalidInput(faults)
     row = Label(
-        label_id=item.label_id or f"lbl_{uuid.uuid4().hex}", decision_id=decision[0], label=item.label, fraud_type=item.fraud_type,
-        source=item.source, confidence=item.confidence, occurred_at=decision[1], reported_at=item.reported_at,
-        received_at=received_at, actor=actor,
-    )  # fmt: skip
+        label_id=item.label_id or f"lbl_{uuid.uuid4().hex}",
+        decision_id=decision[0],
+        label=item.label,
+        fraud_type=item.fraud_type,
+        source=item.source,
+        confidence=item.confidence,
+        occurred_at=decision[1],
+        reported_at=item.reported_at,
+        received_at=received_at,
+        actor=actor,
+    )
     if row.label_id in known:
         return (200, row.label_id) if known[row.label_id] == _content(row) else LabelConflict()
     known[row.label_id] = _content(row)

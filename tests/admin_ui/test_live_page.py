@@ -71,7 +71,10 @@ def test_what_is_left_out_is_told(htmx):
     make_decision()
     make_decision(mode="rules_only", probability=None)
     make_decision(occurred_at=NOON + timedelta(days=20))
-    assert "Left out: 2 in dispute or stopped without a verdict, 1 decided by rules alone" in htmx.get("/live/accuracy").content.decode()
+    assert (
+        "Left out: 2 in dispute or stopped without a verdict, 1 decided by rules alone"
+        in htmx.get("/live/accuracy").content.decode()
+    )
 
 
 def test_ticker_links_the_newest_first(htmx):

@@ -67,7 +67,9 @@ class BatchView(LeanView):
 
     required_scopes = {"POST": "decisions:write"}
 
-    @extend_schema(operation_id="decide_batch", summary="Decide on up to 10,000 transactions", tags=["decisions"], **openapi.BATCH)
+    @extend_schema(
+        operation_id="decide_batch", summary="Decide on up to 10,000 transactions", tags=["decisions"], **openapi.BATCH
+    )
     async def post(self, request: HttpRequest) -> HttpResponse:
         received_at = datetime.now(UTC)
         body = _body(request, settings.MAX_BATCH_BODY_BYTES, JSON, NDJSON)
@@ -101,7 +103,11 @@ def _read(item: bytes, received_at: datetime, accepted: list[PendingDecision]) -
 def _line(index: int, result: Decided | ScoringError, request_id: str) -> bytes:
     """Return one result of a batch; the stored answer goes in byte for byte."""
     if isinstance(result, Decided):
-        return b'{"index":%d,"status":200,"replayed":%s,"decision":%s}' % (index, b"true" if result.replayed else b"false", result.body)
+        return b'{"index":%d,"status":200,"replayed":%s,"decision":%s}' % (
+            index,
+            b"true" if result.replayed else b"false",
+            result.body,
+        )
     return msgspec.json.encode({"index": index, "status": result.status, "error": problem_of(result, request_id)})
 
 
@@ -110,7 +116,9 @@ class DryRunView(LeanView):
 
     required_scopes = {"POST": "decisions:write"}
 
-    @extend_schema(operation_id="dry_run", summary="Score one transaction without any effect", tags=["decisions"], **openapi.DRY_RUN)
+    @extend_schema(
+        operation_id="dry_run", summary="Score one transaction without any effect", tags=["decisions"], **openapi.DRY_RUN
+    )
     async def post(self, request: HttpRequest) -> HttpResponse:
         received_at = datetime.now(UTC)
         transaction = read_transaction(_body(request, settings.MAX_BODY_BYTES, JSON), received_at)

@@ -19,16 +19,24 @@ class DecisionView(ApiView):
 
     required_scopes = {"GET": "decisions:read"}
 
-    @extend_schema(operation_id="get_decision", summary="One decision, with features and labels", tags=["decisions"], **openapi.GET)
+    @extend_schema(
+        operation_id="get_decision", summary="One decision, with features and labels", tags=["decisions"], **openapi.GET
+    )
     def get(self, request: Request, decision_id: str) -> Response:
         # PostgreSQL cannot even be asked about a zero byte.
         decision = Decision.objects.filter(decision_id=decision_id).first() if decision_id.isprintable() else None
         if decision is None:
             raise DecisionNotFound("there is no decision with this id")
-        labels = decision.labels.order_by("reported_at", "id").values("label_id", "label", "fraud_type", "source", "confidence", "reported_at")
+        labels = decision.labels.order_by("reported_at", "id").values(
+            "label_id", "label", "fraud_type", "source", "confidence", "reported_at"
+        )
         return Response(
             msgspec.json.decode(decision.response)
-            | {"transaction": msgspec.json.decode(decision.transaction), "features": _features_by_name(decision), "labels": list(labels)}
+            | {
+                "transaction": msgspec.json.decode(decision.transaction),
+                "features": _features_by_name(decision),
+                "labels": list(labels),
+            }
         )
 
 

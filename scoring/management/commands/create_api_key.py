@@ -22,5 +22,7 @@ class Command(BaseCommand):
             key = create_key(options["name"], scopes)
         except ValueError as error:
             raise CommandError(str(error)) from None
-        AuditEntry.objects.create(actor="command line", action="api_key.create", subject=options["name"], details={"scopes": scopes})
+        AuditEntry.objects.create(
+            actor="command line", action="api_key.create", subject=options["name"], details={"scopes": scopes}
+        )
         self.stdout.write(key)

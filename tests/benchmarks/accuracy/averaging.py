@@ -19,9 +19,7 @@ def averaged_model(boosters: Sequence[bytes], columns: Sequence[str], schema_nam
     models = [json.loads(raw) for raw in boosters]
     place = {name: i for i, name in enumerate(schema_names)}
     positions = [place[name] for name in columns]
-    trees = [
-        _moved(tree, positions, len(place), 1.0 / len(models)) for model in models for tree in _ensemble(model)["trees"]
-    ]
+    trees = [_moved(tree, positions, len(place), 1.0 / len(models)) for model in models for tree in _ensemble(model)["trees"]]
     for number, tree in enumerate(trees):
         tree["id"] = number
     merged = models[0]

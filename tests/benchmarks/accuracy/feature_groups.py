@@ -47,4 +47,3 @@ GROUPS: dict[str, Callable[[str], bool]] = {
 def columns_of(group: str) -> tuple[str, ...]:
     """Return the group's columns in the order of the schema."""
     return tuple(name for name in current_schema().names if _fits(name) and GROUPS[group](name))
-

@@ -125,4 +125,3 @@ def mean_of(all_figures: list[Figures]) -> Figures:
 def deviation_of(all_figures: list[Figures]) -> Figures:
     """Return the standard deviation (population) of each figure over the folds."""
     return Figures(*(float(np.std([getattr(f, name) for f in all_figures])) for name in ("auc", "ap", "cp100")))
-

@@ -25,9 +25,7 @@ class PaymentStream:
         margin: [M] float32, what the program of the day said; NaN where there was no model yet.
     """
 
-    def __init__(
-        self, payments: Payments, kept_columns: tuple[str, ...], end_day: int, batch_rows: int = BATCH_ROWS
-    ) -> None:
+    def __init__(self, payments: Payments, kept_columns: tuple[str, ...], end_day: int, batch_rows: int = BATCH_ROWS) -> None:
         rows = payments.rows_of_days(0, end_day).stop
         self.state = FeatureState(max_lateness_days=0)
         self.x = np.empty((rows, len(kept_columns)), np.float32)
