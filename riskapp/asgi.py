@@ -59,12 +59,14 @@ async def _decide(scope, receive, send) -> None:
     began = time.perf_counter()
     view, limit = _HOT[scope["path"]]
     # Who has no valid key sends no body either: the view refuses before it looks at one.
-    body = await _read_body(receive, limit) if await _has_key(scope) else b""
+    has_key = await _has_key(scope)
+    too_large = has_key and _announced_bytes(scope) > limit
+    body = await _read_body(receive, limit) if has_key and not too_large else b""
     if body is None:
         return  # the caller is gone
     request = ASGIRequest(scope, BytesIO(body))
     request._body = body
-    if len(body) > limit:
+    if too_large or len(body) > limit:
         response = problem_response(problem_of(BodyTooLarge(limit), request_id_of(request)))
     else:
         response = await view(request)
@@ -83,6 +85,11 @@ async def _has_key(scope) -> bool:
         return False
     except Exception:
         return True  # it could not be found out; the view asks again, and tells what is wrong
+
+
+def _announced_bytes(scope) -> int:
+    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    return int(length) if length.isdigit() else 0
 
 
 async def _read_body(receive, limit: int) -> bytes | None:
