@@ -159,7 +159,6 @@ class DecisionEngine:
             results = self._or_unavailable(requests)
         except DatabaseError:
             logger.exception("the batch of %d was not stored", len(requests))
-            self._keeper.doubt([request.transaction for request in requests])
             if not connection.in_atomic_block:  # inside a caller's transaction the connection is the caller's
                 connection.close_if_unusable_or_obsolete()
             results = [EngineUnavailable(_NOT_STORED) for _ in requests]
@@ -171,7 +170,6 @@ class DecisionEngine:
             return self._decide_once(requests)
         except DatabaseError:
             logger.exception("the batch of %d was not stored at the second attempt", len(requests))
-            self._keeper.doubt([request.transaction for request in requests])
             return [EngineUnavailable(_NOT_STORED) for _ in requests]
 
     def _decide_once(self, requests: list[PendingDecision]) -> list[Decided | ScoringError]:
@@ -216,8 +214,10 @@ class DecisionEngine:
             ]
             alerting = [row.decision_id for i, row in enumerate(rows) if row.outcome >= Outcome.REVIEW and not backfill[i]]
             commit_decisions(rows, alerting, requests[0].received_at)
-        except BaseException:
+        except BaseException as error:
             self.state.take_back(batch, scored.rows)
+            if isinstance(error, DatabaseError) and not isinstance(error, IntegrityError):
+                self._keeper.doubt(transactions)
             raise
         self.counters.count_decisions(scored.outcome, sum(answer.degraded for answer in answers))
         return bodies

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, transaction
 from django.utils import timezone
 
 import scoring.decisions.engine as engine_module
@@ -161,6 +161,37 @@ def test_a_failed_commit_stores_nothing_and_a_retry_is_as_if_nothing_had_happene
     rows = {row.transaction_id: np.frombuffer(bytes(row.features), "<f4") for row in Decision.objects.all()}
     assert rows["tx-3"][current_schema().index("card.count.24h")] == 2
     assert rows["tx-4"][current_schema().index("card.count.24h")] == 3
+
+
+def test_a_commit_that_only_seemed_to_fail_is_found_again(engine, monkeypatch):
+    """The connection broke while it committed: the decision is there, and its answer was never sent."""
+    really = engine_module.commit_decisions
+
+    def commit_and_break(*args):
+        really(*args)
+        raise OperationalError("connection lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine_module, "commit_decisions", commit_and_break)
+        assert isinstance(decide(engine, payment(1))[0], EngineUnavailable)
+    assert Decision.objects.count() == 1
+    again, other = decide(engine, payment(1), payment(2, HOUR))
+    assert again.replayed and again.body == Decision.objects.get(transaction_id="tx-1").response.encode()
+    row = np.frombuffer(bytes(Decision.objects.get(transaction_id="tx-2").features), "<f4")
+    assert row[current_schema().index("card.count.24h")] == 1, "the event is remembered"
+    assert not other.replayed
+
+
+def test_a_failure_that_leaves_no_doubt_rebuilds_nothing(engine, monkeypatch):
+    """Reading the whole ledger again would keep every caller waiting."""
+    decide(engine, payment(1))
+    monkeypatch.setattr(engine._keeper, "rebuild", lambda: pytest.fail("rebuilt"))
+    with monkeypatch.context() as patched:
+        patched.setattr(engine_module, "commit_decisions", _raise(DatabaseError()))
+        decide(engine, payment(1), payment(2))
+        patched.setattr(engine_module, "find_answers", _raise(DatabaseError()))
+        decide(engine, payment(1))
+    assert [r.replayed for r in decide(engine, payment(1), payment(2))] == [True, False]
 
 
 def test_a_clock_that_a_failed_batch_moved_goes_back(make_champion, fresh_engine, monkeypatch):
