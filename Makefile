@@ -9,6 +9,9 @@ PIP := $(RUN) -m pip install -qq --disable-pip-version-check --no-input --constr
 # What an installation is made of; a newer one of these installs again.
 INSTALLED_FROM := pyproject.toml setup.py constraints.txt $(wildcard kernels/*/*.c kernels/*/*.h kernels/*.h)
 
+# Two processes: a file's tests stay together, since they share servers.
+IN_PARALLEL := --numprocesses 2 --dist loadfile
+
 # Read by the recipes as "$$DATA", so that a path may hold spaces and quotes.
 export DATA MINUTES ARGS
 
@@ -28,9 +31,9 @@ demo: $(BASE)
 	@$(RUN) -m riskapp.demo $(if $(DATA),--data "$$DATA") $(if $(MINUTES),--minutes "$$MINUTES")
 
 test: $(DEV) browser
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest $(IN_PARALLEL) $(ARGS)
 	@# 5 is "no test collected", which is right when ARGS names tests that run on one database only.
-	TEST_DATABASE=postgres $(RUN) -m pytest -m any_database $(ARGS) || [ $$? = 5 -a -n "$$ARGS" ]
+	TEST_DATABASE=postgres $(RUN) -m pytest $(IN_PARALLEL) -m any_database $(ARGS) || [ $$? = 5 -a -n "$$ARGS" ]
 
 bench-accuracy: $(DEV)
 	@$(if $(DATA),,echo 'usage: make bench-accuracy DATA=path/to/handbook_raw.parquet' >&2; exit 2)

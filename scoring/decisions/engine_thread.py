@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import close_old_connections, connection
 
 from scoring.decisions.engine import DecisionEngine, PendingDecision
+from scoring.decisions.ownership import release_database
 from scoring.decisions.runtime import get_engine
 from scoring.errors import EngineOverloaded, EngineUnavailable
 
@@ -126,6 +127,7 @@ class EngineThread:
         finally:
             self._stopping = True
             self._refuse_all()
+            release_database()
             connection.close()
 
     def _serve(self, engine: DecisionEngine) -> None:

@@ -7,28 +7,41 @@ import os
 from pathlib import Path
 
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from scoring.errors import EngineUnavailable
 
 # Any number will do, as long as nothing else in this database takes advisory locks by it.
 _ADVISORY_KEY = 0x5249534B
-_locked_files: dict[str, int] = {}
 _TAKEN = (
     "another process decides on this database already (a server, or a command such as bootstrap_model); "
     "stop it first: the feature windows live in one process"
 )
+# What this process holds: an open file that is locked, or a connection whose session holds the lock.
+_files: dict[str, int] = {}
+_sessions: dict[str, BaseDatabaseWrapper] = {}
 
 
 def claim_database() -> None:
-    """Make this process the one that decides on the database; harmless to repeat. Ends with the process.
+    """Make this process the one that decides on the database; harmless to repeat. Ends with the process at the latest.
 
     Raises:
         EngineUnavailable: another process is.
     """
     if connection.vendor == "postgresql":
-        _claim_postgres()
+        _claim_session()
     elif path := _database_file():
         _claim_file(path)
+
+
+def release_database() -> None:
+    """Let another process decide."""
+    for descriptor in _files.values():
+        os.close(descriptor)
+    _files.clear()
+    for session in _sessions.values():
+        session.close()
+    _sessions.clear()
 
 
 def _database_file() -> Path | None:
@@ -38,7 +51,7 @@ def _database_file() -> Path | None:
 
 def _claim_file(database: Path) -> None:
     path = str(database.with_name(database.name + ".engine"))
-    if path in _locked_files:
+    if path in _files:
         return
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -47,19 +60,22 @@ def _claim_file(database: Path) -> None:
     except OSError:
         os.close(descriptor)
         raise EngineUnavailable(_TAKEN) from None
-    _locked_files[path] = descriptor
+    _files[path] = descriptor
 
 
-def _claim_postgres() -> None:
-    """Take a lock of the session; it is asked for again at each refresh, since a new connection is a new session."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND pid = pg_backend_pid() "
-            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-            [_ADVISORY_KEY],
-        )
-        if cursor.fetchone()[0]:
+def _claim_session() -> None:
+    """Hold the lock in a session of its own: those of the engine come and go with its threads."""
+    name = str(connection.settings_dict["NAME"])
+    if (session := _sessions.get(name)) is not None:
+        if session.is_usable():
             return
+        session.close()
+        del _sessions[name]
+    session = connection.copy()
+    session.inc_thread_sharing()
+    with session.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [_ADVISORY_KEY])
         if not cursor.fetchone()[0]:
+            session.close()
             raise EngineUnavailable(_TAKEN)
+    _sessions[name] = session

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from scoring.decisions.engine import DecisionEngine
+from scoring.decisions.ownership import release_database
 
 _lock = threading.Lock()
 _engine: DecisionEngine | None = None
@@ -26,3 +27,4 @@ def discard_engine() -> None:
     global _engine
     with _lock:
         _engine = None
+        release_database()

@@ -141,10 +141,11 @@ def test_open_loop_keeps_the_offered_rate(generator, server, bodies, arrivals):
 
 
 def test_the_seed_decides_the_arrivals(generator, server, bodies):
-    counts = {
-        seed: {send(generator, server, bodies, rate_per_s=300, seconds=0.3, seed=seed).sent for _ in range(2)} for seed in (1, 2)
-    }
-    assert all(len(sent) == 1 for sent in counts.values())
+    def arrivals(seed: int) -> int:
+        result = send(generator, server, bodies, rate_per_s=300, seconds=0.3, seed=seed)
+        return result.sent + result.unsent  # on a busy machine the last of them may come too late to be sent
+
+    assert all(arrivals(seed) == arrivals(seed) for seed in (1, 2))
 
 
 def test_open_loop_counts_the_wait_behind_slow_answers(generator, server, bodies):
