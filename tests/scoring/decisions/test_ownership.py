@@ -1,0 +1,68 @@
+"""One engine a database."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+from django.db import connection
+
+from scoring.decisions.ownership import claim_database, release_database
+from tests.product_source import ROOT
+
+pytestmark = [pytest.mark.any_database, pytest.mark.django_db(transaction=True)]
+CLAIM = """
+import django, sys; django.setup()
+from django.db import connections
+connections["default"].settings_dict["NAME"] = sys.argv[1]
+from scoring.decisions.ownership import claim_database
+from scoring.errors import EngineUnavailable
+try:
+    claim_database()
+    print("claimed")
+except EngineUnavailable as error:
+    print("refused", error)
+"""
+
+
+def another_process() -> str:
+    """Let another process claim this test's database, and return what it said."""
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "riskapp.settings"}
+    name = str(connection.settings_dict["NAME"])
+    done = subprocess.run(
+        [sys.executable, "-c", CLAIM, name], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(autouse=True)
+def _released():
+    yield
+    release_database()
+
+
+def test_a_second_process_is_refused_and_told_why():
+    claim_database()
+    claim_database()  # harmless to repeat
+    assert another_process().startswith("refused another process decides on this database already")
+    release_database()
+    assert another_process() == "claimed", "and it is free again when that one has ended"
+    claim_database()
+
+
+def test_what_was_not_claimed_can_be_released():
+    release_database()
+    assert another_process() == "claimed"
+
+
+def test_the_claim_is_the_process_s_whatever_thread_made_it():
+    """The engine's thread may end and be started again."""
+    thread = threading.Thread(target=claim_database)
+    thread.start()
+    thread.join(20)
+    claim_database()
+    assert another_process().startswith("refused")
