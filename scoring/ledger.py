@@ -7,15 +7,16 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from operator import itemgetter
+from typing import NamedTuple
 
 from django.db import connection, transaction
 
 from scoring.models import Decision, OutboxEvent
 
 ALERT_TOPIC = "alert.raise"
-_COLUMNS = [field.column for field in Decision._meta.concrete_fields if not field.primary_key]
-_COLUMN_LIST = ",".join(f'"{name}"' for name in _COLUMNS)  # quoted: "transaction" is a word of SQL
+_COLUMN_LIST = ",".join(
+    f'"{field.column}"' for field in Decision._meta.concrete_fields if not field.primary_key
+)  # quoted: "transaction" is a word of SQL
 _TABLE, _OUTBOX = Decision._meta.db_table, OutboxEvent._meta.db_table
 # SQLite allows 32,766 parameters in a statement, and long IN lists are slow to plan.
 _LOOKUP_CHUNK = 500
@@ -30,9 +31,8 @@ class StoredAnswer:
     response: str
 
 
-@dataclass(frozen=True)
-class LedgerRow:
-    """One decision to be stored; the fields are those of scoring.models.Decision."""
+class LedgerRow(NamedTuple):
+    """One decision to be stored; the fields are the columns of scoring.models.Decision, in their order."""
 
     decision_id: str
     transaction_id: str
@@ -104,7 +104,7 @@ def _copy_rows(cursor, rows: Sequence[LedgerRow]) -> None:
     # Django translates the errors of the methods that it wraps; copy() is not one of them.
     with connection.wrap_database_errors, cursor.copy(f"COPY {_TABLE} ({_COLUMN_LIST}) FROM STDIN") as copy:
         for row in rows:
-            copy.write_row(_in_order(row.__dict__))
+            copy.write_row(row)
 
 
 def _insert_rows(cursor, rows: Sequence[LedgerRow]) -> None:
@@ -125,16 +125,17 @@ def _insert_rows(cursor, rows: Sequence[LedgerRow]) -> None:
 
 @functools.cache
 def _insert_statement(size: int) -> str:
-    marks = "(" + ",".join("?" * len(_COLUMNS)) + ")"
+    marks = "(" + ",".join("?" * len(LedgerRow._fields)) + ")"
     return f"INSERT INTO {_TABLE} ({_COLUMN_LIST}) VALUES {','.join([marks] * size)}"
 
 
-def _sqlite_values(row: LedgerRow) -> tuple:
-    of = row.__dict__
-    return _in_order(of | {"occurred_at": _sqlite_moment(row.occurred_at), "received_at": _sqlite_moment(row.received_at)})
+_OCCURRED, _RECEIVED = LedgerRow._fields.index("occurred_at"), LedgerRow._fields.index("received_at")
 
 
-_in_order = itemgetter(*_COLUMNS)
+def _sqlite_values(row: LedgerRow) -> list:
+    values = list(row)
+    values[_OCCURRED], values[_RECEIVED] = _sqlite_moment(row.occurred_at), _sqlite_moment(row.received_at)
+    return values
 
 
 def _sqlite_moment(moment: datetime) -> str:

@@ -229,8 +229,6 @@ def test_one_row_that_the_database_refuses_stores_nothing_of_its_batch(engine):
 
 
 def _row(engine, body: dict, **changed):
-    from dataclasses import replace
-
     seen = {}
     original = engine_module.commit_decisions
     engine_module.commit_decisions = lambda rows, *_: seen.update(row=rows[0]) or _raise(DatabaseError())()
@@ -238,7 +236,7 @@ def _row(engine, body: dict, **changed):
         decide(engine, body)
     finally:
         engine_module.commit_decisions = original
-    return replace(seen["row"], **changed)
+    return seen["row"]._replace(**changed)
 
 
 def _raise(error: Exception):
