@@ -18,6 +18,7 @@ from typing import Any
 from django.conf import settings
 from django.db import close_old_connections, connection
 
+from scoring.decisions.checkpointer import Checkpointer
 from scoring.decisions.engine import DecisionEngine, PendingDecision
 from scoring.decisions.ownership import release_database
 from scoring.decisions.runtime import get_engine
@@ -118,8 +119,10 @@ class EngineThread:
     # --- the thread ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        checkpointer = Checkpointer()
         try:
             self._engine = engine = self._build()
+            checkpointer.start()
             self._serve(engine)
         except Exception:
             logger.exception("the engine stopped")
@@ -127,6 +130,7 @@ class EngineThread:
         finally:
             self._stopping = True
             self._refuse_all()
+            checkpointer.stop()
             release_database()
             connection.close()
 

@@ -30,7 +30,7 @@ def claim_database() -> None:
     """
     if connection.vendor == "postgresql":
         _claim_session()
-    elif path := _database_file():
+    elif path := database_file():
         _claim_file(path)
 
 
@@ -44,7 +44,8 @@ def release_database() -> None:
     _sessions.clear()
 
 
-def _database_file() -> Path | None:
+def database_file() -> Path | None:
+    """Return SQLite's file; None where the database lives in memory."""
     name = str(connection.settings_dict["NAME"])
     return None if name.startswith(":memory:") or "mode=memory" in name else Path(name)
 
