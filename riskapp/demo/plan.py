@@ -68,8 +68,10 @@ def file_plan(path: Path, mapping: str | None) -> DemoPlan:
     title = f"{path.name} ({stream.mapping.description}), {rows:,} payments over {span_days:.0f} days"
     labels = stream.timed_labels()
     items = feed(stream.timed_transactions(), labels)
+    # No payment has matured before its report can have come.
+    delay_days = stream.mapping.label.delay_days if stream.has_labels else 0.0
     live_rows = sum(int((chunk.occurred_us >= cut_us).sum()) for chunk in stream.chunks())
-    return _cut(title, items, labels, first_us, cut_us, live_rows, maturity_days=min(7.0, span_days / 8))
+    return _cut(title, items, labels, first_us, cut_us, live_rows, maturity_days=max(delay_days, min(7.0, span_days / 8)))
 
 
 def _cut_of(stream: FileStream) -> tuple[int, int, int, int]:
