@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse
 from rest_framework.views import APIView
 
@@ -18,6 +17,7 @@ from scoring.api.keys import Client, bearer_token, key_cache
 from scoring.api.negotiation import AnswersJson
 from scoring.api.permissions import HasScope
 from scoring.api.problems import problem_from_exception, problem_response, request_id_of
+from scoring.database_connection import drop_broken_connection
 from scoring.errors import AuthenticationRequired
 
 _permission = HasScope()
@@ -89,5 +89,5 @@ async def client_of(header: str | None) -> Client | None:
 
 def _look_up(token: str) -> Client | None:
     # Nothing else tidies up this thread's connection: Django's signals do not fire on the lean path.
-    close_old_connections()
+    drop_broken_connection()
     return key_cache.client(token)

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from django.db import close_old_connections, connection
+from django.db import connection
 
+from scoring.database_connection import drop_broken_connection
 from scoring.decisions.checkpointer import Checkpointer
 from scoring.decisions.engine import DecisionEngine, PendingDecision
 from scoring.decisions.ownership import release_database
@@ -227,7 +228,7 @@ def _carry_out(engine: DecisionEngine, function: Callable[[DecisionEngine], Any]
 
 def _refresh(engine: DecisionEngine) -> None:
     try:
-        close_old_connections()  # only those that broke: settings.DATABASES keeps good ones
+        drop_broken_connection()
         engine.refresh(wait=False)
     except EngineUnavailable:
         raise  # another process took over
