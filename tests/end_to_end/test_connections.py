@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import psutil
 import psycopg
 import pytest
 
+from tests.end_to_end.app_server import AppServer
 from tests.end_to_end.test_killed_server import payment
 
-pytestmark = pytest.mark.any_database
 REQUESTS = [
     ("GET", "/api/v1/decisions", None),
     ("GET", "/api/v1/decisions/none", None),
@@ -34,6 +36,7 @@ def held(server) -> tuple[int, int]:
     return files, counted[0]
 
 
+@pytest.mark.any_database
 def test_connections_and_files_do_not_add_up(server, key):
     server.start()
     server.request("POST", "/api/v1/decisions", payment("t1"), key)
@@ -50,11 +53,20 @@ def test_connections_and_files_do_not_add_up(server, key):
     assert more_files <= files + 10, "each request left files open"
 
 
-def test_the_engine_keeps_its_connection_from_one_refresh_to_the_next(server, key):
+@pytest.fixture
+def on_postgres(app_environment, postgres_database_url, data_dir) -> Iterator[AppServer]:
+    """A server on PostgreSQL, whatever database the run uses."""
+    environment = app_environment | {"DATABASE_URL": postgres_database_url, "ENGINE_REFRESH_SECONDS": "0.05"}
+    made = AppServer(environment, data_dir / "server.log")
+    made.manage("migrate", "--verbosity", "0")
+    yield made
+    made.close()
+
+
+def test_the_engine_keeps_its_connection_from_one_refresh_to_the_next(on_postgres):
     """Opening one costs PostgreSQL a process; the decision path must not pay for it each second."""
-    if not server.environment["DATABASE_URL"].startswith("postgresql"):
-        pytest.skip("about sessions of a server")
-    server.environment["ENGINE_REFRESH_SECONDS"] = "0.05"
+    server = on_postgres
+    key = server.manage("create_api_key", "--name", "test", "--scopes", "decisions:write")
     server.start()
     server.request("POST", "/api/v1/decisions", payment("t1"), key)
 
