@@ -1,34 +1,23 @@
-"""The plain PyTorch traversal: all trees of all rows go one level down at a time. Runs on any torch device."""
+"""The plain traversal: all trees of all rows go one level down at a time."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from kernels.forest_margin import ForestArrays
+from kernels.tables import TreeTable
 
 
-def forest_margin(forest: ForestArrays, x: np.ndarray, device: str = "cpu") -> np.ndarray:
+def step_down(trees: TreeTable, bins: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Return the nodes [B, T] one level below the nodes `at`; a leaf stays where it is."""
+    column = trees.column[at]
+    value = bins[np.maximum(column, 0), np.arange(at.shape[0])[:, None]]
+    right = (value + trees.shift[at]) >= trees.rank[at]  # uint8: 255 + 1 wraps to 0
+    return np.where(column >= 0, trees.left[at] + right, at)
+
+
+def forest_margin(trees: TreeTable, bins: np.ndarray) -> np.ndarray:
     """Return margins [B] float32; see the package for the contract."""
-    return forest_contributions(forest, x, device)[0]
-
-
-def forest_contributions(forest: ForestArrays, x: np.ndarray, device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
-    """Return margins [B] and contributions [B, F] float32; see the package for the contract."""
-    rows = torch.from_numpy(np.ascontiguousarray(x)).to(device)
-    field = {name: torch.tensor(np.ascontiguousarray(forest.nodes[name]), device=device) for name in forest.nodes.dtype.names}
-    mean = torch.tensor(forest.mean, device=device)
-    at = torch.tensor(forest.roots, device=device).long().expand(len(rows), -1).clone()
-    contributions = torch.zeros((len(rows), forest.features), dtype=torch.float32, device=device)
-    while at.numel() and bool((active := field["feature"][at] >= 0).any()):
-        feature = field["feature"][at].clamp(min=0).long()
-        value = rows.gather(1, feature)
-        goes_right = torch.where(value.isnan(), field["default_left"][at] == 0, ~(value < field["threshold"][at]))
-        to = torch.where(active, field["left"][at].long() + goes_right.long(), at)
-        contributions.scatter_add_(1, feature, mean[to] - mean[at])
-        at = to
-    # Added tree by tree in float32, the order in which the compiled kernel and XGBoost add.
-    margin = torch.full((len(rows),), forest.base, dtype=torch.float32, device=device)
-    for tree in range(at.shape[1]):
-        margin += mean[at[:, tree]]
-    return margin.cpu().numpy(), contributions.cpu().numpy()
+    at = np.broadcast_to(trees.roots, (bins.shape[1], len(trees.roots)))
+    for _ in range(trees.depth.max(initial=0)):
+        at = step_down(trees, bins, at)
+    return trees.margin(trees.value[at].sum(axis=1, dtype=np.int64))
