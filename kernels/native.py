@@ -9,21 +9,50 @@ import os
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
+import numpy as np
+
 logger = logging.getLogger(__name__)
+
+VARIANTS = ("plain", "avx2", "avx512")
+"""Instruction sets that the kernels are written for, by the number that the library knows them by."""
+
+_POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
+
+
+class ScoreOutput(ctypes.Structure):
+    """Where score_rows writes (kernels/score_rows/cpu.c)."""
+
+    _fields_ = [("margin", _POINTER), ("bits", _POINTER * 3), ("position", _POINTER), ("value", _POINTER)]
+
+
+_SIGNATURES = {
+    "bin_features": [_POINTER, _POINTER, _LONG, _LONG, _LONG, _POINTER, _POINTER],
+    "rule_mask": [_POINTER, _POINTER, _LONG, _LONG, _POINTER, _POINTER, _POINTER],
+    "trees_on_bins": [_POINTER, _POINTER, _LONG, _POINTER, _POINTER],
+    "score_rows": [_POINTER, _POINTER, _LONG, _LONG, _LONG, _POINTER, _LONG, _POINTER],
+    "kernels_choose_variant": [ctypes.c_int],
+}
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """Return the compiled kernels, or None (said once, in the log) where the references have to do the work.
 
-    RISKAPP_KERNELS=reference asks for the references by name.
+    RISKAPP_KERNELS asks by name: "reference" for the references, or one of VARIANTS, or a lower one where the processor
+    does not have it.
+
+    Raises:
+        ValueError: RISKAPP_KERNELS is something else.
     """
-    if os.environ.get("RISKAPP_KERNELS") == "reference":
+    wanted = os.environ.get("RISKAPP_KERNELS", "")
+    if wanted not in ("", "reference", *VARIANTS):
+        raise ValueError(f"RISKAPP_KERNELS is {wanted!r}; leave it out, or set it to reference or one of {', '.join(VARIANTS)}")
+    if wanted == "reference":
         return None
     for suffix in EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"_native{suffix}")
         if path.exists():
-            return ctypes.CDLL(str(path))
+            return _open(path, wanted)
     logger.warning(
         "no compiled kernels were found: the slow references are in use. "
         "Install a C compiler (Debian: gcc, libc6-dev) and run 'pip install -e .' again"
@@ -31,11 +60,38 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
+def _open(path: Path, wanted: str) -> ctypes.CDLL:
+    native = ctypes.CDLL(str(path))
+    for name, arguments in _SIGNATURES.items():
+        getattr(native, name).argtypes = arguments
+    if wanted:
+        native.kernels_choose_variant(VARIANTS.index(wanted))
+    return native
+
+
 def has_compiled_kernels() -> bool:
     """Return whether the compiled kernels do the work."""
     return library() is not None
 
 
+def cpu_variant() -> str:
+    """Return what does the work: "reference", or one of VARIANTS."""
+    native = library()
+    return "reference" if native is None else VARIANTS[native.kernels_variant()]
+
+
 def pointer(array) -> ctypes.c_void_p:
-    """Return the address of a C-contiguous NumPy array's first element."""
+    """Return the address of a NumPy array's first element."""
     return ctypes.c_void_p(array.ctypes.data)
+
+
+def check(status: int) -> None:
+    """Raise MemoryError where a kernel could not get its scratch memory."""
+    if status:
+        raise MemoryError("a scoring kernel found no memory for its scratch: score smaller batches, or free memory")
+
+
+def owned_rows(x: np.ndarray) -> np.ndarray:
+    """Return x, or a copy where its strides are not whole, positive numbers of elements."""
+    fits = all(stride >= 0 and stride % x.itemsize == 0 for stride in x.strides) and x.flags.aligned
+    return x if fits else np.ascontiguousarray(x)

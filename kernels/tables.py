@@ -102,13 +102,20 @@ class CutTable:
             raise KernelInputError(f"a bin column has at most {MAX_CUTS} cuts; spread the feature over several columns")
         inside = np.ones(max(len(self.cuts) - 1, 0), bool)
         inside[self.offsets[1:-1][(self.offsets[1:-1] > 0) & (self.offsets[1:-1] < len(self.cuts))] - 1] = False
-        if np.isnan(self.cuts).any() or (np.diff(self.cuts)[inside] <= 0).any():
+        if np.isnan(self.cuts).any() or (self.cuts[1:] <= self.cuts[:-1])[inside].any():
             raise KernelInputError("the cuts of a column must be ascending, and not NaN")
         if len(self.source) and not 0 <= self.source.min() <= self.source.max() < self.features + len(self.derived):
             raise KernelInputError("a bin column reads a column that x and the derived ones do not have")
         reach = self.features + np.arange(len(self.derived))
         if ((self.derived["a"] >= reach) | (self.derived["b"] >= reach)).any():
             raise KernelInputError("a derived column may read x and derived columns before it")
+
+    @cached_property
+    def native(self):
+        """The table as C reads it."""
+        from kernels.native_tables import native_cuts
+
+        return native_cuts(self)
 
     @property
     def columns(self) -> int:
@@ -178,6 +185,13 @@ class TreeTable:
         """Sum of the roots' means, fixed point."""
         return int(self.value[self.roots].sum(dtype=np.int64))
 
+    @cached_property
+    def native(self):
+        """The table as C reads it."""
+        from kernels.native_tables import native_trees
+
+        return native_trees(self)
+
     @property
     def bias(self) -> float:
         """The margin before any path is taken: margin = bias + contributions."""
@@ -223,6 +237,13 @@ class RuleTable:
             raise KernelInputError("a predicate reads a bin column that is not there")
         if ((steps["source"] == Source.REGISTER) & (steps["operand"] >= self.registers)).any() or (steps["store"] >= self.registers).any():
             raise KernelInputError("a step uses a register that is not there")
+
+    @cached_property
+    def native(self):
+        """The table as C reads it."""
+        from kernels.native_tables import native_rules
+
+        return native_rules(self)
 
     @property
     def rules(self) -> int:

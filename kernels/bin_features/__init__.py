@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.errors import KernelInputError
+from kernels.native import check, library, owned_rows, pointer
 from kernels.tables import CutTable
 
 
@@ -22,9 +23,17 @@ def bin_features(table: CutTable, x: np.ndarray, memberships: np.ndarray | None 
         KernelInputError: a shape or type does not fit.
     """
     check_rows(table, x, memberships)
-    from kernels.bin_features import reference
+    native = library()
+    if native is None:
+        from kernels.bin_features import reference
 
-    return reference.bin_features(table, x, memberships)
+        return reference.bin_features(table, x, memberships)
+    x = owned_rows(x)
+    bins = np.empty((table.width, len(x)), np.uint8)
+    lists = None if memberships is None else np.ascontiguousarray(memberships)
+    strides = (x.strides[0] // 4, x.strides[1] // 4)
+    check(native.bin_features(table.native.address, pointer(x), len(x), *strides, None if lists is None else pointer(lists), pointer(bins)))
+    return bins
 
 
 def check_rows(table: CutTable, x: np.ndarray, memberships: np.ndarray | None) -> None:

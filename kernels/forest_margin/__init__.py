@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.bin_features import check_bins
+from kernels.native import check, library, pointer
 from kernels.tables import TreeTable
 
 
@@ -20,6 +21,11 @@ def forest_margin(trees: TreeTable, bins: np.ndarray) -> np.ndarray:
         KernelInputError: bins does not fit.
     """
     check_bins(bins, trees.columns)
-    from kernels.forest_margin import reference
+    native = library()
+    if native is None:
+        from kernels.forest_margin import reference
 
-    return reference.forest_margin(trees, bins)
+        return reference.forest_margin(trees, bins)
+    margin = np.empty(bins.shape[1], np.float32)
+    check(native.trees_on_bins(trees.native.address, pointer(bins), len(margin), pointer(margin), None))
+    return margin

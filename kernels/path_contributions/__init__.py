@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.bin_features import check_bins
+from kernels.native import check, library, pointer
 from kernels.tables import TreeTable
 
 
@@ -20,6 +21,13 @@ def path_contributions(trees: TreeTable, bins: np.ndarray) -> tuple[np.ndarray, 
         KernelInputError: bins does not fit.
     """
     check_bins(bins, trees.columns)
-    from kernels.path_contributions import reference
+    native = library()
+    if native is None:
+        from kernels.path_contributions import reference
 
-    return reference.path_contributions(trees, bins)
+        return reference.path_contributions(trees, bins)
+    margin = np.empty(bins.shape[1], np.float32)
+    contributions = np.empty((len(margin), trees.features), np.float32)
+    address = trees.native.address
+    check(native.trees_on_bins(address, pointer(bins), len(margin), pointer(margin), pointer(contributions)))
+    return margin, contributions

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.bin_features import check_bins
+from kernels.native import check, library, pointer
 from kernels.tables import RuleBits, RuleTable
 
 
@@ -20,6 +21,12 @@ def rule_mask(table: RuleTable, bins: np.ndarray) -> RuleBits:
         KernelInputError: bins does not fit.
     """
     check_bins(bins, table.columns)
-    from kernels.rule_mask import reference
+    native = library()
+    if native is None:
+        from kernels.rule_mask import reference
 
-    return reference.rule_mask(table, bins)
+        return reference.rule_mask(table, bins)
+    rows = bins.shape[1]
+    words = [np.empty((rows, table.words), np.uint64) for _ in range(3)]
+    check(native.rule_mask(table.native.address, pointer(bins), table.columns, rows, *map(pointer, words)))
+    return RuleBits(*words)

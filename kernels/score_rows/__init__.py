@@ -6,12 +6,15 @@ for bit, whatever the batch size, the kernel or the device.
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from kernels.bin_features import check_rows
 from kernels.errors import KernelInputError
+from kernels.native import ScoreOutput, check, library, owned_rows, pointer
 from kernels.tables import CutTable, RuleBits, RuleTable, TreeTable
 
 
@@ -28,6 +31,13 @@ class ScoreTables:
             raise KernelInputError("the rules or the trees read a bin column that the cuts do not make")
         if self.trees is not None and self.trees.features != self.cuts.features:
             raise KernelInputError("the trees and the cuts disagree on the width of x")
+
+    @cached_property
+    def native(self):
+        """The tables as C reads them."""
+        from kernels.native_tables import native_scores
+
+        return native_scores(self.cuts, self.rules, self.trees)
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,23 @@ def score_rows(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | Non
     check_rows(tables.cuts, x, memberships)
     if not 0 <= top <= tables.cuts.features:
         raise KernelInputError(f"top must be from 0 to {tables.cuts.features}; got {top}")
-    from kernels.score_rows import reference
+    native = library()
+    if native is None:
+        from kernels.score_rows import reference
 
-    return reference.score_rows(tables, x, memberships, top)
+        return reference.score_rows(tables, x, memberships, top)
+    x = owned_rows(x)
+    rows, words = len(x), tables.rules.words
+    bits = [np.empty((rows, words), np.uint64) for _ in range(3)]
+    scored = ScoredRows(
+        np.empty(rows, np.float32), RuleBits(*bits), np.empty((rows, top), np.int32), np.empty((rows, top), np.float32)
+    )
+    output = ScoreOutput(scored.margin.ctypes.data)
+    for i, of in enumerate(bits):
+        output.bits[i] = of.ctypes.data
+    output.position, output.value = scored.top_features.ctypes.data, scored.top_contributions.ctypes.data
+    lists = None if memberships is None else np.ascontiguousarray(memberships)
+    strides = (x.strides[0] // 4, x.strides[1] // 4)
+    members = None if lists is None else pointer(lists)
+    check(native.score_rows(tables.native.address, pointer(x), rows, *strides, members, top, ctypes.addressof(output)))
+    return scored

@@ -1,0 +1,136 @@
+/* Bins of a block of rows, or of one row. See kernels/cpu.h for the tables.
+ *
+ * A column's search is branchless: 2^levels - 1 cuts, halved at each step; the cuts that only fill the table up are NaN,
+ * which no value is >= of. In the AVX-512 kernel the first four steps stay in one register of sixteen cuts.
+ */
+#include <string.h>
+
+#include "../cpu.h"
+
+/* Two rounded operations stay two: compiled without contraction (see setup.py), as every other executor does it. */
+static inline float derive(const derivation *step, const float *row, int64_t stride) {
+    const float a = step->a >= 0 ? row[step->a * stride] : step->a_value;
+    const float b = step->b >= 0 ? row[step->b * stride] : step->b_value;
+    switch (step->op) {
+        case 0: return a + b;
+        case 1: return a - b;
+        case 2: return a * b;
+        case 3: return a / b;
+        default: return a != a || b != b ? a + b : (float)((a > b) - (a < b));
+    }
+}
+
+static inline uint8_t bin_of(const float *table, int levels, float value) {
+    uint32_t bin = 0;
+    for (uint32_t step = (uint32_t)1 << levels >> 1; step; step >>= 1) bin += value >= table[bin + step - 1] ? step : 0;
+    return value != value ? MISSING : (uint8_t)bin;
+}
+
+#if HAS_X86
+FOR_AVX512 static void search_avx512(const float *table, int levels, const float *value, int64_t rows, uint8_t *bin) {
+    const int top = levels < 4 ? levels : 4;
+    const int rest = levels - top;
+    /* The cuts that the first steps compare with: every 2^rest-th, in order. */
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i every = _mm512_sub_epi32(_mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(1)), rest),
+                                           _mm512_set1_epi32(1));
+    const __mmask16 there = (__mmask16)((1u << ((1 << top) - 1)) - 1);
+    const __m512 cuts = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, every, table, 4);
+    for (int64_t r = 0; r < rows; r += 16) {
+        const __m512 x = _mm512_load_ps(value + r);
+        __m512i at = _mm512_setzero_si512();
+        for (int step = 1 << top >> 1; step; step >>= 1) {
+            const __m512 cut = _mm512_permutexvar_ps(_mm512_add_epi32(at, _mm512_set1_epi32(step - 1)), cuts);
+            at = _mm512_mask_add_epi32(at, _mm512_cmp_ps_mask(x, cut, _CMP_GE_OQ), at, _mm512_set1_epi32(step));
+        }
+        at = _mm512_slli_epi32(at, rest);
+        for (int step = 1 << rest >> 1; step; step >>= 1) {
+            const __m512 cut = _mm512_i32gather_ps(_mm512_add_epi32(at, _mm512_set1_epi32(step - 1)), table, 4);
+            at = _mm512_mask_add_epi32(at, _mm512_cmp_ps_mask(x, cut, _CMP_GE_OQ), at, _mm512_set1_epi32(step));
+        }
+        at = _mm512_mask_mov_epi32(at, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), _mm512_set1_epi32(MISSING));
+        _mm_store_si128((__m128i *)(bin + r), _mm512_cvtepi32_epi8(at));
+    }
+}
+#endif
+
+static void search(const float *table, int levels, const float *value, int64_t rows, uint8_t *bin) {
+    for (int64_t r = 0; r < rows; r++) bin[r] = bin_of(table, levels, value[r]);
+}
+
+int64_t bin_scratch(const cut_table *cuts) { return (cuts->features + cuts->derived) * WIDE; }
+
+/* wide[features + derived][WIDE], and zeros past the last row */
+static void gather_columns(const cut_table *cuts, const float *x, int64_t row_stride, int64_t column_stride, int64_t rows,
+                           float *wide) {
+    for (int64_t n = 0; n < cuts->needed; n++) {
+        float *of = wide + (int64_t)cuts->need[n] * WIDE;
+        if (row_stride == 1) memcpy(of, x + cuts->need[n] * column_stride, (size_t)rows * sizeof(float));
+        for (int64_t r = rows; r < BLOCK; r++) of[r] = 0;
+    }
+    if (row_stride == 1) return;
+    for (int64_t r = 0; r < rows; r++) {
+        const float *row = x + r * row_stride;
+        for (int64_t n = 0; n < cuts->needed; n++) {
+            const int64_t f = cuts->need[n];
+            wide[f * WIDE + r] = row[f * column_stride];
+        }
+    }
+}
+
+void bin_block(const cut_table *cuts, const float *x, int64_t row_stride, int64_t column_stride, int64_t rows,
+               const uint8_t *memberships, float *scratch, uint8_t *plain) {
+    gather_columns(cuts, x, row_stride, column_stride, rows, scratch);
+    for (int64_t d = 0; d < cuts->derived; d++)
+        for (int64_t r = 0; r < BLOCK; r++)
+            scratch[(cuts->features + d) * WIDE + r] = derive(cuts->derivations + d, scratch + r, WIDE);
+    const int fast = kernels_variant() == AVX512;
+    for (int64_t k = 0; k < cuts->columns; k++) {
+        const float *table = cuts->table + cuts->start[k], *value = scratch + (int64_t)cuts->source[k] * WIDE;
+#if HAS_X86
+        if (fast) {
+            search_avx512(table, cuts->levels[k], value, rows, plain + k * BLOCK);
+            continue;
+        }
+#endif
+        (void)fast;
+        search(table, cuts->levels[k], value, rows, plain + k * BLOCK);
+    }
+    for (int64_t l = 0; l < cuts->lists; l++) {
+        uint8_t *of = plain + (cuts->columns + l) * BLOCK;
+        if (memberships == NULL) {
+            memset(of, 0, BLOCK);
+            continue;
+        }
+        for (int64_t r = 0; r < rows; r++) of[r] = memberships[r * cuts->lists + l];
+    }
+}
+
+void bin_row(const cut_table *cuts, const float *x, const uint8_t *memberships, float *scratch, uint8_t *plain) {
+    const float *wide = x;
+    if (cuts->derived) {
+        for (int64_t n = 0; n < cuts->needed; n++) scratch[cuts->need[n]] = x[cuts->need[n]];
+        for (int64_t d = 0; d < cuts->derived; d++) scratch[cuts->features + d] = derive(cuts->derivations + d, scratch, 1);
+        wide = scratch;
+    }
+    for (int64_t k = 0; k < cuts->columns; k++)
+        plain[k] = bin_of(cuts->table + cuts->start[k], cuts->levels[k], wide[cuts->source[k]]);
+    for (int64_t l = 0; l < cuts->lists; l++) plain[cuts->columns + l] = memberships ? memberships[l] : 0;
+}
+
+/* bins[columns + lists][rows] */
+int bin_features(const cut_table *cuts, const float *x, int64_t rows, int64_t row_stride, int64_t column_stride,
+                 const uint8_t *memberships, uint8_t *bins) {
+    const int64_t width = cuts->columns + cuts->lists;
+    const size_t wide = (size_t)bin_scratch(cuts) * sizeof(float);
+    float *scratch = kernels_scratch(wide + (size_t)width * BLOCK);
+    if (scratch == NULL) return -1;
+    uint8_t *plain = (uint8_t *)scratch + wide;
+    for (int64_t first = 0; first < rows; first += BLOCK) {
+        const int64_t here = rows - first < BLOCK ? rows - first : BLOCK;
+        bin_block(cuts, x + first * row_stride, row_stride, column_stride, here,
+                  memberships ? memberships + first * cuts->lists : NULL, scratch, plain);
+        for (int64_t k = 0; k < width; k++) memcpy(bins + k * rows + first, plain + k * BLOCK, (size_t)here);
+    }
+    return 0;
+}

@@ -1,0 +1,123 @@
+/* What the C kernels share: instruction sets, and the tables as Python lays them out (kernels/native_tables.py).
+ *
+ * Rows are worked on in blocks of BLOCK. A block of bins holds, for each bin column, BLOCK bytes: first the trees'
+ * columns with 1 added (where a missing value, 255, wraps to 0 and so goes left), then all columns as they are.
+ */
+#ifndef KERNELS_CPU_H
+#define KERNELS_CPU_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define BLOCK 128
+#define WIDE (BLOCK + 16) /* floats from one gathered column to the next: no power of two, so that they share no cache set */
+#define MISSING 255
+#define TILE_DEPTH 6 /* deepest tree that is evaluated whole: 63 nodes, and leaves that one byte tells apart */
+
+enum { PLAIN = 0, AVX2 = 1, AVX512 = 2 };
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define HAS_X86 1
+#include <immintrin.h>
+#define FOR_AVX2 __attribute__((target("avx2,bmi,bmi2")))
+#define FOR_AVX512 __attribute__((target("avx2,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")))
+#else
+#define HAS_X86 0
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+int kernels_variant(void);
+
+typedef struct {
+    int32_t op, a, b;
+    float a_value, b_value;
+} derivation;
+
+typedef struct {
+    int64_t features, columns, lists, derived, needed;
+    const derivation *derivations;
+    const int32_t *need;   /* [needed] columns of x that anything reads */
+    const int32_t *source; /* [columns] */
+    const int32_t *levels; /* [columns] steps of the search; the column's table has 2^levels - 1 entries, NaN at the end */
+    const int64_t *start;  /* [columns] */
+    const float *table;
+} cut_table;
+
+typedef struct {
+    uint8_t op, source, negate, low, width, pad;
+    uint16_t operand;
+    int32_t store;
+} rule_step;
+
+typedef struct {
+    int64_t steps, registers, rules, words;
+    const rule_step *step;
+    const int32_t *outputs[3]; /* hit, insufficient, error: [rules] */
+    int64_t used[3];           /* whether any rule has such an output */
+} rule_table;
+
+typedef struct {
+    uint32_t offset; /* of the column in a block of bins */
+    uint32_t rank;   /* four times the same byte */
+} tile_node;
+
+typedef struct {
+    uint16_t column; /* in `twice` of a row: shifted, then plain */
+    uint16_t rank;
+} row_step;
+
+/* Trees of one depth, each complete: 2^depth - 1 nodes. Heaps begin at 1. */
+typedef struct {
+    int64_t trees;
+    const tile_node *nodes;  /* [trees][2^depth - 1] left subtree, right subtree, node */
+    const uint8_t *planes;   /* [trees][4][64] the bytes of leaf + 2^31, lowest first */
+    const int32_t *values;   /* [trees][2^(depth + 1)] heap */
+    const uint16_t *feature; /* [trees][2^depth] heap */
+    const row_step *steps;   /* [trees][2^depth] heap */
+    const uint8_t *lanes;    /* [trees][2][64] heap: column and rank as bytes; NULL with more than 64 columns */
+    const uint64_t *shift;   /* [trees] heap of bits: nodes that a missing value leaves to the left */
+} tile_group;
+
+typedef struct {
+    uint16_t column; /* in a block of bins */
+    uint16_t rank;   /* 256 in a leaf: never reached */
+    int32_t left;
+} deep_node;
+
+typedef struct {
+    int64_t columns, features;
+    double base, unit;
+    int64_t constant; /* sum of the trees that are a single leaf */
+    tile_group tiles[TILE_DEPTH + 1];
+    int64_t deep_trees;
+    const deep_node *deep;
+    const int32_t *deep_value, *deep_feature;
+    const int32_t *deep_root, *deep_depth; /* [deep_trees], by depth */
+} tree_table;
+
+/* rows <= BLOCK rows of x to plain[(columns + lists)][BLOCK]; x[r * row_stride + f * column_stride], in floats. */
+void bin_block(const cut_table *cuts, const float *x, int64_t row_stride, int64_t column_stride, int64_t rows,
+               const uint8_t *memberships, float *scratch, uint8_t *plain);
+/* floats of scratch that bin_block needs */
+int64_t bin_scratch(const cut_table *cuts);
+/* shifted[columns][BLOCK] = plain + 1 */
+void shift_block(int64_t columns, const uint8_t *plain, uint8_t *shifted);
+
+/* words[3][rows][words]; registers: [registers] scratch of BLOCK / 64 words each */
+void rules_block(const rule_table *rules, const uint8_t *plain, int64_t rows, uint64_t *registers, uint64_t *const out[3],
+                 int64_t first_row);
+
+/* totals[rows], and where changes is not NULL changes[rows][features], zeroed by the caller */
+void trees_block(const tree_table *trees, const uint8_t *block, int64_t rows, int64_t *totals, int64_t *changes);
+
+/* Memory of this thread, 64-byte aligned, valid until the next call; NULL where there is none. */
+void *kernels_scratch(size_t bytes);
+
+/* one row: plain[columns + lists] and twice[2 * columns] = shifted, plain */
+void bin_row(const cut_table *cuts, const float *x, const uint8_t *memberships, float *scratch, uint8_t *plain);
+void rules_row(const rule_table *rules, const uint8_t *plain, uint8_t *registers, uint64_t *const out[3]);
+int64_t trees_row(const tree_table *trees, const uint8_t *twice, int64_t *changes);
+
+void top_of_row(const int64_t *changes, double unit, int64_t features, int64_t top, float *scratch, int32_t *position,
+                float *value);
+#endif

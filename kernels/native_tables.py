@@ -1,0 +1,194 @@
+"""The tables as the C kernels read them (kernels/cpu.h): built once for each table, and kept with it."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+import numpy as np
+
+from kernels.tables import DERIVATION, CutTable, RuleTable, TreeTable
+
+BLOCK = 128
+TILE_DEPTH = 6
+_NEVER_RIGHT = 256
+
+_POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
+
+
+class _Cuts(ctypes.Structure):
+    _fields_ = [
+        ("features", _LONG), ("columns", _LONG), ("lists", _LONG), ("derived", _LONG), ("needed", _LONG),
+        ("derivations", _POINTER), ("need", _POINTER), ("source", _POINTER), ("levels", _POINTER), ("start", _POINTER),
+        ("table", _POINTER),
+    ]  # fmt: skip
+
+
+class _Rules(ctypes.Structure):
+    _fields_ = [
+        ("steps", _LONG), ("registers", _LONG), ("rules", _LONG), ("words", _LONG), ("step", _POINTER),
+        ("outputs", _POINTER * 3), ("used", _LONG * 3),
+    ]  # fmt: skip
+
+
+class _Group(ctypes.Structure):
+    _fields_ = [
+        ("trees", _LONG), ("nodes", _POINTER), ("planes", _POINTER), ("values", _POINTER), ("feature", _POINTER),
+        ("steps", _POINTER), ("lanes", _POINTER), ("shift", _POINTER),
+    ]  # fmt: skip
+
+
+class _Trees(ctypes.Structure):
+    _fields_ = [
+        ("columns", _LONG), ("features", _LONG), ("base", ctypes.c_double), ("unit", ctypes.c_double), ("constant", _LONG),
+        ("tiles", _Group * (TILE_DEPTH + 1)), ("deep_trees", _LONG), ("deep", _POINTER), ("deep_value", _POINTER),
+        ("deep_feature", _POINTER), ("deep_root", _POINTER), ("deep_depth", _POINTER),
+    ]  # fmt: skip
+
+
+class _Scores(ctypes.Structure):
+    _fields_ = [("cuts", _POINTER), ("rules", _POINTER), ("trees", _POINTER)]
+
+
+_TILE_NODE = np.dtype([("offset", "<u4"), ("rank", "<u4")])
+_ROW_STEP = np.dtype([("column", "<u2"), ("rank", "<u2")])
+_DEEP_NODE = np.dtype([("column", "<u2"), ("rank", "<u2"), ("left", "<i4")])
+
+
+class Native:
+    """A C struct, with the arrays that it points at."""
+
+    def __init__(self, structure: ctypes.Structure) -> None:
+        self.structure = structure
+        self.address = ctypes.addressof(structure)
+        self.parts: tuple = ()
+        self._arrays: list[np.ndarray] = []
+
+    def keep(self, array: np.ndarray, kind=None) -> int:
+        """Return the address of a C-contiguous copy that lives as long as this does."""
+        kept = np.ascontiguousarray(array, kind)
+        self._arrays.append(kept)
+        return kept.ctypes.data
+
+
+def native_cuts(table: CutTable) -> Native:
+    """Return the cut_table of a CutTable."""
+    count = np.diff(table.offsets)
+    levels = np.array([int(n).bit_length() for n in count], np.int32)
+    start = np.concatenate([[0], np.cumsum((1 << levels) - 1)]).astype(np.int64)
+    filled = np.full(int(start[-1]) + 1, np.nan, np.float32)
+    for k, n in enumerate(count):
+        filled[start[k] : start[k] + n] = table.cuts[table.offsets[k] : table.offsets[k + 1]]
+    read = np.concatenate([table.source, table.derived["a"], table.derived["b"]])
+    need = np.unique(read[(read >= 0) & (read < table.features)]).astype(np.int32)
+    native = Native(_Cuts(table.features, table.columns, table.lists, len(table.derived), len(need)))
+    of = native.structure
+    of.derivations, of.need, of.source = native.keep(table.derived, DERIVATION), native.keep(need), native.keep(table.source)
+    of.levels, of.start, of.table = native.keep(levels), native.keep(start), native.keep(filled)
+    return native
+
+
+def native_rules(table: RuleTable) -> Native:
+    """Return the rule_table of a RuleTable."""
+    native = Native(_Rules(len(table.steps), table.registers, table.rules, table.words))
+    of = native.structure
+    of.step = native.keep(table.steps)
+    for i, output in enumerate((table.hit, table.insufficient, table.error)):
+        of.outputs[i], of.used[i] = native.keep(output), bool((output >= 0).any())
+    return native
+
+
+def native_trees(table: TreeTable) -> Native:
+    """Return the tree_table of a TreeTable."""
+    native = Native(_Trees(table.columns, table.features, table.base, 2.0**-table.scale))
+    of = native.structure
+    of.constant = int(table.value[table.roots[table.depth == 0]].sum(dtype=np.int64))
+    for depth in range(1, TILE_DEPTH + 1):
+        roots = table.roots[table.depth == depth]
+        if len(roots):
+            _fill_group(native, of.tiles[depth], table, roots, depth)
+    _fill_deep(native, table)
+    return native
+
+
+def native_scores(cuts: CutTable, rules: RuleTable, trees: TreeTable | None) -> Native:
+    """Return the score_tables of all three, which it keeps alive."""
+    native = Native(_Scores(cuts.native.address, rules.native.address, trees.native.address if trees else None))
+    native.parts = (cuts, rules, trees)
+    return native
+
+
+def _fill_group(native: Native, group: _Group, table: TreeTable, roots: np.ndarray, depth: int) -> None:
+    leaves = 1 << depth
+    heap = _heaps(table, roots, depth)
+    inner = heap[:, :leaves].copy()
+    inner[:, 0] = roots  # heaps begin at 1: the first entry is never looked at
+    tested = table.column[inner] >= 0
+    # Below a leaf that lies higher up, both ways lead to that leaf: any test will do.
+    column = np.where(tested, table.column[inner], 0)
+    shift = np.where(tested, table.shift[inner], 0)
+    rank = np.where(tested, table.rank[inner], 0)
+    doubled = np.where(shift == 1, column, table.columns + column)
+    group.trees = len(roots)
+
+    order = np.array(_evaluation_order(1, depth))
+    nodes = np.empty((len(roots), leaves - 1), _TILE_NODE)
+    nodes["offset"] = doubled[:, order] * BLOCK
+    nodes["rank"] = rank[:, order].astype(np.uint32) * 0x01010101
+    group.nodes = native.keep(nodes)
+
+    values = table.value[heap]
+    values[:, 0] = 0
+    group.values = native.keep(values)
+    group.feature = native.keep(np.where(tested, table.feature[inner], 0), np.uint16)
+    biased = (values[:, leaves:].astype(np.int64) + 2**31).astype("<u4")
+    planes = np.zeros((len(roots), 4, 64), np.uint8)
+    planes[:, :, :leaves] = biased.view(np.uint8).reshape(len(roots), leaves, 4).transpose(0, 2, 1)
+    group.planes = native.keep(planes)
+
+    steps = np.empty((len(roots), leaves), _ROW_STEP)
+    steps["column"], steps["rank"] = doubled, rank
+    group.steps = native.keep(steps)
+    if table.columns <= 64:
+        lanes = np.zeros((len(roots), 2, 64), np.uint8)
+        lanes[:, 0, :leaves], lanes[:, 1, :leaves] = column, rank
+        group.lanes = native.keep(lanes)
+        bits = (shift.astype(np.uint64) << np.arange(leaves, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
+        group.shift = native.keep(bits)
+
+
+def _heaps(table: TreeTable, roots: np.ndarray, depth: int) -> np.ndarray:
+    """Return [trees, 2 ** (depth + 1)] node at each place of a complete tree; a leaf fills all places below it."""
+    heap = np.zeros((len(roots), 2 << depth), np.int32)
+    heap[:, 1] = roots
+    for level in range(depth):
+        place = np.arange(1 << level, 2 << level)
+        node = heap[:, place]
+        left = table.left[node]
+        heap[:, 2 * place] = left
+        heap[:, 2 * place + 1] = left + (table.column[node] >= 0)
+    return heap
+
+
+@cache
+def _evaluation_order(place: int, depth: int) -> tuple[int, ...]:
+    """Return heap places as tiles.h visits them: left subtree, right subtree, node."""
+    if depth == 0:
+        return ()
+    return (*_evaluation_order(2 * place, depth - 1), *_evaluation_order(2 * place + 1, depth - 1), place)
+
+
+def _fill_deep(native: Native, table: TreeTable) -> None:
+    deep = np.flatnonzero(table.depth > TILE_DEPTH)
+    deep = deep[np.argsort(table.depth[deep], kind="stable")]
+    of = native.structure
+    of.deep_trees = len(deep)
+    if not len(deep):
+        return
+    inner = table.column >= 0
+    nodes = np.zeros(len(table.column), _DEEP_NODE)
+    nodes["column"] = np.where(inner, np.where(table.shift == 1, table.column, table.columns + table.column), 0)
+    nodes["rank"] = np.where(inner, table.rank.astype(np.uint16), _NEVER_RIGHT)
+    nodes["left"] = table.left
+    of.deep, of.deep_value, of.deep_feature = native.keep(nodes), native.keep(table.value), native.keep(table.feature)
+    of.deep_root, of.deep_depth = native.keep(table.roots[deep]), native.keep(table.depth[deep])

@@ -1,0 +1,147 @@
+/* The rule program on a block of rows, 64 of them a word, or on one row. See kernels/cpu.h for the tables. */
+#include <string.h>
+
+#include "../cpu.h"
+
+enum { SET = 0, AND = 1, OR = 2 };
+enum { PREDICATE = 0, REGISTER = 1, TRUE_ = 2 };
+#define WORDS (BLOCK / 64)
+
+static inline uint64_t holds_plain(const uint8_t *bins, uint8_t low, uint8_t width) {
+    uint64_t bits = 0;
+    for (int i = 0; i < 64; i++) bits |= (uint64_t)((uint8_t)(bins[i] - low) < width) << i;
+    return bits;
+}
+
+static inline uint64_t combine(int op, uint64_t accumulator, uint64_t operand) {
+    return op == SET ? operand : op == AND ? accumulator & operand : accumulator | operand;
+}
+
+#define RUN(name, target, holds)                                                                                        \
+    target static void name(const rule_table *rules, const uint8_t *plain, uint64_t *registers) {                       \
+        uint64_t accumulator[WORDS] = {0};                                                                              \
+        for (int64_t s = 0; s < rules->steps; s++) {                                                                    \
+            const rule_step step = rules->step[s];                                                                      \
+            const uint64_t flip = step.negate ? ~(uint64_t)0 : 0;                                                       \
+            for (int w = 0; w < WORDS; w++) {                                                                           \
+                uint64_t operand = ~(uint64_t)0;                                                                        \
+                if (step.source == PREDICATE)                                                                           \
+                    operand = holds(plain + (int64_t)step.operand * BLOCK + w * 64, step.low, step.width);              \
+                else if (step.source == REGISTER)                                                                       \
+                    operand = registers[step.operand * WORDS + w];                                                      \
+                accumulator[w] = combine(step.op, accumulator[w], operand ^ flip);                                      \
+                if (step.store >= 0) registers[step.store * WORDS + w] = accumulator[w];                                \
+            }                                                                                                           \
+        }                                                                                                               \
+    }
+
+RUN(run_plain, , holds_plain)
+
+#if HAS_X86
+INLINE FOR_AVX2 uint64_t holds_avx2(const uint8_t *bins, uint8_t low, uint8_t width) {
+    const __m256i from = _mm256_set1_epi8((char)low), last = _mm256_set1_epi8((char)(width - 1));
+    uint64_t bits = 0;
+    for (int half = 0; half < 2; half++) {
+        const __m256i past = _mm256_sub_epi8(_mm256_load_si256((const __m256i *)(bins + half * 32)), from);
+        const __m256i inside = _mm256_cmpeq_epi8(_mm256_min_epu8(past, last), past);
+        bits |= (uint64_t)(uint32_t)_mm256_movemask_epi8(inside) << (32 * half);
+    }
+    return width ? bits : 0;
+}
+
+INLINE FOR_AVX512 uint64_t holds_avx512(const uint8_t *bins, uint8_t low, uint8_t width) {
+    const __m512i past = _mm512_sub_epi8(_mm512_load_si512(bins), _mm512_set1_epi8((char)low));
+    return _mm512_cmplt_epu8_mask(past, _mm512_set1_epi8((char)width));
+}
+
+RUN(run_avx2, FOR_AVX2, holds_avx2)
+RUN(run_avx512, FOR_AVX512, holds_avx512)
+#endif
+
+/* Row i's bit j becomes row j's bit i (Warren, Hacker's Delight, 7-3). */
+static void transpose(uint64_t of[64]) {
+    uint64_t mask = 0x00000000ffffffffull;
+    for (int width = 32; width; width >>= 1, mask ^= mask << width)
+        for (int base = 0; base < 64; base += 2 * width)
+            for (int i = base; i < base + width; i++) {
+                const uint64_t swapped = ((of[i] >> width) ^ of[i + width]) & mask;
+                of[i] ^= swapped << width;
+                of[i + width] ^= swapped;
+            }
+}
+
+static void write_words(const rule_table *rules, const int32_t *output, const uint64_t *registers, int64_t rows, uint64_t *out) {
+    for (int64_t word = 0; word < rules->words; word++)
+        for (int64_t from = 0; from < rows; from += 64) {
+            uint64_t bits[64] __attribute__((aligned(64)));
+            const int64_t here = rules->rules - word * 64 < 64 ? rules->rules - word * 64 : 64;
+            for (int64_t r = 0; r < here; r++) {
+                const int32_t at = output[word * 64 + r];
+                bits[r] = at < 0 ? 0 : registers[at * WORDS + from / 64];
+            }
+            memset(bits + here, 0, (size_t)(64 - here) * sizeof(uint64_t));
+            transpose(bits);
+            const int64_t to = rows - from < 64 ? rows - from : 64;
+            for (int64_t r = 0; r < to; r++) out[(from + r) * rules->words + word] = bits[r];
+        }
+}
+
+void rules_block(const rule_table *rules, const uint8_t *plain, int64_t rows, uint64_t *registers, uint64_t *const out[3],
+                 int64_t first_row) {
+    const int variant = kernels_variant();
+#if HAS_X86
+    if (variant == AVX512)
+        run_avx512(rules, plain, registers);
+    else if (variant == AVX2)
+        run_avx2(rules, plain, registers);
+    else
+#endif
+        run_plain(rules, plain, registers);
+    (void)variant;
+    for (int o = 0; o < 3; o++) {
+        uint64_t *to = out[o] + first_row * rules->words;
+        if (rules->used[o])
+            write_words(rules, rules->outputs[o], registers, rows, to);
+        else
+            memset(to, 0, (size_t)(rows * rules->words) * sizeof(uint64_t));
+    }
+}
+
+void rules_row(const rule_table *rules, const uint8_t *plain, uint8_t *registers, uint64_t *const out[3]) {
+    unsigned accumulator = 0;
+    for (int64_t s = 0; s < rules->steps; s++) {
+        const rule_step step = rules->step[s];
+        unsigned operand = 1;
+        if (step.source == PREDICATE)
+            operand = (uint8_t)(plain[step.operand] - step.low) < step.width;
+        else if (step.source == REGISTER)
+            operand = registers[step.operand];
+        operand ^= step.negate;
+        accumulator = step.op == SET ? operand : step.op == AND ? accumulator & operand : accumulator | operand;
+        if (step.store >= 0) registers[step.store] = (uint8_t)accumulator;
+    }
+    for (int o = 0; o < 3; o++) {
+        memset(out[o], 0, (size_t)rules->words * sizeof(uint64_t));
+        if (!rules->used[o]) continue;
+        for (int64_t r = 0; r < rules->rules; r++)
+            if (rules->outputs[o][r] >= 0) out[o][r / 64] |= (uint64_t)registers[rules->outputs[o][r]] << (r % 64);
+    }
+}
+
+/* bins[at least columns][rows]; out[3] is [rows][words] each */
+int rule_mask(const rule_table *rules, const uint8_t *bins, int64_t columns, int64_t rows, uint64_t *hit,
+              uint64_t *insufficient, uint64_t *error) {
+    uint64_t *const out[3] = {hit, insufficient, error};
+    const size_t block = (size_t)columns * BLOCK;
+    uint8_t *plain = kernels_scratch(block + (size_t)rules->registers * WORDS * sizeof(uint64_t));
+    if (plain == NULL) return -1;
+    for (int64_t first = 0; first < rows; first += BLOCK) {
+        const int64_t here = rows - first < BLOCK ? rows - first : BLOCK;
+        for (int64_t k = 0; k < columns; k++) {
+            memcpy(plain + k * BLOCK, bins + k * rows + first, (size_t)here);
+            memset(plain + k * BLOCK + here, 0, (size_t)(BLOCK - here));
+        }
+        rules_block(rules, plain, here, (uint64_t *)(plain + block), out, first);
+    }
+    return 0;
+}

@@ -1,0 +1,196 @@
+/* The fused pass: a block of rows is binned, its rules run, its trees evaluated and its largest contributions chosen
+ * while the bins are in the nearest cache. See kernels/cpu.h for the tables.
+ */
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../cpu.h"
+
+/* --- which instruction set -------------------------------------------------------------------------------------------- */
+
+static int best_variant(void) {
+#if HAS_X86
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi"))
+        return AVX512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return AVX2;
+#endif
+    return PLAIN;
+}
+
+static int variant = -1;
+
+int kernels_variant(void) {
+    if (variant < 0) variant = best_variant();
+    return variant;
+}
+
+/* Returns what is in use: never more than the processor has. */
+int kernels_choose_variant(int wanted) {
+    const int best = best_variant();
+    variant = wanted < best ? wanted : best;
+    return variant;
+}
+
+/* --- memory of a thread ----------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    size_t bytes;
+    void *memory;
+} arena;
+
+static pthread_key_t arena_key;
+static pthread_once_t arena_once = PTHREAD_ONCE_INIT;
+
+static void free_arena(void *of) {
+    free(((arena *)of)->memory);
+    free(of);
+}
+
+static void make_key(void) { pthread_key_create(&arena_key, free_arena); }
+
+void *kernels_scratch(size_t bytes) {
+    pthread_once(&arena_once, make_key);
+    arena *of = pthread_getspecific(arena_key);
+    if (of == NULL) {
+        of = calloc(1, sizeof(arena));
+        if (of == NULL || pthread_setspecific(arena_key, of)) {
+            free(of);
+            return NULL;
+        }
+    }
+    if (of->bytes < bytes) {
+        free(of->memory);
+        of->bytes = 0;
+        of->memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+        if (of->memory == NULL) return NULL;
+        of->bytes = bytes;
+    }
+    return of->memory;
+}
+
+/* --- the largest contributions ---------------------------------------------------------------------------------------- */
+
+/* Ties go to the lower column, as top_values has it. */
+void top_of_row(const int64_t *changes, double unit, int64_t features, int64_t top, float *scratch, int32_t *position,
+                float *value) {
+    for (int64_t f = 0; f < features; f++) scratch[f] = (float)((double)changes[f] * unit);
+    for (int64_t k = 0; k < top; k++) {
+        position[k] = -1;
+        value[k] = -INFINITY;
+    }
+    for (int64_t f = 0; f < features; f++) {
+        if (!(scratch[f] > value[top - 1])) continue;
+        int64_t k = top - 1;
+        for (; k > 0 && scratch[f] > value[k - 1]; k--) {
+            value[k] = value[k - 1];
+            position[k] = position[k - 1];
+        }
+        value[k] = scratch[f];
+        position[k] = (int32_t)f;
+    }
+}
+
+/* --- the pass --------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const cut_table *cuts;
+    const rule_table *rules;
+    const tree_table *trees; /* NULL: rules alone */
+} score_tables;
+
+typedef struct {
+    float *margin;
+    uint64_t *bits[3];
+    int32_t *position;
+    float *value;
+} score_output;
+
+static size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+static void without_trees(int64_t rows, int64_t top, const score_output *out) {
+    for (int64_t r = 0; r < rows; r++) out->margin[r] = NAN;
+    for (int64_t i = 0; i < rows * top; i++) {
+        /* All contributions are zero: the first columns win the tie. */
+        out->position[i] = (int32_t)(i % top);
+        out->value[i] = 0;
+    }
+}
+
+static int one_row(const score_tables *tables, const float *x, const uint8_t *memberships, int64_t top, const score_output *out) {
+    const cut_table *cuts = tables->cuts;
+    const tree_table *trees = tables->trees;
+    const int64_t width = cuts->columns + cuts->lists, tree_columns = trees ? trees->columns : 0;
+    const size_t floats = round_up((size_t)(cuts->features + cuts->derived) * sizeof(float));
+    const size_t sums = round_up((size_t)(top ? cuts->features : 0) * sizeof(int64_t));
+    uint8_t *memory = kernels_scratch(floats + sums + (size_t)(tree_columns + width + tables->rules->registers));
+    if (memory == NULL) return -1;
+    int64_t *changes = top ? (int64_t *)(memory + floats) : NULL;
+    uint8_t *twice = memory + floats + sums, *plain = twice + tree_columns;
+    bin_row(cuts, x, memberships, (float *)memory, plain);
+    rules_row(tables->rules, plain, plain + width, out->bits);
+    if (trees == NULL) {
+        without_trees(1, top, out);
+        return 0;
+    }
+    for (int64_t k = 0; k < tree_columns; k++) twice[k] = (uint8_t)(plain[k] + 1);
+    if (changes) memset(changes, 0, sums);
+    *out->margin = (float)(trees->base + (double)trees_row(trees, twice, changes) * trees->unit);
+    if (top) top_of_row(changes, trees->unit, cuts->features, top, (float *)memory, out->position, out->value);
+    return 0;
+}
+
+static int blocks(const score_tables *tables, const float *x, int64_t rows, int64_t row_stride, int64_t column_stride,
+                  const uint8_t *memberships, int64_t top, const score_output *out) {
+    const cut_table *cuts = tables->cuts;
+    const tree_table *trees = tables->trees;
+    const int64_t width = cuts->columns + cuts->lists, tree_columns = trees ? trees->columns : 0;
+    const size_t floats = round_up((size_t)bin_scratch(cuts) * sizeof(float));
+    const size_t bins = (size_t)(tree_columns + width) * BLOCK;
+    const size_t registers = round_up((size_t)tables->rules->registers * (BLOCK / 64) * sizeof(uint64_t));
+    const size_t sums = trees && top ? (size_t)cuts->features * BLOCK * sizeof(int64_t) : 0;
+    uint8_t *memory = kernels_scratch(floats + bins + registers + sums);
+    if (memory == NULL) return -1;
+    uint8_t *block = memory + floats, *plain = block + tree_columns * BLOCK;
+    int64_t *changes = sums ? (int64_t *)(memory + floats + bins + registers) : NULL;
+    for (int64_t first = 0; first < rows; first += BLOCK) {
+        const int64_t here = rows - first < BLOCK ? rows - first : BLOCK;
+        bin_block(cuts, x + first * row_stride, row_stride, column_stride, here,
+                  memberships ? memberships + first * cuts->lists : NULL, (float *)memory, plain);
+        rules_block(tables->rules, plain, here, (uint64_t *)(memory + floats + bins), out->bits, first);
+        if (trees == NULL) continue;
+        shift_block(tree_columns, plain, block);
+        if (changes) memset(changes, 0, sums);
+        int64_t totals[BLOCK];
+        trees_block(trees, block, here, totals, changes);
+        for (int64_t r = 0; r < here; r++) {
+            out->margin[first + r] = (float)(trees->base + (double)totals[r] * trees->unit);
+            if (top)
+                top_of_row(changes + r * cuts->features, trees->unit, cuts->features, top, (float *)memory,
+                           out->position + (first + r) * top, out->value + (first + r) * top);
+        }
+    }
+    if (trees == NULL) without_trees(rows, top, out);
+    return 0;
+}
+
+/* Rows that are quicker one by one than as part of a block. */
+#define FEW 6
+
+int score_rows(const score_tables *tables, const float *x, int64_t rows, int64_t row_stride, int64_t column_stride,
+               const uint8_t *memberships, int64_t top, const score_output *out) {
+    if (rows > FEW || (rows && column_stride != 1))
+        return blocks(tables, x, rows, row_stride, column_stride, memberships, top, out);
+    const int64_t words = tables->rules->words;
+    for (int64_t r = 0; r < rows; r++) {
+        const score_output of = {out->margin + r,
+                                 {out->bits[0] + r * words, out->bits[1] + r * words, out->bits[2] + r * words},
+                                 out->position + r * top,
+                                 out->value + r * top};
+        if (one_row(tables, x + r * row_stride, memberships ? memberships + r * tables->cuts->lists : NULL, top, &of)) return -1;
+    }
+    return 0;
+}
