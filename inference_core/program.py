@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import numpy as np
 
 from inference_core.calibration import Calibration
+from inference_core.compiler import Plan, compile_program
 from inference_core.errors import ProgramError, SchemaMismatch
 from inference_core.forest import Forest
 from inference_core.policy import CostPolicy
-from inference_core.rules import CompiledRules, Rule
+from inference_core.rules import Rule
+from inference_core.rules.codes import outcome_codes
 from inference_core.schema import FeatureSchema
-from kernels.top_values import top_values
+from kernels.score_rows import ScoredRows, ScoreTables, score_rows
+from kernels.tables import RuleBits
+
+DEFAULT_TOP = 4
+"""Contributions told of each row, unless the caller wants another number."""
+
+Executor = Callable[[np.ndarray, np.ndarray | None, int], ScoredRows]
+"""Runs one program's tables on (x, memberships, top)."""
+
+
+def executor_of(tables: ScoreTables) -> Executor:
+    """Return what runs these tables: the one place where it is chosen."""
+    return partial(score_rows, tables)
 
 
 @dataclass(frozen=True)
@@ -20,20 +36,25 @@ class ProgramResult:
     """What a program says of B rows.
 
     Attributes:
-        rule_outcomes: [B, R] uint8 RuleOutcome codes.
-        margin: [B] float32 log-odds of the forest.
+        margin: [B] float32 log-odds of the forest; NaN where there is none.
         probability: [B] float64 calibrated fraud probability; NaN where there is no forest.
-        contributions: [B, F] float32 share of each feature in the margin; zeros where there is no forest.
+        bits: the rules' outcomes, a bit a rule.
+        rules: R, number of rules.
+        top_features: [B, top] int32 columns of x with the largest contributions to the margin, largest first.
+        top_contributions: [B, top] float32, theirs; zeros where there is no forest.
     """
 
-    rule_outcomes: np.ndarray
     margin: np.ndarray
     probability: np.ndarray
-    contributions: np.ndarray
+    bits: RuleBits
+    rules: int
+    top_features: np.ndarray
+    top_contributions: np.ndarray
 
-    def top_contributions(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return (feature positions [B, k] int32, contributions [B, k] float32), largest first."""
-        return top_values(self.contributions, k)
+    @cached_property
+    def rule_outcomes(self) -> np.ndarray:
+        """[B, R] uint8 RuleOutcome codes."""
+        return outcome_codes(self.bits, self.rules)
 
 
 @dataclass(frozen=True)
@@ -50,7 +71,7 @@ class RiskProgram:
         version: names this program in every decision.
 
     Raises:
-        ProgramError, RuleError: the parts do not fit together; the message names the part.
+        ProgramError, RuleError: the parts do not fit together or cannot be compiled; the message names the part.
     """
 
     schema: FeatureSchema
@@ -60,7 +81,8 @@ class RiskProgram:
     calibration: Calibration
     policy: CostPolicy
     version: str
-    _compiled: CompiledRules = field(init=False, repr=False, compare=False)
+    plan: Plan = field(init=False, repr=False, compare=False)
+    _execute: Executor = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.version:
@@ -70,23 +92,31 @@ class RiskProgram:
             raise ProgramError("each rule_id may occur once in a program")
         if self.forest is not None and self.forest.feature_names != self.schema.names:
             raise SchemaMismatch("the forest was trained on other features than the schema declares")
-        object.__setattr__(self, "_compiled", CompiledRules(self.rules, self.schema, self.list_names))
+        trees, base = (self.forest.trees, self.forest.base) if self.forest is not None else (None, 0.0)
+        object.__setattr__(self, "plan", compile_program(self.schema, self.rules, self.list_names, trees, base))
+        object.__setattr__(self, "_execute", executor_of(self.plan.tables))
 
-    def run(self, x: np.ndarray, memberships: np.ndarray | None = None) -> ProgramResult:
+    def run(self, x: np.ndarray, memberships: np.ndarray | None = None, top: int = DEFAULT_TOP) -> ProgramResult:
         """Evaluate rules and forest on rows x [B, F] float32 and list memberships [B, L] bool (None: in no list).
+
+        Args:
+            top: contributions wanted of each row; a schema of fewer features gives as many as it has.
 
         Raises:
             SchemaMismatch: the shapes or dtypes do not fit.
         """
         if x.ndim != 2 or x.shape[1] != self.schema.width or x.dtype != np.float32:
             raise SchemaMismatch(f"x must be float32 [B, {self.schema.width}]; got {x.dtype} {x.shape}")
-        if memberships is None:
-            memberships = np.zeros((len(x), len(self.list_names)), bool)
-        if memberships.shape != (len(x), len(self.list_names)):
-            raise SchemaMismatch(f"memberships must be bool [{len(x)}, {len(self.list_names)}]; got {memberships.shape}")
-        rule_outcomes = self._compiled.evaluate(x, memberships)
-        if self.forest is None:
-            missing = np.full(len(x), np.nan)
-            return ProgramResult(rule_outcomes, missing.astype(np.float32), missing, np.zeros(x.shape, np.float32))
-        margin, contributions = self.forest.margins_and_contributions(x)
-        return ProgramResult(rule_outcomes, margin, self.calibration.probability(margin), contributions)
+        if memberships is not None:
+            expected = (len(x), len(self.list_names))
+            if memberships.shape != expected or memberships.dtype != np.bool_:
+                raise SchemaMismatch(f"memberships must be bool {list(expected)}; got {memberships.dtype} {memberships.shape}")
+        scored = self._execute(x, memberships, min(top, self.schema.width))
+        return ProgramResult(
+            margin=scored.margin,
+            probability=self.calibration.probability(scored.margin),
+            bits=scored.bits,
+            rules=len(self.rules),
+            top_features=scored.top_features,
+            top_contributions=scored.top_contributions,
+        )

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from msgspec import Raw, Struct
 
-from scoring.decisions.reasons import MAX_REASONS, ModelReasons, Reason, rule_reason, strongest
+from scoring.decisions.reasons import ModelReasons, Reason, rule_reason, strongest
 from scoring.decisions.score_batch import ScoredBatch
 from scoring.engine import Outcome, RiskProgram, RuleOutcome
 from scoring.models import BACKFILL
@@ -81,7 +81,7 @@ class AnswerWriter:
     ) -> list[DecisionAnswer]:
         """Return one answer a transaction, in order."""
         result = scored.result
-        positions, contributions = result.top_contributions(MAX_REASONS)
+        positions, contributions = result.top_features, result.top_contributions
         values = np.take_along_axis(scored.rows.x, positions, axis=1).astype(float).tolist()
         positions, contributions = positions.tolist(), contributions.tolist()
         probabilities = result.probability.tolist()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scoring.decisions.reasons import MAX_REASONS
 from scoring.engine import Outcome, ProgramResult, RiskProgram, RuleOutcome
 from scoring.features.columns import TransactionColumns
 from scoring.features.state import FeatureRows, FeatureState
@@ -46,7 +47,7 @@ def score_batch(
     rows = state.process(batch)
     middle = time.perf_counter_ns()
     try:
-        result = program.run(rows.x, memberships)
+        result = program.run(rows.x, memberships, MAX_REASONS)
     except BaseException:
         state.take_back(batch, rows)  # what got no answer must not be remembered
         raise

@@ -47,7 +47,7 @@ def test_a_loaded_program_answers_as_the_saved_one(saved, keys):
         original.list_names,
     )
     ours, theirs = loaded.run(X), original.run(X)
-    for name in ("rule_outcomes", "margin", "probability", "contributions"):
+    for name in ("rule_outcomes", "margin", "probability", "top_features", "top_contributions"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
 
 

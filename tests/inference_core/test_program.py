@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from inference_core import Calibration, FeatureSchema, ProgramError, RuleError, RuleOutcome, SchemaMismatch
+from kernels.bin_features import bin_features
+from kernels.path_contributions import path_contributions
 from tests.inference_core.programs import RULES, SCHEMA, X, program
 
 MEMBERS = np.array([[False], [False], [True], [False], [False]])
@@ -20,7 +22,8 @@ def test_rules_margin_and_probability_of_a_batch():
     assert result.rule_outcomes.tolist() == [[0, 0], [1, 0], [0, 1], [0, 0], [1, 0]]
     np.testing.assert_array_equal(result.margin, of.forest.margins(X))
     np.testing.assert_allclose(result.probability, 1 / (1 + np.exp(-(0.8 * result.margin.astype(float) - 0.5))))
-    np.testing.assert_allclose(result.contributions.sum(axis=1) + of.forest.arrays.bias, result.margin, rtol=1e-5)
+    # both columns are among the four asked for, so that they add up
+    np.testing.assert_allclose(result.top_contributions.sum(axis=1) + of.forest.bias, result.margin, rtol=1e-5)
     assert result.probability[1] > result.probability[3]
 
 
@@ -29,13 +32,13 @@ def test_a_row_gets_the_same_answer_in_any_batch(size):
     of, whole = program(), program().run(X, MEMBERS)
     for start in range(0, len(X), size):
         part = of.run(X[start : start + size].copy(), MEMBERS[start : start + size])
-        for name in ("rule_outcomes", "margin", "probability", "contributions"):
+        for name in ("rule_outcomes", "margin", "probability", "top_features", "top_contributions"):
             np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[start : start + size])
 
 
 def test_no_rows():
     result = program().run(np.zeros((0, 2), np.float32))
-    assert result.rule_outcomes.shape == (0, 2) and result.probability.shape == (0,) and result.contributions.shape == (0, 2)
+    assert result.rule_outcomes.shape == (0, 2) and result.probability.shape == (0,) and result.top_contributions.shape == (0, 2)
 
 
 def test_without_lists_given_nobody_is_on_one():
@@ -44,15 +47,20 @@ def test_without_lists_given_nobody_is_on_one():
 
 def test_without_a_forest_the_probability_is_not_known():
     result = program(forest=None).run(X)
-    assert np.isnan(result.probability).all() and np.isnan(result.margin).all() and not result.contributions.any()
+    assert np.isnan(result.probability).all() and np.isnan(result.margin).all() and not result.top_contributions.any()
     assert result.rule_outcomes[1, 0] == RuleOutcome.HIT
 
 
 def test_largest_contributions_come_first():
-    result = program().run(X)
-    positions, values = result.top_contributions(2)
-    np.testing.assert_array_equal(values, np.take_along_axis(result.contributions, positions, axis=1))
-    assert (np.diff(values, axis=1) <= 0).all()
+    of = program()
+    tables = of.plan.tables
+    _, dense = path_contributions(tables.trees, bin_features(tables.cuts, X))
+    for top in (1, 2):
+        result = of.run(X, top=top)
+        np.testing.assert_array_equal(result.top_contributions, np.take_along_axis(dense, result.top_features, axis=1))
+        np.testing.assert_array_equal(result.top_contributions, -np.sort(-dense, axis=1)[:, :top])
+    assert of.run(X, top=0).top_features.shape == (5, 0)
+    assert of.run(X, top=9).top_features.shape == (5, 2), "a schema of two features has no more"
 
 
 @pytest.mark.parametrize("x", [np.zeros((1, 3), np.float32), np.zeros((1, 2)), np.zeros(2, np.float32)])
@@ -61,7 +69,7 @@ def test_rows_of_another_schema_are_refused(x):
         program().run(x)
 
 
-@pytest.mark.parametrize("members", [np.zeros((5, 2), bool), np.zeros((4, 1), bool), np.zeros(5, bool)])
+@pytest.mark.parametrize("members", [np.zeros((5, 2), bool), np.zeros((4, 1), bool), np.zeros(5, bool), np.zeros((5, 1))])
 def test_memberships_of_another_shape_are_refused(members):
     with pytest.raises(SchemaMismatch, match="memberships"):
         program().run(X, members)
@@ -113,7 +121,9 @@ def test_its_parts_cannot_be_changed_either():
         with pytest.raises(FrozenInstanceError):
             setattr(part, name, 0)
     with pytest.raises(ValueError, match="read-only"):
-        of.forest.arrays.mean[0] = 1.0
+        of.forest.trees[0].value[0] = 1.0
+    with pytest.raises(ValueError, match="read-only"):
+        of.plan.tables.trees.value[0] = 1
 
 
 def test_an_expression_that_was_passed_in_can_be_changed_without_changing_the_rule():
@@ -129,7 +139,7 @@ def test_running_changes_neither_the_input_nor_the_next_answer():
     of, x = program(), X.copy()
     first, second = of.run(x), of.run(x)
     np.testing.assert_array_equal(x, X)
-    np.testing.assert_array_equal(first.contributions, second.contributions)
+    np.testing.assert_array_equal(first.top_contributions, second.top_contributions)
 
 
 def test_threads_may_share_a_program():

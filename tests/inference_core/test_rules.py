@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_core import FeatureColumn, FeatureSchema, Outcome, Rule, RuleError, RuleOutcome, rule_from_json, rule_to_json
-from inference_core.rules import MAX_DEPTH, MAX_NODES, CompiledRules, check_expression
+from inference_core.compiler import compile_program
+from inference_core.rules import MAX_DEPTH, MAX_NODES, check_expression
+from inference_core.rules.codes import outcome_codes
+from kernels.score_rows import score_rows
 from tests.strategies import examples
 
 FEATURES = ("a", "b", "c")
@@ -26,10 +29,15 @@ def rule(when, requires=None, **changed) -> Rule:
 
 
 def outcomes(when, rows, requires=None, members=None) -> list[RuleOutcome]:
-    compiled = CompiledRules((rule(when, requires),), SCHEMA, LISTS)
     x = np.array(rows, np.float32).reshape(-1, 3)
     memberships = np.zeros((len(x), 2), bool) if members is None else np.array(members, bool)
-    return [RuleOutcome(code) for code in compiled.evaluate(x, memberships)[:, 0]]
+    return [RuleOutcome(code) for code in evaluated((rule(when, requires),), x, memberships)[:, 0]]
+
+
+def evaluated(rules: tuple[Rule, ...], x: np.ndarray, memberships: np.ndarray) -> np.ndarray:
+    """Return the outcome codes [B, R] of rules alone."""
+    tables = compile_program(SCHEMA, rules, LISTS, None).tables
+    return outcome_codes(score_rows(tables, x, memberships).bits, len(rules))
 
 
 def node(op, *args) -> dict:
@@ -158,8 +166,8 @@ def test_an_error_is_not_hidden_by_the_rest_of_the_expression():
 
 def test_an_error_of_one_rule_leaves_the_others_alone():
     faulty = rule(node("gt", node("divide", A, B), {"number": 2}))
-    compiled = CompiledRules((faulty, rule(TRUE, rule_id="r2")), SCHEMA, LISTS)
-    assert compiled.evaluate(np.zeros((1, 3), np.float32), np.zeros((1, 2), bool)).tolist() == [[ERROR, HIT]]
+    rules = (faulty, rule(TRUE, rule_id="r2"))
+    assert evaluated(rules, np.zeros((1, 3), np.float32), np.zeros((1, 2), bool)).tolist() == [[ERROR, HIT]]
 
 
 def test_without_enough_history_a_rule_says_so_and_does_not_hit():
@@ -186,7 +194,7 @@ def test_lists():
 
 
 def test_no_rules_and_no_rows():
-    assert CompiledRules((), SCHEMA, LISTS).evaluate(np.zeros((4, 3), np.float32), np.zeros((4, 2), bool)).shape == (4, 0)
+    assert evaluated((), np.zeros((4, 3), np.float32), np.zeros((4, 2), bool)).shape == (4, 0)
     assert outcomes(TRUE, np.zeros((0, 3))) == []
 
 
@@ -238,7 +246,7 @@ def test_a_fault_is_told_with_rule_and_place(expression, place, says):
 
 def test_faults_in_requires_are_found_when_the_rules_are_built():
     with pytest.raises(RuleError, match="no feature 'zzz'"):
-        CompiledRules((rule(TRUE, node("gt", {"feature": "zzz"}, NUMBER)),), SCHEMA, LISTS)
+        compile_program(SCHEMA, (rule(TRUE, node("gt", {"feature": "zzz"}, NUMBER)),), LISTS, None)
 
 
 def _deep(levels: int) -> dict:

@@ -1,0 +1,43 @@
+"""The pipeline: rules and trees -> IR -> passes -> plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+
+from inference_core.compiler.draft import Draft
+from inference_core.compiler.ir import Tree
+from inference_core.compiler.lower import lower_program
+from inference_core.compiler.passes import common_predicates, constant_folding, cut_union, dead_rules, layout, tree_tiling
+from inference_core.compiler.plan import Plan
+from inference_core.compiler.verify import check_structure
+from inference_core.rules.definition import Rule
+from inference_core.schema import FeatureSchema
+
+PASSES: tuple[ModuleType, ...] = (constant_folding, dead_rules, common_predicates, tree_tiling, cut_union, layout)
+
+
+def compile_program(
+    schema: FeatureSchema,
+    rules: tuple[Rule, ...],
+    list_names: tuple[str, ...],
+    trees: tuple[Tree, ...] | None,
+    base: float = 0.0,
+) -> Plan:
+    """Compile rules and trees over the columns of a schema; `trees` is None for rules alone.
+
+    Raises:
+        RuleError: a rule is not well formed or too large for the tables; with the rule and the place.
+        ProgramError: a tree does not fit the schema or the tables; with its number.
+    """
+    drafts, accounts = zip(*stages(Draft(lower_program(schema, rules, list_names, trees, base))), strict=True)
+    return Plan(drafts[-1].tables, accounts)
+
+
+def stages(draft: Draft) -> Iterator[tuple[Draft, str]]:
+    """Yield the draft after each pass, its structure checked, with the pass's account."""
+    check_structure(draft)
+    for step in PASSES:
+        draft, account = step.run(draft)
+        check_structure(draft)
+        yield draft, account

@@ -1,0 +1,1 @@
+"""How the last pass fills each table."""
