@@ -19,3 +19,7 @@ class ArtifactRefused(InferenceError):
 
 class SchemaMismatch(InferenceError, ValueError):
     """Rows or models do not fit the feature schema of the program."""
+
+
+class DeviceError(InferenceError):
+    """A device cannot be used in this process; the message says why and what to do."""

@@ -1,0 +1,154 @@
+"""The CPU's variants: buffers made ready for small batches, the blocked kernel, and several threads for large ones."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from inference_core.runtime.devices import Device, usable_cores
+from inference_core.runtime.executor import DynamicVariant, Shape, StaticProgram, StaticVariant, first_rows, joined
+from inference_core.runtime.pools import shared_pool
+from kernels.native import ScoreOutput, check, library
+from kernels.score_rows import ScoredRows, ScoreTables, score_rows
+from kernels.tables import RuleBits
+
+# A thread is worth its hand-over from about this many rows on; measured cost lines replace the guess.
+_LEAST_ROWS_A_THREAD = 512
+_ANY = 1 << 62
+_pool = shared_pool("score", usable_cores())
+
+
+def static_variants(tables: ScoreTables, device: Device) -> Sequence[StaticVariant]:
+    """Return the variants of which static programs are made."""
+    general = PreparedRows(tables, device)
+    if tables.trees is None or not tables.trees.shift.any():
+        return (general,)
+    return general, PreparedRows(tables, device, complete=True)
+
+
+def dynamic_variants(tables: ScoreTables, device: Device) -> Sequence[DynamicVariant]:
+    """Return the variants that take any batch; several threads where there are several cores."""
+    cores = usable_cores()
+    blocked = BlockedRows(tables, device)
+    return (blocked, ThreadedRows(tables, device, cores)) if cores > 1 else (blocked,)
+
+
+class BlockedRows:
+    """One call of the fused kernel, which takes rows in blocks."""
+
+    usual_rows = (0, 2 * _LEAST_ROWS_A_THREAD - 1)
+
+    def __init__(self, tables: ScoreTables, device: Device) -> None:
+        self._tables, self.device, self.name = tables, device, f"{device.label} blocked"
+
+    def run(self, x: np.ndarray, memberships: np.ndarray | None, top: int) -> ScoredRows:
+        return score_rows(self._tables, x, memberships, top)
+
+
+class ThreadedRows:
+    """A part of the rows for each core; the compiled kernel lets go of the interpreter's lock."""
+
+    usual_rows = (2 * _LEAST_ROWS_A_THREAD, _ANY)
+
+    def __init__(self, tables: ScoreTables, device: Device, threads: int) -> None:
+        self._tables, self._threads, self.device, self.name = tables, threads, device, f"{device.label} threads"
+
+    def run(self, x: np.ndarray, memberships: np.ndarray | None, top: int) -> ScoredRows:
+        edges = np.linspace(0, len(x), self._threads + 1).astype(int).tolist()
+        parts = [(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+        if len(parts) < 2:
+            return score_rows(self._tables, x, memberships, top)
+
+        def score(part: tuple[int, int]) -> ScoredRows:
+            a, b = part
+            return score_rows(self._tables, x[a:b], None if memberships is None else memberships[a:b], top)
+
+        others = [_pool().submit(score, part) for part in parts[1:]]
+        return joined([score(parts[0]), *(other.result() for other in others)])
+
+
+class PreparedRows:
+    """Buffers that stay where they are, so that a call looks nothing up and checks nothing twice.
+
+    `complete` leaves out what only a missing value needs.
+    """
+
+    usual_rows = (1, 8)
+    quick_to_build = True
+
+    def __init__(self, tables: ScoreTables, device: Device, *, complete: bool = False) -> None:
+        self._tables = _for_complete_rows(tables) if complete else tables
+        self.needs_complete, self.device = complete, device
+        self.name = f"{device.label} prepared" + (" complete" if complete else "")
+
+    def prepare(self, shape: Shape) -> StaticProgram:
+        native = library()
+        return _PreparedBatch(self._tables, shape) if native is None else _PreparedCall(native, self._tables, shape)
+
+
+class _PreparedBatch:
+    def __init__(self, tables: ScoreTables, shape: Shape) -> None:
+        self._tables, self._rows, self._top = tables, shape.rows, shape.top
+        self._x = np.zeros((shape.rows, tables.cuts.features), np.float32)
+        self._memberships = np.zeros((shape.rows, tables.cuts.lists), bool) if shape.lists else None
+
+    def run(self, x: np.ndarray, memberships: np.ndarray | None) -> ScoredRows:
+        rows = len(x)
+        self._x[:rows] = x  # what lies behind is of an earlier batch, is scored with it and cut off
+        if self._memberships is not None:
+            self._memberships[:rows] = memberships
+        scored = score_rows(self._tables, self._x, self._memberships, self._top)
+        return scored if rows == self._rows else first_rows(scored, rows)
+
+
+class _PreparedCall:
+    """A call of the compiled kernel whose every address is known; it runs what came, without padding."""
+
+    def __init__(self, native: ctypes.CDLL, tables: ScoreTables, shape: Shape) -> None:
+        rows, words, self._rows = shape.rows, tables.rules.words, shape.rows
+        self._x = np.zeros((rows, tables.cuts.features), np.float32)
+        self._memberships = np.zeros((rows, tables.cuts.lists), bool) if shape.lists else None
+        self._margin = np.zeros(rows, np.float32)
+        self._bits = tuple(np.zeros((rows, words), np.uint64) for _ in range(3))
+        self._position, self._value = np.zeros((rows, shape.top), np.int32), np.zeros((rows, shape.top), np.float32)
+        self._output = ScoreOutput(self._margin.ctypes.data)
+        for i, of in enumerate(self._bits):
+            self._output.bits[i] = of.ctypes.data
+        self._output.position, self._output.value = self._position.ctypes.data, self._value.ctypes.data
+        self._call, self._tables = native.score_rows, tables.native
+        self._before = (self._tables.address, self._x.ctypes.data)
+        members = None if self._memberships is None else self._memberships.ctypes.data
+        self._after = (tables.cuts.features, 1, members, shape.top, ctypes.addressof(self._output))
+
+    def run(self, x: np.ndarray, memberships: np.ndarray | None) -> ScoredRows:
+        rows = len(x)
+        if rows == self._rows:
+            self._x[:] = x
+            if self._memberships is not None:
+                self._memberships[:] = memberships
+            self._score(rows)
+            hit, insufficient, error = self._bits
+            bits = RuleBits(hit.copy(), insufficient.copy(), error.copy())
+            return ScoredRows(self._margin.copy(), bits, self._position.copy(), self._value.copy())
+        self._x[:rows] = x
+        if self._memberships is not None:
+            self._memberships[:rows] = memberships
+        self._score(rows)
+        return first_rows(ScoredRows(self._margin, RuleBits(*self._bits), self._position, self._value), rows)
+
+    def _score(self, rows: int) -> None:
+        check(self._call(*self._before, rows, *self._after))
+
+
+def _for_complete_rows(tables: ScoreTables) -> ScoreTables:
+    """Return tables that say the same of rows without a missing value, whose trees never add to a bin.
+
+    (bin + 1) >= rank is bin >= rank - 1 as long as bin + 1 does not wrap, which only a missing value's does.
+    """
+    trees = tables.trees
+    assert trees is not None
+    rank = np.maximum(trees.rank.astype(np.int16) - trees.shift, 0).astype(np.uint8)
+    return replace(tables, trees=replace(trees, shift=np.zeros_like(trees.shift), rank=rank))

@@ -1,0 +1,68 @@
+"""What happens to an executor before it serves: its variants are measured, chosen among, made and tried."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from inference_core.runtime.cost import CALIBRATION_ROWS, CostLine, CostTable, measure
+from inference_core.runtime.executor import Shape, StaticVariant
+from inference_core.runtime.ladder import Ladder, has_missing
+
+logger = logging.getLogger(__name__)
+# Static programs are for small batches: larger sizes than this are not timed for them.
+_LARGEST_STATIC = 1024
+
+
+def measure_costs(ladder: Ladder, x: np.ndarray, memberships: np.ndarray | None, top: int) -> tuple[CostTable, ...]:
+    """Time every variant on rows x [m, F], repeated as often as needed, and return a table for each hardware."""
+    lines: dict[str, list[CostLine]] = {}
+    for variant in ladder.variants():
+        lines.setdefault(variant.device.hardware, []).append(_line(variant, x, memberships, top, ladder.config.largest))
+    return tuple(CostTable(hardware, tuple(of)) for hardware, of in lines.items())
+
+
+def make_ready(
+    ladder: Ladder, stored: Sequence[CostTable], x: np.ndarray, memberships: np.ndarray | None, top: int, largest: int
+) -> None:
+    """Choose the variants by cost and make the static programs for batches of up to `largest` rows.
+
+    Lines that were measured on this very hardware are believed; otherwise they are measured now.
+    """
+    known = {table.hardware: table for table in stored}
+    here = {
+        variant.device.hardware: {v.name for v in ladder.variants() if v.device == variant.device}
+        for variant in ladder.variants()
+    }
+    if all(hardware in known and names <= {line.variant for line in known[hardware].lines} for hardware, names in here.items()):
+        costs = tuple(known[hardware] for hardware in here)
+    else:
+        costs = measure_costs(ladder, x, memberships, top)
+        logger.info("costs measured on %s", ", ".join(here))
+    ladder.use_costs(costs)
+    ladder.warm(largest, tops=(top,), lists=(memberships is not None,))
+
+
+def _line(variant, x: np.ndarray, memberships: np.ndarray | None, top: int, largest: int) -> CostLine:
+    is_static = hasattr(variant, "prepare")
+    sizes = [n for n in CALIBRATION_ROWS if not is_static or n <= min(largest, _LARGEST_STATIC)]
+    rows = {n: np.resize(x, (n, x.shape[1])) for n in sizes}
+    lists = {n: None if memberships is None else np.resize(memberships, (n, memberships.shape[1])) for n in sizes}
+    if not is_static:
+        return measure(variant.name, lambda n: variant.run(rows[n], lists[n], top), sizes)
+    return _static_line(variant, rows, lists, top)
+
+
+def _static_line(variant: StaticVariant, rows: dict[int, np.ndarray], lists: dict[int, np.ndarray | None], top: int) -> CostLine:
+    if variant.needs_complete:
+        rows = {n: np.nan_to_num(of) for n, of in rows.items()}
+    programs = {n: variant.prepare(Shape(n, top, lists[n] is not None, variant.needs_complete)) for n in rows}
+
+    def run(n: int) -> None:
+        if variant.needs_complete:
+            has_missing(rows[n])
+        programs[n].run(rows[n], lists[n])
+
+    return measure(variant.name, run, sorted(rows))
