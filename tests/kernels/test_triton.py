@@ -1,0 +1,119 @@
+"""Every Triton kernel gives its reference's bits, in Triton's interpreter; `make gpu` says the same of a real GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kernels
+from kernels.errors import KernelInputError
+from kernels.gpu_layouts import complete_trees, contribution_bound, rule_plan
+from kernels.path_contributions.reference import path_contributions
+from kernels.tables import INSTRUCTION, NEVER, Combine, RuleTable, Source
+from tests.gpu.cases import rule_table, tree_table
+
+ROOT = Path(__file__).resolve().parents[2]
+OPERATIONS = sorted(path.parent.name for path in Path(kernels.__file__).parent.glob("*/gpu_triton.py"))
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+
+
+@pytest.fixture(scope="module")
+def failures() -> dict[str, list[str]]:
+    # A process of its own: the interpreter is chosen when a kernel is defined.
+    command = [sys.executable, "-W", "ignore", "-m", "tests.gpu.check_interpreted"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(run.stdout)
+
+
+@needs_triton
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_kernel_gives_the_bits_of_its_reference(failures, operation):
+    assert failures[operation] == []
+
+
+def test_every_operation_of_the_scoring_pass_has_a_triton_kernel():
+    expected = {"bin_features", "forest_margin", "path_contributions", "rule_mask", "score_rows", "top_values"}
+    assert set(OPERATIONS) == expected
+
+
+@needs_triton
+def test_importing_the_gpu_modules_touches_no_gpu():
+    modules = ", ".join(["kernels.gpu", *(f"kernels.{name}.gpu_triton" for name in OPERATIONS)])
+    program = f"import {modules}; import torch; print(torch.cuda.is_initialized())"
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
+def test_importing_the_tables_needs_neither_torch_nor_triton():
+    program = "import kernels.gpu, sys; print('torch' in sys.modules, 'triton' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("depth", [0, 1, 5, 8])
+def test_complete_layout_reaches_the_same_leaves(depth):
+    trees = tree_table(np.random.default_rng(depth), 6, 6, [depth] * 7, full=0.7)
+    complete = complete_trees(trees)
+    bins = np.random.default_rng(1).integers(0, 256, (6, 50)).astype(np.uint8)
+    at = np.zeros((50, 7), np.int64)
+    for _ in range(complete.depth):
+        word = complete.nodes[np.arange(7), at]
+        value = bins[word >> 9 & 2047, np.arange(50)[:, None]] + (word >> 8 & 1) & 255
+        at = 2 * at + 1 + (value >= (word & 255))
+    total = complete.values[np.arange(7), at].sum(axis=1, dtype=np.int64)
+    np.testing.assert_array_equal(trees.margin(total), path_contributions(trees, bins)[0])
+
+
+def test_trees_too_deep_for_the_complete_layout_are_told_apart():
+    assert complete_trees(tree_table(np.random.default_rng(0), 3, 3, [9], full=0.5)) is None
+
+
+def test_no_contribution_exceeds_the_bound():
+    trees = tree_table(np.random.default_rng(3), 5, 3, [7, 4, 9, 0], full=0.8, scale=0)
+    bins = np.random.default_rng(4).integers(0, 256, (5, 400)).astype(np.uint8)
+    largest = abs(path_contributions(trees, bins)[1]).max()
+    assert 0 < largest <= contribution_bound(trees)
+
+
+def test_segments_of_a_rule_plan_read_earlier_levels_only():
+    plan = rule_plan(rule_table(np.random.default_rng(5), 9, 60))
+    assert len(plan.levels) > 2  # the program has registers that others read
+    written = set(range(1 + len(plan.predicates)))
+    for first, last in zip(plan.levels[:-1], plan.levels[1:], strict=True):
+        stored = set()
+        for start, count in plan.segments[first:last]:
+            own = set()
+            for source, store in plan.steps[start : start + count]:
+                assert (source & 0xFFFFFF) in written | own
+                own |= {store} - {NEVER}
+            assert not own & (stored | written)
+            stored |= own
+        written |= stored
+    assert set(plan.outputs.ravel()) <= written
+
+
+def test_a_register_that_nothing_wrote_is_false():
+    steps = np.array([(Combine.SET, Source.REGISTER, 1, 0, 0, 0, 1, 0)], INSTRUCTION)
+    plan = rule_plan(RuleTable(steps, 2, np.array([0]), np.array([1]), np.array([NEVER]), 1))
+    assert plan.steps[0, 0] & 0xFFFFFF == 0  # slot 0 is false
+    assert plan.outputs[:, 0].tolist() == [1, 0, 0]
+
+
+@needs_triton
+def test_wrong_input_is_refused_by_name():
+    import torch
+
+    from kernels.forest_margin.gpu_triton import forest_margin
+    from kernels.gpu import upload_trees
+
+    trees = upload_trees(tree_table(np.random.default_rng(0), 3, 3, [2]), "cpu")
+    with pytest.raises(KernelInputError, match="bins must be contiguous uint8"):
+        forest_margin(trees, torch.zeros((2, 5), dtype=torch.uint8))
+    with pytest.raises(KernelInputError, match="variant must be one of auto, tree_parallel, row_parallel"):
+        forest_margin(trees, torch.zeros((3, 5), dtype=torch.uint8), "fast")
