@@ -10,6 +10,7 @@ from inference_core.compiler.ir import Tree
 from inference_core.compiler.lower import lower_program
 from inference_core.compiler.passes import common_predicates, constant_folding, cut_union, dead_rules, layout, tree_tiling
 from inference_core.compiler.plan import Plan
+from inference_core.compiler.tables.tree_table import node_covers
 from inference_core.compiler.verify import check_structure
 from inference_core.rules.definition import Rule
 from inference_core.schema import FeatureSchema
@@ -31,7 +32,7 @@ def compile_program(
         ProgramError: a tree does not fit the schema or the tables; with its number.
     """
     drafts, accounts = zip(*stages(Draft(lower_program(schema, rules, list_names, trees, base))), strict=True)
-    return Plan(drafts[-1].tables, accounts)
+    return Plan(drafts[-1].tables, node_covers(drafts[-1].ir), accounts)
 
 
 def stages(draft: Draft) -> Iterator[tuple[Draft, str]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from kernels.score_rows import ScoreTables
 
 
@@ -13,8 +15,11 @@ class Plan:
 
     Attributes:
         tables: all that kernels.score_rows reads.
+        cover: [N] float64 weight of the training rows that reached each node of tables.trees, which only exact
+            explanations read; None without a forest.
         accounts: one line a pass about what it did.
     """
 
     tables: ScoreTables
+    cover: np.ndarray | None
     accounts: tuple[str, ...]

@@ -40,6 +40,11 @@ def tree_table(ir: ProgramIR, cuts: CutPlan) -> TreeTable | None:
     )
 
 
+def node_covers(ir: ProgramIR) -> np.ndarray | None:
+    """Return [N] float64 covers of the nodes in the order of `tree_table`, or None for a program without a forest."""
+    return None if ir.trees is None else _joined(ir.trees, "cover", np.float64)
+
+
 def fixed_point_scale(values: np.ndarray) -> int:
     """Return the most binary digits with which every value and every difference of two of them fits into int32."""
     largest = float(np.abs(values).max(initial=0.0))
