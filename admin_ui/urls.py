@@ -31,6 +31,7 @@ urlpatterns = [
     _page("alerts/<int:alert_id>/close", alerts.close, "alert_close"),
     _page("decisions/", decisions.ledger, "decisions"),
     _page("decisions/<slug:decision_id>/", decisions.detail, "decision"),
+    _page("decisions/<slug:decision_id>/explanation", decisions.explanation, "decision_explanation"),
     _page("search/", decisions.search, "search"),
     _page("models/", releases.overview, "models"),
     _page("models/roll-back", releases.roll_back, "roll_back"),

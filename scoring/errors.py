@@ -49,6 +49,20 @@ class DecisionNotFound(ScoringError):
     status = 404
 
 
+class NothingToExplain(ScoringError):
+    """No model took part in the decision."""
+
+    code = "nothing_to_explain"
+    status = 422
+
+
+class ExplanationUnavailable(ScoringError):
+    """The program or the feature row that made the decision is not there any more."""
+
+    code = "explanation_unavailable"
+    status = 409
+
+
 class AlertNotFound(ScoringError):
     code = "alert_not_found"
     status = 404

@@ -9,8 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
+from admin_ui.access import is_htmx
 from admin_ui.forms import DecisionFilterForm, DispositionForm
 from admin_ui.http import answer_not_found, page_query
+from scoring.errors import DecisionNotFound, ScoringError
 from scoring.selectors.decisions import (
     ENTITY_FIELDS,
     SEARCHABLE_ENTITIES,
@@ -18,6 +20,7 @@ from scoring.selectors.decisions import (
     decision_page,
     find_decision,
 )
+from scoring.selectors.explanation import DecisionExplanation, explain_decision
 from scoring.selectors.pages import CursorInvalid, Page
 
 # In the order in which an analyst reads a payment; what else was sent follows.
@@ -28,6 +31,8 @@ _TRANSACTION_FIELDS = (
 _SHOWN_APART = {"amount_minor", "currency", "occurred_at"}
 # Read first; the others open on demand.
 _OPEN_FEATURE_GROUPS = ("transaction", "card")
+# How many features of an explanation are shown at once; the others open on demand.
+_FIRST_CONTRIBUTIONS = 12
 
 
 @require_safe
@@ -68,8 +73,12 @@ def _list(request: HttpRequest, **context: Any) -> HttpResponse:
 @answer_not_found
 def detail(request: HttpRequest, decision_id: str) -> HttpResponse:
     """Everything about one decision."""
+    return render(request, "admin_ui/decision.html", _detail(decision_id))
+
+
+def _detail(decision_id: str) -> dict[str, Any]:
     found = decision_detail(decision_id)
-    context = {
+    return {
         "page": "decisions",
         "found": found,
         "decision": found.decision,
@@ -79,7 +88,31 @@ def detail(request: HttpRequest, decision_id: str) -> HttpResponse:
         "disposition_form": DispositionForm(),
         "open_groups": _OPEN_FEATURE_GROUPS,
     }
-    return render(request, "admin_ui/decision.html", context)
+
+
+@require_safe
+@answer_not_found
+def explanation(request: HttpRequest, decision_id: str) -> HttpResponse:
+    """The panel with the exact explanation: for htmx by itself, else in its page. What stands against it is told there."""
+    try:
+        context, status = _explained(explain_decision(decision_id)), 200
+    except DecisionNotFound:
+        raise
+    except ScoringError as refused:
+        context, status = {"explanation_refused": f"{str(refused)[:1].upper()}{str(refused)[1:]}."}, refused.status
+    if is_htmx(request):
+        return render(request, "admin_ui/decisions/explanation.html", context, status=status)
+    return render(request, "admin_ui/decision.html", _detail(decision_id) | context, status=status)
+
+
+def _explained(found: DecisionExplanation) -> dict[str, Any]:
+    tested = [feature for feature in found.features if feature.exact or feature.path]
+    return {
+        "explanation": found,
+        "explained_parts": (tested[:_FIRST_CONTRIBUTIONS], tested[_FIRST_CONTRIBUTIONS:]),
+        "untested": len(found.features) - len(tested),
+        "largest": max((max(abs(feature.exact), abs(feature.path)) for feature in tested), default=None),
+    }
 
 
 def _fields(transaction: dict[str, Any]) -> list[tuple[str, Any, str | None]]:

@@ -103,7 +103,45 @@ class DecisionDetail(DecisionBody):
     labels: list[dict[str, Any]]
 
 
-_TYPES = (Transaction, DecisionBody, DryRunBody, DecisionDetail, DecisionPage, BatchBody, LabelInput, LabelResults, Problem)
+class ExplainedFeature(Struct):
+    """One feature's share of the margin in log-odds: exact, and as the fast path saw it. `value` null: not known then.
+
+    `is_reason`: the answer named it among its reasons.
+    """
+
+    name: str
+    text: str
+    unit: str
+    value: float | None
+    contribution: float
+    path_contribution: float
+    is_reason: bool
+
+
+class DecidedMargin(Struct):
+    """What was stored with the decision; `agrees`: the explained margin is that margin, up to a thousandth."""
+
+    margin: float | None
+    probability: Annotated[float, Meta(ge=0, le=1)] | None
+    agrees: bool
+
+
+class ExplanationBody(Struct):
+    """bias + the contributions = margin, the model's log-odds before calibration. Largest contributions first."""
+
+    decision_id: str
+    program_version: str
+    feature_schema: str
+    bias: float
+    margin: float
+    decided: DecidedMargin
+    features: list[ExplainedFeature]
+
+
+_TYPES = (
+    Transaction, DecisionBody, DryRunBody, DecisionDetail, DecisionPage, BatchBody, LabelInput, LabelResults, ExplanationBody,
+    Problem,
+)  # fmt: skip
 _, COMPONENTS = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
 
 
@@ -125,10 +163,9 @@ def _ref(kind: type) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
 
-def _responses(good: dict[str, Any], *codes: int) -> dict[Any, Any]:
-    problems = {
-        (code, "application/problem+json"): OpenApiResponse(_ref(Problem), _MEANINGS[code]) for code in (401, 403, *codes)
-    }
+def _responses(good: dict[str, Any], *codes: int, meanings: dict[int, str] | None = None) -> dict[Any, Any]:
+    told = _MEANINGS | (meanings or {})
+    problems = {(code, "application/problem+json"): OpenApiResponse(_ref(Problem), told[code]) for code in (401, 403, *codes)}
     return {(200, "application/json"): OpenApiResponse(good), **problems}
 
 
@@ -180,6 +217,18 @@ BATCH = {
     "description": "Scored in this order, as if sent one by one; each item has its own result. NDJSON in, NDJSON out.",
 }
 GET = {"responses": _responses(_ref(DecisionDetail), 404, 503)}
+EXPLAIN = {
+    "responses": _responses(
+        _ref(ExplanationBody), 404, 409, 422, 503,
+        meanings={
+            409: "The program or the feature row that made this decision is not there any more; detail says which.",
+            422: "Rules alone made this decision: there is no model to explain.",
+        },
+    ),
+    "description": "Shapley values of the features (path-dependent TreeSHAP, as XGBoost's pred_contribs), worked out on demand "
+    "by the program that made the decision, from the feature row that it scored. `path_contribution` is what the fast path makes "
+    "of the same row; the reasons of the answer come from there.",
+}  # fmt: skip
 LIST = {
     "responses": _responses(_ref(DecisionPage), 400, 503),
     "parameters": [
@@ -210,4 +259,4 @@ LABELS = {
     '{"labels": [...]}: each gets its own result.',
 }
 
-__all__ = ["BATCH", "COMPONENTS", "DECIDE", "DRY_RUN", "EXAMPLE", "GET", "LABELS", "LIST", "add_components"]
+__all__ = ["BATCH", "COMPONENTS", "DECIDE", "DRY_RUN", "EXAMPLE", "EXPLAIN", "GET", "LABELS", "LIST", "add_components"]

@@ -1,4 +1,4 @@
-"""Reading one decision back."""
+"""Reading one decision back, and explaining it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scoring.api.lean import ApiView
 from scoring.errors import DecisionNotFound
 from scoring.features.schema import current_schema
 from scoring.models import Decision
+from scoring.selectors.explanation import DecisionExplanation, explain_decision
 
 
 class DecisionView(ApiView):
@@ -47,3 +48,34 @@ def _features_by_name(decision: Decision) -> dict[str, float | None] | None:
         return None
     values = memoryview(bytes(decision.features)).cast("f").tolist()
     return {name: None if value != value else value for name, value in zip(schema.names, values, strict=True)}
+
+
+class ExplanationView(ApiView):
+    """GET the exact contributions of the features to one decision's margin."""
+
+    required_scopes = {"GET": "decisions:read"}
+
+    @extend_schema(
+        operation_id="explain_decision", summary="Exact contributions of the features", tags=["decisions"], **openapi.EXPLAIN
+    )
+    def get(self, request: Request, decision_id: str) -> Response:
+        return Response(_explanation_body(explain_decision(decision_id)))
+
+
+def _explanation_body(found: DecisionExplanation) -> openapi.ExplanationBody:
+    features = [
+        openapi.ExplainedFeature(
+            name=of.name, text=of.text, unit=of.unit, value=of.value, contribution=of.exact, path_contribution=of.path,
+            is_reason=of.is_reason,
+        )
+        for of in found.features
+    ]  # fmt: skip
+    return openapi.ExplanationBody(
+        decision_id=found.decision_id,
+        program_version=found.program_version,
+        feature_schema=found.feature_schema,
+        bias=found.bias,
+        margin=found.margin,
+        decided=openapi.DecidedMargin(margin=found.decided_margin, probability=found.decided_probability, agrees=found.agrees),
+        features=features,
+    )

@@ -28,6 +28,7 @@ NEEDED = {
     ("POST", "/api/v1/decisions/batch"): "decisions:write",
     ("POST", "/api/v1/decisions/dry-run"): "decisions:write",
     ("GET", "/api/v1/decisions/x"): "decisions:read",
+    ("GET", "/api/v1/decisions/x/explanation"): "decisions:read",
     ("POST", "/api/v1/labels"): "labels:write",
     ("GET", "/metrics"): "metrics:read",
     ("GET", "/api/v1/schema"): None,
