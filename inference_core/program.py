@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
@@ -16,21 +15,13 @@ from inference_core.forest import Forest
 from inference_core.policy import CostPolicy
 from inference_core.rules import Rule
 from inference_core.rules.codes import outcome_codes
+from inference_core.runtime import Device, Ladder, default_executor
 from inference_core.schema import FeatureSchema
-from kernels.score_rows import ScoredRows, ScoreTables, score_rows
 from kernels.tables import RuleBits
 from kernels.tree_shap import ShapTable
 
 DEFAULT_TOP = 4
 """Contributions told of each row, unless the caller wants another number."""
-
-Executor = Callable[[np.ndarray, np.ndarray | None, int], ScoredRows]
-"""Runs one program's tables on (x, memberships, top)."""
-
-
-def executor_of(tables: ScoreTables) -> Executor:
-    """Return what runs these tables: the one place where it is chosen."""
-    return partial(score_rows, tables)
 
 
 @dataclass(frozen=True)
@@ -71,6 +62,8 @@ class RiskProgram:
         calibration: from margin to probability.
         policy: costs, from which the thresholds follow.
         version: names this program in every decision.
+        devices: what it runs on; the CPU alone where none are named.
+        executor: runs the plan's tables.
 
     Raises:
         ProgramError, RuleError: the parts do not fit together or cannot be compiled; the message names the part.
@@ -83,8 +76,9 @@ class RiskProgram:
     calibration: Calibration
     policy: CostPolicy
     version: str
+    devices: tuple[Device, ...] = field(default=(), repr=False, compare=False)
     plan: Plan = field(init=False, repr=False, compare=False)
-    _execute: Executor = field(init=False, repr=False, compare=False)
+    executor: Ladder = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.version:
@@ -96,7 +90,7 @@ class RiskProgram:
             raise SchemaMismatch("the forest was trained on other features than the schema declares")
         trees, base = (self.forest.trees, self.forest.base) if self.forest is not None else (None, 0.0)
         object.__setattr__(self, "plan", compile_program(self.schema, self.rules, self.list_names, trees, base))
-        object.__setattr__(self, "_execute", executor_of(self.plan.tables))
+        object.__setattr__(self, "executor", default_executor(self.plan.tables, self.devices))
 
     def run(self, x: np.ndarray, memberships: np.ndarray | None = None, top: int = DEFAULT_TOP) -> ProgramResult:
         """Evaluate rules and forest on rows x [B, F] float32 and list memberships [B, L] bool (None: in no list).
@@ -113,7 +107,7 @@ class RiskProgram:
             expected = (len(x), len(self.list_names))
             if memberships.shape != expected or memberships.dtype != np.bool_:
                 raise SchemaMismatch(f"memberships must be bool {list(expected)}; got {memberships.dtype} {memberships.shape}")
-        scored = self._execute(x, memberships, min(top, self.schema.width))
+        scored = self.executor.run(x, memberships, min(top, self.schema.width))
         return ProgramResult(
             margin=scored.margin,
             probability=self.calibration.probability(scored.margin),

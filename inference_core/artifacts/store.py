@@ -16,13 +16,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from inference_core.calibration import Calibration
 from inference_core.errors import ArtifactRefused, InferenceError
 from inference_core.forest import Forest
+from inference_core.golden import GoldenRows, check_golden, golden_rows
 from inference_core.policy import CostPolicy
-from inference_core.program import RiskProgram
+from inference_core.program import DEFAULT_TOP, RiskProgram
 from inference_core.rules import rule_from_json, rule_to_json
+from inference_core.runtime import CostTable, Serving, make_ready, measure_costs
 from inference_core.schema import FeatureSchema
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, SIGNATURE, PROGRAM, MODEL = "manifest.json", "manifest.sig", "program.json", "model.ubj"
+GOLDEN, COSTS = "golden.json", "costs.json"
 _MAX_MANIFEST_BYTES = 1 << 20
 
 
@@ -35,10 +38,20 @@ def save_program(
         model_ubj: XGBoost's own serialisation of the forest, None for a program without one.
         figures: what was measured; stored in the manifest, not interpreted.
 
+    The golden rows and what each variant costs on this hardware are made here and stored along.
+
     Raises:
         FileExistsError: the folder is there already; artifacts are never changed.
+        ArtifactRefused: this build's kernels disagree with the reference on the golden rows.
     """
-    files = {PROGRAM: json.dumps(_program_to_json(program), indent=1).encode()}
+    golden = golden_rows(program.plan.tables, min(DEFAULT_TOP, program.schema.width))
+    check_golden(golden, program.executor)
+    costs = measure_costs(program.executor, golden.x, golden.memberships, golden.top)
+    files = {
+        PROGRAM: json.dumps(_program_to_json(program), indent=1).encode(),
+        GOLDEN: json.dumps(golden.to_json()).encode(),
+        COSTS: json.dumps([table.to_json() for table in costs], indent=1).encode(),
+    }
     if model_ubj is not None:
         files[MODEL] = model_ubj
     manifest = json.dumps(
@@ -57,22 +70,36 @@ def save_program(
     return hashlib.sha256(manifest).hexdigest()
 
 
-def load_program(directory: Path, verify_key: Ed25519PublicKey) -> RiskProgram:
-    """Return the program in `directory`, having verified every byte of it.
+def load_program(directory: Path, verify_key: Ed25519PublicKey, serving: Serving | None = None) -> RiskProgram:
+    """Return the program in `directory`, having verified every byte of it and run its golden rows.
+
+    Args:
+        serving: what the program is going to serve on. Its static programs are made before the golden rows are run on
+            them. None for a program that is only looked at or scores now and then: the CPU, nothing made ready.
 
     Raises:
-        ArtifactRefused: a file is missing, changed, unsigned or of another format; the message names it.
+        ArtifactRefused: a file is missing, changed, unsigned or of another format, or an answer to a golden row differs;
+            the message names it.
     """
     files = _verified_manifest(directory, verify_key)
-    if PROGRAM not in files:
-        raise ArtifactRefused(f"{directory.name}: the manifest lists no {PROGRAM}")
+    if missing := sorted({PROGRAM, GOLDEN, COSTS} - files.keys()):
+        raise ArtifactRefused(f"{directory.name}: the manifest lists no {missing[0]}")
     contents = {name: _verified_file(directory, name, digest) for name, digest in files.items()}
     if unsigned := sorted({path.name for path in directory.iterdir()} - {MANIFEST, SIGNATURE, *files}):
         raise ArtifactRefused(f"{directory.name}: nobody signed {', '.join(unsigned)[:200]}; remove it")
     try:
-        return _program_from_json(json.loads(contents[PROGRAM]), contents.get(MODEL))
-    except (InferenceError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        program = _program_from_json(json.loads(contents[PROGRAM]), contents.get(MODEL), serving)
+        golden = GoldenRows.from_json(json.loads(contents[GOLDEN]), program.plan.tables)
+        costs = [CostTable.from_json(table) for table in json.loads(contents[COSTS])]
+        if serving is not None:
+            make_ready(program.executor, costs, golden.x, golden.memberships, golden.top, serving.largest_batch)
+    except (InferenceError, AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ArtifactRefused(f"{directory.name}: signed, but it cannot be run by this version: {error}") from error
+    try:
+        check_golden(golden, program.executor)
+    except ArtifactRefused as error:
+        raise ArtifactRefused(f"{directory.name}: {error}") from None
+    return program
 
 
 def _verified_manifest(directory: Path, verify_key: Ed25519PublicKey) -> dict[str, str]:
@@ -98,7 +125,7 @@ def _verified_manifest(directory: Path, verify_key: Ed25519PublicKey) -> dict[st
 
 
 def _verified_file(directory: Path, name: str, digest: str) -> bytes:
-    if name not in (PROGRAM, MODEL):
+    if name not in (PROGRAM, MODEL, GOLDEN, COSTS):
         raise ArtifactRefused(f"{directory.name}: the manifest lists the unknown file {name[:40]!r}")
     content = _read(directory, name, 1 << 30)
     if hashlib.sha256(content).hexdigest() != digest:
@@ -157,7 +184,7 @@ def _program_to_json(program: RiskProgram) -> dict[str, Any]:
     }
 
 
-def _program_from_json(of: dict[str, Any], model: bytes | None) -> RiskProgram:
+def _program_from_json(of: dict[str, Any], model: bytes | None, serving: Serving | None) -> RiskProgram:
     schema = FeatureSchema.from_json(of["schema"])
     return RiskProgram(
         schema=schema,
@@ -167,4 +194,5 @@ def _program_from_json(of: dict[str, Any], model: bytes | None) -> RiskProgram:
         calibration=Calibration(**of["calibration"]),
         policy=CostPolicy(**of["policy"]),
         version=of["version"],
+        devices=() if serving is None else serving.devices,
     )

@@ -9,6 +9,7 @@ from inference_core.runtime.cost import CostLine, CostTable
 from inference_core.runtime.devices import Device, DeviceKind, cpu_device, detect_devices
 from inference_core.runtime.executor import DynamicVariant, Executor, Shape, StaticVariant
 from inference_core.runtime.ladder import Ladder, LadderConfig, LadderCounters
+from inference_core.runtime.readiness import Serving, make_ready, measure_costs
 from kernels.score_rows import ScoreTables
 
 __all__ = [
@@ -20,10 +21,13 @@ __all__ = [
     "Ladder",
     "LadderConfig",
     "LadderCounters",
+    "Serving",
     "Shape",
     "cpu_device",
     "default_executor",
     "detect_devices",
+    "make_ready",
+    "measure_costs",
 ]
 
 

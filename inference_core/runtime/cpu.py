@@ -11,9 +11,8 @@ import numpy as np
 from inference_core.runtime.devices import Device, usable_cores
 from inference_core.runtime.executor import DynamicVariant, Shape, StaticProgram, StaticVariant, first_rows, joined
 from inference_core.runtime.pools import shared_pool
-from kernels.native import ScoreOutput, check, library
-from kernels.score_rows import ScoredRows, ScoreTables, score_rows
-from kernels.tables import RuleBits
+from kernels.native import ScoreCall, check, library
+from kernels.score_rows import ScoredRows, ScoreTables, output_bytes, score_rows
 
 # A thread is worth its hand-over from about this many rows on; measured cost lines replace the guess.
 _LEAST_ROWS_A_THREAD = 512
@@ -67,7 +66,7 @@ class ThreadedRows:
             return score_rows(self._tables, x[a:b], None if memberships is None else memberships[a:b], top)
 
         others = [_pool().submit(score, part) for part in parts[1:]]
-        return joined([score(parts[0]), *(other.result() for other in others)])
+        return joined([score(parts[0]), *(other.result() for other in others)], len(x))
 
 
 class PreparedRows:
@@ -90,8 +89,10 @@ class PreparedRows:
 
 
 class _PreparedBatch:
+    """Without the compiled kernels: the reference on a padded batch."""
+
     def __init__(self, tables: ScoreTables, shape: Shape) -> None:
-        self._tables, self._rows, self._top = tables, shape.rows, shape.top
+        self._tables, self._top = tables, shape.top
         self._x = np.zeros((shape.rows, tables.cuts.features), np.float32)
         self._memberships = np.zeros((shape.rows, tables.cuts.lists), bool) if shape.lists else None
 
@@ -100,47 +101,27 @@ class _PreparedBatch:
         self._x[:rows] = x  # what lies behind is of an earlier batch, is scored with it and cut off
         if self._memberships is not None:
             self._memberships[:rows] = memberships
-        scored = score_rows(self._tables, self._x, self._memberships, self._top)
-        return scored if rows == self._rows else first_rows(scored, rows)
+        return first_rows(score_rows(self._tables, self._x, self._memberships, self._top), rows)
 
 
 class _PreparedCall:
-    """A call of the compiled kernel whose every address is known; it runs what came, without padding."""
+    """A call of the compiled kernel whose addresses are known; it runs what came, without padding."""
 
     def __init__(self, native: ctypes.CDLL, tables: ScoreTables, shape: Shape) -> None:
-        rows, words, self._rows = shape.rows, tables.rules.words, shape.rows
-        self._x = np.zeros((rows, tables.cuts.features), np.float32)
-        self._memberships = np.zeros((rows, tables.cuts.lists), bool) if shape.lists else None
-        self._margin = np.zeros(rows, np.float32)
-        self._bits = tuple(np.zeros((rows, words), np.uint64) for _ in range(3))
-        self._position, self._value = np.zeros((rows, shape.top), np.int32), np.zeros((rows, shape.top), np.float32)
-        self._output = ScoreOutput(self._margin.ctypes.data)
-        for i, of in enumerate(self._bits):
-            self._output.bits[i] = of.ctypes.data
-        self._output.position, self._output.value = self._position.ctypes.data, self._value.ctypes.data
-        self._call, self._tables = native.score_rows, tables.native
-        self._before = (self._tables.address, self._x.ctypes.data)
-        members = None if self._memberships is None else self._memberships.ctypes.data
-        self._after = (tables.cuts.features, 1, members, shape.top, ctypes.addressof(self._output))
+        self._words, self._top, self._lists = tables.rules.words, shape.top, shape.lists
+        self._buffer = np.empty(output_bytes(shape.rows, self._words, shape.top), np.uint8)
+        self._tables = tables.native  # kept alive: the call holds its address
+        self._call = ScoreCall(self._tables.address, shape.rows, tables.cuts.features, 1, shape.top, self._buffer.ctypes.data)
+        self._address, self._score, self._rows, self._size = ctypes.addressof(self._call), native.score_rows, shape.rows, None
 
     def run(self, x: np.ndarray, memberships: np.ndarray | None) -> ScoredRows:
-        rows = len(x)
-        if rows == self._rows:
-            self._x[:] = x
-            if self._memberships is not None:
-                self._memberships[:] = memberships
-            self._score(rows)
-            hit, insufficient, error = self._bits
-            bits = RuleBits(hit.copy(), insufficient.copy(), error.copy())
-            return ScoredRows(self._margin.copy(), bits, self._position.copy(), self._value.copy())
-        self._x[:rows] = x
-        if self._memberships is not None:
-            self._memberships[:rows] = memberships
-        self._score(rows)
-        return first_rows(ScoredRows(self._margin, RuleBits(*self._bits), self._position, self._value), rows)
-
-    def _score(self, rows: int) -> None:
-        check(self._call(*self._before, rows, *self._after))
+        rows = x.shape[0]
+        if rows != self._rows:
+            self._call.rows = self._rows = rows
+            self._size = output_bytes(rows, self._words, self._top)
+        if self._score(self._address, x.tobytes(), memberships.tobytes() if self._lists else None):
+            check(-1)
+        return ScoredRows(self._buffer[: self._size].copy(), rows, self._words, self._top)
 
 
 def _for_complete_rows(tables: ScoreTables) -> ScoreTables:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from inference_core.runtime.devices import Device
-from kernels.score_rows import ScoredRows
-from kernels.tables import RuleBits
+from kernels.score_rows import ScoredRows, output_bytes
 
 
 class Executor(Protocol):
@@ -88,21 +88,23 @@ class DynamicVariant(Protocol):
 
 
 def first_rows(scored: ScoredRows, rows: int) -> ScoredRows:
-    """Return the first `rows` in arrays of their own."""
-    bits = RuleBits(*(of[:rows].copy() for of in (scored.bits.hit, scored.bits.insufficient, scored.bits.error)))
-    return ScoredRows(
-        scored.margin[:rows].copy(), bits, scored.top_features[:rows].copy(), scored.top_contributions[:rows].copy()
-    )
+    """Return the first `rows` in a buffer of their own."""
+    return joined([scored], rows)
 
 
-def joined(parts: list[ScoredRows]) -> ScoredRows:
-    """Return the parts of a batch as one."""
-    if len(parts) == 1:
-        return parts[0]
-    bits = RuleBits(*(np.concatenate([getattr(part.bits, name) for part in parts]) for name in ("hit", "insufficient", "error")))
-    return ScoredRows(
-        np.concatenate([part.margin for part in parts]),
-        bits,
-        np.concatenate([part.top_features for part in parts]),
-        np.concatenate([part.top_contributions for part in parts]),
-    )
+def joined(parts: Sequence[ScoredRows], rows: int) -> ScoredRows:
+    """Return the first `rows` of the parts of a batch as one."""
+    words, top = parts[0].bits.hit.shape[1], parts[0].top_features.shape[1]
+    whole = ScoredRows(np.empty(output_bytes(rows, words, top), np.uint8), rows, words, top)
+    to = _arrays(whole)
+    start = 0
+    for part in parts:
+        for ours, theirs in zip(to, _arrays(part), strict=True):
+            ours[start : start + len(theirs)] = theirs[: rows - start]
+        start += len(part)
+    return whole
+
+
+def _arrays(of: ScoredRows) -> tuple[np.ndarray, ...]:
+    bits = of.bits
+    return of.margin, bits.hit, bits.insufficient, bits.error, of.top_features, of.top_contributions

@@ -257,8 +257,12 @@ class Ladder:
         self._choose_variants()
 
     def variants(self) -> tuple[StaticVariant | DynamicVariant, ...]:
-        """Return all variants, for measuring and checking them one by one."""
+        """Return all variants, for measuring them one by one."""
         return (*self._static, *self._dynamic)
+
+    def dynamic_variants(self) -> tuple[DynamicVariant, ...]:
+        """Return the variants that take any batch."""
+        return self._dynamic
 
     def programs(self) -> Iterator[tuple[str, Shape, Callable[[np.ndarray, np.ndarray | None], ScoredRows]]]:
         """Yield (variant, shape, run) of each static program, for checking; run takes its turn with the traffic."""

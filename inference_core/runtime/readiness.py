@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from inference_core.errors import ProgramError
 from inference_core.runtime.cost import CALIBRATION_ROWS, CostLine, CostTable, measure
+from inference_core.runtime.devices import Device
 from inference_core.runtime.executor import Shape, StaticVariant
 from inference_core.runtime.ladder import Ladder, has_missing
 
 logger = logging.getLogger(__name__)
 # Static programs are for small batches: larger sizes than this are not timed for them.
 _LARGEST_STATIC = 1024
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Attributes:
+    devices: where a program is going to serve.
+    largest_batch: rows; static programs are made for batches of up to so many.
+    """
+
+    devices: tuple[Device, ...]
+    largest_batch: int
+
+    def __post_init__(self) -> None:
+        if not self.devices or self.largest_batch < 1:
+            raise ProgramError("a program serves on at least one device, with batches of at least one row")
 
 
 def measure_costs(ladder: Ladder, x: np.ndarray, memberships: np.ndarray | None, top: int) -> tuple[CostTable, ...]:

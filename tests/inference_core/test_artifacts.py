@@ -22,7 +22,7 @@ from inference_core import ArtifactRefused, load_or_create_signing_key, load_pro
 from tests.inference_core.programs import X, model_ubj, program
 from tests.strategies import examples
 
-FILES = ("manifest.json", "manifest.sig", "program.json", "model.ubj")
+FILES = ("manifest.json", "manifest.sig", "program.json", "model.ubj", "golden.json", "costs.json")
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_loaded_program_answers_as_the_saved_one(saved, keys):
 
 def test_a_program_of_rules_alone_has_no_model_file(tmp_path, keys):
     save_program(program(forest=None), None, tmp_path / "rules", keys[0], {})
-    assert sorted(path.name for path in (tmp_path / "rules").iterdir()) == ["manifest.json", "manifest.sig", "program.json"]
+    assert {path.name for path in (tmp_path / "rules").iterdir()} == set(FILES) - {"model.ubj"}
     assert load_program(tmp_path / "rules", keys[1]).forest is None
 
 
@@ -64,7 +64,7 @@ def test_the_manifest_tells_what_it_holds(tmp_path, keys):
     assert (
         manifest["version"] == "v1"
         and manifest["figures"] == {"ap": 0.7}
-        and set(manifest["files"]) == {"program.json", "model.ubj"}
+        and set(manifest["files"]) == {"program.json", "model.ubj", "golden.json", "costs.json"}
     )
     assert digest == __import__("hashlib").sha256(raw).hexdigest()
 
@@ -157,11 +157,14 @@ def test_files_of_two_signed_programs_do_not_mix(saved, tmp_path, keys):
 @pytest.mark.parametrize(
     ("manifest", "says"),
     [
-        ({"format": 2}, "format 2 is not 1"),
-        ({"format": 1, "files": {"../../etc/passwd": "0", "program.json": "0"}}, "unknown file"),
-        ({"format": 1, "files": {}}, "lists no program.json"),
-        ({"format": 1}, "manifest"),
-        ({"format": 1, "files": [1]}, "manifest"),
+        ({"format": 3}, "format 3 is not 2"),
+        ({"format": 1, "files": {"program.json": "0"}}, "format 1 is not 2; train again"),
+        ({"format": 2, "files": dict.fromkeys(["../../etc/passwd", "program.json", "golden.json", "costs.json"], "0")}, "unknown file"),
+        ({"format": 2, "files": {"golden.json": "0", "costs.json": "0"}}, "lists no program.json"),
+        ({"format": 2, "files": {"program.json": "0", "costs.json": "0"}}, "lists no golden.json"),
+        ({"format": 2, "files": {"program.json": "0", "golden.json": "0"}}, "lists no costs.json"),
+        ({"format": 2}, "manifest"),
+        ({"format": 2, "files": [1]}, "manifest"),
         ([], "manifest"),
     ],
 )
