@@ -82,8 +82,9 @@ def golden_rows(tables: ScoreTables, top: int) -> GoldenRows:
     x = np.empty((GOLDEN_ROWS, cuts.features), np.float32)
     x[: len(uniform)] = uniform[:, None]
     for feature, of in enumerate(values):
-        # An odd step for each column, so that neighbours do not move through their values together.
-        x[len(uniform) :, feature] = of[(mixed * (2 * feature + 1) + feature) % len(of)]
+        # In another order for each column, so that neighbours do not move through their values together.
+        order = np.random.default_rng(feature).permutation(len(of))
+        x[len(uniform) :, feature] = of[order[mixed % len(of)]]
         x[-_COMPLETE_ROWS:, feature] = np.where(np.isnan(x[-_COMPLETE_ROWS:, feature]), of[0], x[-_COMPLETE_ROWS:, feature])
     memberships = np.zeros((GOLDEN_ROWS, cuts.lists), bool)
     memberships[1::4] = True

@@ -159,7 +159,7 @@ def test_files_of_two_signed_programs_do_not_mix(saved, tmp_path, keys):
     [
         ({"format": 3}, "format 3 is not 2"),
         ({"format": 1, "files": {"program.json": "0"}}, "format 1 is not 2; train again"),
-        ({"format": 2, "files": dict.fromkeys(["../../etc/passwd", "program.json", "golden.json", "costs.json"], "0")}, "unknown file"),
+        ({"format": 2, "files": dict.fromkeys(["../../etc/passwd", *FILES[2:]], "0")}, "unknown file"),
         ({"format": 2, "files": {"golden.json": "0", "costs.json": "0"}}, "lists no program.json"),
         ({"format": 2, "files": {"program.json": "0", "costs.json": "0"}}, "lists no golden.json"),
         ({"format": 2, "files": {"program.json": "0", "golden.json": "0"}}, "lists no costs.json"),
