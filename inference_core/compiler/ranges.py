@@ -53,4 +53,5 @@ def range_of(ir: ProgramIR, node: Compare | IsMissing) -> Range:
 
 def next_float(value: float) -> float | None:
     """Return the smallest float32 above `value`, or None above infinity."""
-    return None if value == math.inf else float(np.nextafter(np.float32(value), np.float32(np.inf)))
+    with np.errstate(over="ignore"):  # infinity comes after the largest number
+        return None if value == math.inf else float(np.nextafter(np.float32(value), np.float32(np.inf)))

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import math
-import operator
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_core import FeatureColumn, FeatureSchema, Outcome, Rule, RuleError, RuleOutcome, rule_from_json, rule_to_json
+from inference_core import Rule, RuleError, RuleOutcome, rule_from_json, rule_to_json
 from inference_core.compiler import compile_program
 from inference_core.rules import MAX_DEPTH, MAX_NODES, check_expression
 from inference_core.rules.codes import outcome_codes
 from kernels.score_rows import score_rows
+from tests.inference_core.expressions import (
+    FEATURES,
+    LISTS,
+    SCHEMA,
+    TRUE,
+    expected_outcome,
+    node,
+    rows,
+    rule,
+    truth_expressions,
+)
 from tests.strategies import examples
-
-FEATURES = ("a", "b", "c")
-LISTS = ("blocked", "watched")
-SCHEMA = FeatureSchema(tuple(FeatureColumn(name, "count", f"the {name}") for name in FEATURES))
-TRUE = {"op": "ge", "args": [{"number": 1}, {"number": 0}]}
-
-
-def rule(when, requires=None, **changed) -> Rule:
-    fields = {"rule_id": "r1", "version": 1, "outcome": Outcome.REVIEW, "weight": 0.3, "reason": "because", "typology": "test"}
-    return Rule(**fields | {"when": when, "requires": requires} | changed)
 
 
 def outcomes(when, rows, requires=None, members=None) -> list[RuleOutcome]:
@@ -40,91 +40,19 @@ def evaluated(rules: tuple[Rule, ...], x: np.ndarray, memberships: np.ndarray) -
     return outcome_codes(score_rows(tables, x, memberships).bits, len(rules))
 
 
-def node(op, *args) -> dict:
-    return {"op": op, "args": list(args)}
-
-
 A, B = {"feature": "a"}, {"feature": "b"}
 
 # --- evaluation against plain Python -------------------------------------------------------------------------------------
 
-_PYTHON = {"lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq, "ne": operator.ne}
-_ARITHMETIC = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul}
-
-
-class _DividedByZero(Exception):
-    pass
-
-
-def evaluate(expression: dict, row: dict[str, np.float32], lists: set[str]):
-    """Return the value of an expression for one row: every number rounded to float32 after each step."""
-    if "number" in expression:
-        return np.float32(expression["number"])
-    if "feature" in expression:
-        return row[expression["feature"]]
-    if "in_list" in expression:
-        return expression["in_list"] in lists
-    values = [evaluate(arg, row, lists) for arg in expression["args"]]  # all of them: nothing is cut short
-    op = expression["op"]
-    if op in _PYTHON:
-        return bool(_PYTHON[op](float(values[0]), float(values[1])))
-    if op == "divide":
-        if float(values[1]) == 0:
-            raise _DividedByZero
-        return np.float32(values[0] / values[1])
-    if op in _ARITHMETIC:
-        return np.float32(_ARITHMETIC[op](values[0], values[1]))
-    return {"not": lambda v: not v[0], "and": all, "or": any, "is_missing": lambda v: math.isnan(v[0])}[op](values)
-
-
-_values = st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.1, 3.0, 1e30, -1e30, 1e-40, math.inf, -math.inf, math.nan, 16777217.0])
-_numbers = st.one_of(
-    st.sampled_from([{"feature": name} for name in FEATURES]),
-    st.builds(lambda v: {"number": v}, st.sampled_from([0, 1, -1, 0.1, 2.5, 1e30, 16777217, 1e300, 10**40])),
-)
-_numbers = st.recursive(
-    _numbers,
-    lambda inner: st.builds(node, st.sampled_from(["add", "subtract", "multiply", "divide"]), inner, inner),
-    max_leaves=4,
-)
-_truths = st.one_of(
-    st.builds(node, st.sampled_from(sorted(_PYTHON)), _numbers, _numbers),
-    st.builds(node, st.just("is_missing"), _numbers),
-    st.sampled_from([{"in_list": name} for name in LISTS]),
-)
-_truths = st.recursive(
-    _truths,
-    lambda inner: st.one_of(
-        st.builds(node, st.just("not"), inner),
-        st.builds(lambda op, args: node(op, *args), st.sampled_from(["and", "or"]), st.lists(inner, min_size=1, max_size=3)),
-    ),
-    max_leaves=5,
-)
-
 
 @examples(150)
-@given(
-    _truths,
-    st.none() | _truths,
-    st.lists(st.tuples(_values, _values, _values, st.booleans(), st.booleans()), min_size=1, max_size=5),
-)
+@given(truth_expressions, st.none() | truth_expressions, rows)
 def test_a_batch_equals_plain_evaluation_row_by_row(when, requires, rows):
     x = np.array([row[:3] for row in rows], np.float32)
     got = outcomes(when, x, requires, [row[3:] for row in rows])
     for row, values, outcome in zip(rows, x, got, strict=True):
-        named = dict(zip(FEATURES, values, strict=True))
-        lists = {name for name, member in zip(LISTS, row[3:], strict=True) if member}
         with np.errstate(all="ignore"):
-            assert outcome is _expected(when, requires, named, lists)
-
-
-def _expected(when, requires, named, lists) -> RuleOutcome:
-    try:
-        if requires is not None and not evaluate(requires, named, lists):
-            return RuleOutcome.INSUFFICIENT_HISTORY
-        return RuleOutcome.HIT if evaluate(when, named, lists) else RuleOutcome.NO_HIT
-    except _DividedByZero:
-        return RuleOutcome.ERROR
+            assert outcome is expected_outcome(rule(when, requires), values, row[3:])
 
 
 # --- written examples ----------------------------------------------------------------------------------------------------

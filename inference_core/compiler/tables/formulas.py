@@ -20,7 +20,7 @@ class Fixed:
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class BinTest:
     """Whether the bin of a column is in a set: bit b of `bins` stands for bin b."""
 
     column: int
@@ -40,10 +40,10 @@ class Group:
     """All of the arguments (`every`), or any of them."""
 
     every: bool
-    args: tuple[Fixed | Test | Stored | Group, ...]
+    args: tuple[Fixed | BinTest | Stored | Group, ...]
 
 
-Formula = Fixed | Test | Stored | Group
+Formula = Fixed | BinTest | Stored | Group
 
 
 def bins_between(low: int, high: int) -> int:
@@ -64,8 +64,8 @@ def negation(of: Formula) -> Formula:
     """Return the formula that holds exactly where `of` does not."""
     if isinstance(of, Fixed):
         return Fixed(not of.value)
-    if isinstance(of, Test):
-        return Test(of.column, _ALL & ~of.bins)
+    if isinstance(of, BinTest):
+        return BinTest(of.column, _ALL & ~of.bins)
     if isinstance(of, Stored):
         return Stored(of.register, not of.negated)
     return Group(not of.every, tuple(map(negation, of.args)))
@@ -91,13 +91,13 @@ def group(every: bool, args: list[Formula]) -> Formula:
 
 def _absorb(every: bool, part: Formula, kept: list[Formula]) -> Formula:
     """Join a test with those of its column in `kept`, which it replaces, as long as the result is one run."""
-    if not isinstance(part, Test):
+    if not isinstance(part, BinTest):
         return part
-    for other in [of for of in kept if isinstance(of, Test) and of.column == part.column]:
+    for other in [of for of in kept if isinstance(of, BinTest) and of.column == part.column]:
         bins = part.bins & other.bins if every else part.bins | other.bins
         if bins in (0, _ALL):
             return Fixed(bins != 0)
         if run_of(bins) is not None:
             kept.remove(other)
-            part = Test(part.column, bins)
+            part = BinTest(part.column, bins)
     return part

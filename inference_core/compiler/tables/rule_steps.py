@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from inference_core.compiler.tables.formulas import Fixed, Formula, Group, Stored, Test, run_of
+from inference_core.compiler.tables.formulas import BinTest, Fixed, Formula, Group, Stored, run_of
 from kernels.tables import INSTRUCTION, Combine, Source
 
 OPERANDS = 1 << 16
@@ -59,7 +59,7 @@ class StepWriter:
         for arg in plain:
             self._step(Combine.AND if formula.every else Combine.OR, arg)
 
-    def _step(self, op: Combine, leaf: Fixed | Test | Stored) -> None:
+    def _step(self, op: Combine, leaf: Fixed | BinTest | Stored) -> None:
         if isinstance(leaf, Fixed):
             self._steps.append(Step(op, Source.TRUE, negate=not leaf.value))
         elif isinstance(leaf, Stored):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from inference_core.compiler.draft import CutPlan
 from inference_core.compiler.ir import AllOf, Always, Compare, InList, IsMissing, Not, ProgramIR
 from inference_core.compiler.ranges import Range, range_of
-from inference_core.compiler.tables.formulas import Fixed, Formula, Group, Stored, Test, bins_between, group, negation
+from inference_core.compiler.tables.formulas import BinTest, Fixed, Formula, Group, Stored, bins_between, group, negation
 from inference_core.compiler.tables.rule_steps import OPERANDS, StepWriter
 from inference_core.errors import ProgramError, RuleError
 from kernels.tables import MISSING, NEVER, RuleTable
@@ -68,7 +68,7 @@ class _RuleWriter:
         if isinstance(node, Always):
             return Fixed(node.value)
         if isinstance(node, InList):
-            return Test(self._cuts.columns + node.position, bins_between(1, 2))
+            return BinTest(self._cuts.columns + node.position, bins_between(1, 2))
         if isinstance(node, Compare | IsMissing):
             return self._in_bins(range_of(self._ir, node))
         if isinstance(node, Not):
@@ -81,9 +81,9 @@ class _RuleWriter:
         tests: list[Formula] = []
         if of.low is not None:
             column, at = cuts.place(of.low)
-            tests.append(Test(int(column), bins_between(int(at) + 1, MISSING)))
+            tests.append(BinTest(int(column), bins_between(int(at) + 1, MISSING)))
         if of.high is not None:
             column, at = cuts.place(of.high)
-            tests.append(Test(int(column), bins_between(0, int(at) + 1)))
-        within = group(True, tests or [Test(cuts.first_column, bins_between(0, MISSING))])
+            tests.append(BinTest(int(column), bins_between(0, int(at) + 1)))
+        within = group(True, tests or [BinTest(cuts.first_column, bins_between(0, MISSING))])
         return negation(within) if of.negated else within
