@@ -38,9 +38,12 @@ typedef struct {
     const derivation *derivations;
     const int32_t *need;   /* [needed] columns of x that anything reads */
     const int32_t *source; /* [columns] */
-    const int32_t *levels; /* [columns] steps of the search; the column's table has 2^levels - 1 entries, NaN at the end */
-    const int64_t *start;  /* [columns] */
+    const int32_t *levels; /* [columns] steps of the search, through 2^levels - 1 entries; NaN after the last cut */
+    const int32_t *start;  /* [columns] */
     const float *table;
+    /* One row, sixteen columns at a time: steps of all of them, and the cuts of the first four steps, [15][16] floats. */
+    const int32_t *row_levels;
+    const float *row_top;
 } cut_table;
 
 typedef struct {
@@ -74,8 +77,13 @@ typedef struct {
     const int32_t *values;   /* [trees][2^(depth + 1)] heap */
     const uint16_t *feature; /* [trees][2^depth] heap */
     const row_step *steps;   /* [trees][2^depth] heap */
-    const uint8_t *lanes;    /* [trees][2][64] heap: column and rank as bytes; NULL with more than 64 columns */
-    const uint64_t *shift;   /* [trees] heap of bits: nodes that a missing value leaves to the left */
+    /* One row, 64 trees at a time: [ceil(trees / 64)][2^depth - 1, in order of evaluation][2][64] column, rank as bytes.
+     * Up to 64 columns, those of the shifted copy are 64 and more; up to 256, `shift` has them as bits, one word a node.
+     * NULL with more. */
+    const uint8_t *lanes;
+    const uint64_t *shift;
+    /* [trees][2^depth][depth] what each leaf's path changes: feature * 2^32 is in the high half, the change in the low. */
+    const uint64_t *paths;
 } tile_group;
 
 typedef struct {

@@ -19,17 +19,20 @@ VARIANTS = ("plain", "avx2", "avx512")
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
 
 
-class ScoreOutput(ctypes.Structure):
-    """Where score_rows writes (kernels/score_rows/cpu.c)."""
+class ScoreCall(ctypes.Structure):
+    """What score_rows is told besides the rows (kernels/score_rows/cpu.c)."""
 
-    _fields_ = [("margin", _POINTER), ("bits", _POINTER * 3), ("position", _POINTER), ("value", _POINTER)]
+    _fields_ = [
+        ("tables", _POINTER), ("rows", _LONG), ("row_stride", _LONG), ("column_stride", _LONG), ("top", _LONG),
+        ("out", _POINTER),
+    ]  # fmt: skip
 
 
 _SIGNATURES = {
     "bin_features": [_POINTER, _POINTER, _LONG, _LONG, _LONG, _POINTER, _POINTER],
     "rule_mask": [_POINTER, _POINTER, _LONG, _LONG, _POINTER, _POINTER, _POINTER],
     "trees_on_bins": [_POINTER, _POINTER, _LONG, _POINTER, _POINTER],
-    "score_rows": [_POINTER, _POINTER, _LONG, _LONG, _LONG, _POINTER, _LONG, _POINTER],
+    "score_rows": [_POINTER, _POINTER, _POINTER],
     "kernels_choose_variant": [ctypes.c_int],
 }
 

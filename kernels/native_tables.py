@@ -12,6 +12,7 @@ from kernels.tables import DERIVATION, CutTable, RuleTable, TreeTable
 BLOCK = 128
 TILE_DEPTH = 6
 _NEVER_RIGHT = 256
+_TOGETHER, _TOP_LEVELS = 16, 4
 
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
 
@@ -20,7 +21,7 @@ class _Cuts(ctypes.Structure):
     _fields_ = [
         ("features", _LONG), ("columns", _LONG), ("lists", _LONG), ("derived", _LONG), ("needed", _LONG),
         ("derivations", _POINTER), ("need", _POINTER), ("source", _POINTER), ("levels", _POINTER), ("start", _POINTER),
-        ("table", _POINTER),
+        ("table", _POINTER), ("row_levels", _POINTER), ("row_top", _POINTER),
     ]  # fmt: skip
 
 
@@ -34,7 +35,7 @@ class _Rules(ctypes.Structure):
 class _Group(ctypes.Structure):
     _fields_ = [
         ("trees", _LONG), ("nodes", _POINTER), ("planes", _POINTER), ("values", _POINTER), ("feature", _POINTER),
-        ("steps", _POINTER), ("lanes", _POINTER), ("shift", _POINTER),
+        ("steps", _POINTER), ("lanes", _POINTER), ("shift", _POINTER), ("paths", _POINTER),
     ]  # fmt: skip
 
 
@@ -65,8 +66,12 @@ class Native:
         self._arrays: list[np.ndarray] = []
 
     def keep(self, array: np.ndarray, kind=None) -> int:
-        """Return the address of a C-contiguous copy that lives as long as this does."""
-        kept = np.ascontiguousarray(array, kind)
+        """Return the address of a C-contiguous copy, on a 64-byte boundary, that lives as long as this does."""
+        source = np.ascontiguousarray(array, kind)
+        room = np.empty(source.nbytes + 64, np.uint8)
+        start = -room.ctypes.data % 64
+        kept = room[start : start + source.nbytes]
+        kept[...] = source.reshape(-1).view(np.uint8)
         self._arrays.append(kept)
         return kept.ctypes.data
 
@@ -75,8 +80,14 @@ def native_cuts(table: CutTable) -> Native:
     """Return the cut_table of a CutTable."""
     count = np.diff(table.offsets)
     levels = np.array([int(n).bit_length() for n in count], np.int32)
-    start = np.concatenate([[0], np.cumsum((1 << levels) - 1)]).astype(np.int64)
-    filled = np.full(int(start[-1]) + 1, np.nan, np.float32)
+    # Sixteen columns are searched together for one row: they share the size of their tables.
+    groups = -(-table.columns // _TOGETHER)
+    padded = np.zeros(groups * _TOGETHER, np.int32)
+    padded[: table.columns] = levels
+    group_levels = np.maximum(padded.reshape(groups, _TOGETHER).max(axis=1, initial=0), _TOP_LEVELS)
+    size = np.repeat((1 << group_levels) - 1, _TOGETHER)[: table.columns]
+    start = (np.cumsum(size) - size).astype(np.int32)
+    filled = np.full(int(size.sum()) + 1, np.nan, np.float32)
     for k, n in enumerate(count):
         filled[start[k] : start[k] + n] = table.cuts[table.offsets[k] : table.offsets[k + 1]]
     read = np.concatenate([table.source, table.derived["a"], table.derived["b"]])
@@ -85,7 +96,20 @@ def native_cuts(table: CutTable) -> Native:
     of = native.structure
     of.derivations, of.need, of.source = native.keep(table.derived, DERIVATION), native.keep(need), native.keep(table.source)
     of.levels, of.start, of.table = native.keep(levels), native.keep(start), native.keep(filled)
+    of.row_levels, of.row_top = native.keep(group_levels, np.int32), native.keep(_top_cuts(filled, start, group_levels))
     return native
+
+
+def _top_cuts(filled: np.ndarray, start: np.ndarray, group_levels: np.ndarray) -> np.ndarray:
+    """Return [groups, 2 ** _TOP_LEVELS - 1, _TOGETHER]: the cuts that the first steps compare with, step by step."""
+    top = np.full((len(group_levels), (1 << _TOP_LEVELS) - 1, _TOGETHER), np.nan, np.float32)
+    for k, first in enumerate(start):
+        group, place = divmod(k, _TOGETHER)
+        for level in range(_TOP_LEVELS):
+            step = 1 << group_levels[group] >> (level + 1)
+            at = first + step - 1 + 2 * step * np.arange(1 << level)
+            top[group, (1 << level) - 1 : (2 << level) - 1, place] = filled[at]
+    return top
 
 
 def native_rules(table: RuleTable) -> Native:
@@ -149,12 +173,38 @@ def _fill_group(native: Native, group: _Group, table: TreeTable, roots: np.ndarr
     steps = np.empty((len(roots), leaves), _ROW_STEP)
     steps["column"], steps["rank"] = doubled, rank
     group.steps = native.keep(steps)
-    if table.columns <= 64:
-        lanes = np.zeros((len(roots), 2, 64), np.uint8)
-        lanes[:, 0, :leaves], lanes[:, 1, :leaves] = column, rank
-        group.lanes = native.keep(lanes)
-        bits = (shift.astype(np.uint64) << np.arange(leaves, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
-        group.shift = native.keep(bits)
+    group.paths = native.keep(_paths(values, np.where(tested, table.feature[inner], 0), depth))
+    if table.columns <= 256:
+        _fill_lanes(native, group, table.columns, column[:, order], shift[:, order], rank[:, order])
+
+
+def _fill_lanes(native: Native, group: _Group, columns: int, column: np.ndarray, shift: np.ndarray, rank: np.ndarray) -> None:
+    """Lay the nodes [trees, places] out for 64 trees at a time; trees that fill the last 64 up are never added."""
+    trees, places = column.shape
+    groups = -(-trees // 64)
+    if columns <= 64:
+        column = column + 64 * shift
+    lanes = np.zeros((groups * 64, places, 2), np.uint8)
+    lanes[:trees, :, 0], lanes[:trees, :, 1] = column, rank
+    group.lanes = native.keep(lanes.reshape(groups, 64, places, 2).transpose(0, 2, 3, 1))
+    if columns > 64:
+        bits = np.zeros((groups * 64, places), np.uint64)
+        bits[:trees] = shift
+        place = np.arange(64, dtype=np.uint64)[None, :, None]
+        group.shift = native.keep((bits.reshape(groups, 64, places) << place).sum(axis=1, dtype=np.uint64))
+
+
+def _paths(values: np.ndarray, feature: np.ndarray, depth: int) -> np.ndarray:
+    """Return [trees, leaves, depth] uint64: of each step to a leaf, its feature (high half) and what it changes (low half)."""
+    leaves = 1 << depth
+    paths = np.empty((len(values), leaves, depth), np.uint64)
+    child = np.arange(leaves, 2 * leaves)
+    for step in range(depth):
+        parent = child >> 1
+        change = (values[:, child].astype(np.int64) - values[:, parent]).astype(np.int32).view(np.uint32)
+        paths[:, :, step] = feature[:, parent].astype(np.uint64) << np.uint64(32) | change
+        child = parent
+    return paths
 
 
 def _heaps(table: TreeTable, roots: np.ndarray, depth: int) -> np.ndarray:

@@ -106,6 +106,69 @@ void bin_block(const cut_table *cuts, const float *x, int64_t row_stride, int64_
     }
 }
 
+/* Four columns at a time, so that their loads overlap. */
+static void search_row(const cut_table *cuts, const float *wide, uint8_t *plain) {
+    for (int64_t k = 0; k < cuts->columns; k += 4) {
+        const float *table[4];
+        float value[4];
+        uint32_t step[4], bin[4] = {0, 0, 0, 0};
+        int levels = 0;
+        for (int i = 0; i < 4; i++) {
+            const int64_t at = k + i < cuts->columns ? k + i : k;
+            table[i] = cuts->table + cuts->start[at];
+            value[i] = wide[cuts->source[at]];
+            step[i] = (uint32_t)1 << cuts->levels[at] >> 1;
+            levels = levels < cuts->levels[at] ? cuts->levels[at] : levels;
+        }
+        /* A column with fewer levels takes steps of 0 at the end, which change nothing. */
+        for (int level = 0; level < levels; level++)
+            for (int i = 0; i < 4; i++) {
+                bin[i] += value[i] >= table[i][bin[i] + step[i] - (step[i] != 0)] ? step[i] : 0;
+                step[i] >>= 1;
+            }
+        for (int i = 0; i < 4 && k + i < cuts->columns; i++) plain[k + i] = value[i] != value[i] ? MISSING : (uint8_t)bin[i];
+    }
+}
+
+#if HAS_X86
+/* Sixteen columns at a time. A gather costs as much as sixteen loads, so the first four steps do without: all the cuts that
+ * a step may compare with are loaded, and the earlier answers choose among them. */
+INLINE FOR_AVX512 __m512 either(__mmask16 right, const float *left, const float *other) {
+    return _mm512_mask_loadu_ps(_mm512_loadu_ps(left), right, other);
+}
+
+FOR_AVX512 static void search_row_avx512(const cut_table *cuts, const float *wide, uint8_t *plain) {
+    for (int64_t k = 0, g = 0; k < cuts->columns; k += 16, g++) {
+        const int64_t left = cuts->columns - k;
+        const __mmask16 there = left < 16 ? (__mmask16)((1u << left) - 1) : (__mmask16)0xffff;
+        const __m512i source = _mm512_maskz_loadu_epi32(there, cuts->source + k);
+        const __m512 x = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, source, wide, 4);
+        const float *top = cuts->row_top + g * 15 * 16;
+        const __mmask16 a = _mm512_cmp_ps_mask(x, _mm512_loadu_ps(top), _CMP_GE_OQ);
+        const __mmask16 b = _mm512_cmp_ps_mask(x, either(a, top + 16, top + 32), _CMP_GE_OQ);
+        const __m512 third = _mm512_mask_blend_ps(a, either(b, top + 48, top + 64), either(b, top + 80, top + 96));
+        const __mmask16 c = _mm512_cmp_ps_mask(x, third, _CMP_GE_OQ);
+        const __m512 fourth =
+            _mm512_mask_blend_ps(a, _mm512_mask_blend_ps(b, either(c, top + 112, top + 128), either(c, top + 144, top + 160)),
+                                 _mm512_mask_blend_ps(b, either(c, top + 176, top + 192), either(c, top + 208, top + 224)));
+        const __mmask16 d = _mm512_cmp_ps_mask(x, fourth, _CMP_GE_OQ);
+        const int rest = cuts->row_levels[g] - 4;
+        __m512i bin = _mm512_maskz_set1_epi32(a, 8 << rest);
+        bin = _mm512_mask_add_epi32(bin, b, bin, _mm512_set1_epi32(4 << rest));
+        bin = _mm512_mask_add_epi32(bin, c, bin, _mm512_set1_epi32(2 << rest));
+        bin = _mm512_mask_add_epi32(bin, d, bin, _mm512_set1_epi32(1 << rest));
+        const __m512i start = _mm512_maskz_loadu_epi32(there, cuts->start + k);
+        for (int step = 1 << rest >> 1; step; step >>= 1) {
+            const __m512i at = _mm512_add_epi32(_mm512_add_epi32(start, bin), _mm512_set1_epi32(step - 1));
+            const __m512 cut = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, at, cuts->table, 4);
+            bin = _mm512_mask_add_epi32(bin, _mm512_cmp_ps_mask(x, cut, _CMP_GE_OQ), bin, _mm512_set1_epi32(step));
+        }
+        bin = _mm512_mask_mov_epi32(bin, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), _mm512_set1_epi32(MISSING));
+        _mm512_mask_cvtepi32_storeu_epi8(plain + k, there, bin);
+    }
+}
+#endif
+
 void bin_row(const cut_table *cuts, const float *x, const uint8_t *memberships, float *scratch, uint8_t *plain) {
     const float *wide = x;
     if (cuts->derived) {
@@ -113,8 +176,12 @@ void bin_row(const cut_table *cuts, const float *x, const uint8_t *memberships, 
         for (int64_t d = 0; d < cuts->derived; d++) scratch[cuts->features + d] = derive(cuts->derivations + d, scratch, 1);
         wide = scratch;
     }
-    for (int64_t k = 0; k < cuts->columns; k++)
-        plain[k] = bin_of(cuts->table + cuts->start[k], cuts->levels[k], wide[cuts->source[k]]);
+#if HAS_X86
+    if (kernels_variant() == AVX512)
+        search_row_avx512(cuts, wide, plain);
+    else
+#endif
+        search_row(cuts, wide, plain);
     for (int64_t l = 0; l < cuts->lists; l++) plain[cuts->columns + l] = memberships ? memberships[l] : 0;
 }
 

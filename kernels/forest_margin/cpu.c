@@ -104,23 +104,20 @@ FOR_AVX512 static void add_leaves_avx512(const tile_group *group, int64_t first,
 }
 #endif
 
+/* Eight trees and some rows at a time, so that both the paths and the sums stay in the nearest cache. */
 static void add_changes(const tile_group *group, int depth, int64_t first, int64_t trees, const uint8_t *leaf, int64_t rows,
                         int64_t features, int64_t *changes) {
-    const int64_t leaves = (int64_t)1 << depth;
-    for (int64_t t = 0; t < trees; t++) {
-        const int32_t *values = group->values + (first + t) * 2 * leaves;
-        const uint16_t *feature = group->feature + (first + t) * leaves;
-        for (int64_t r = 0; r < rows; r++) {
-            int64_t *of = changes + r * features;
-            int64_t node = leaves + leaf[t * BLOCK + r], value = values[node];
-            for (int level = 0; level < depth; level++) {
-                node >>= 1;
-                const int64_t above = values[node];
-                of[feature[node]] += value - above;
-                value = above;
-            }
+    const int64_t leaves = (int64_t)1 << depth, some = features <= 128 ? 16 : features <= 256 ? 8 : 4;
+    for (int64_t t0 = 0; t0 < trees; t0 += 8)
+        for (int64_t r0 = 0; r0 < rows; r0 += some) {
+            const int64_t t1 = t0 + 8 < trees ? t0 + 8 : trees, r1 = r0 + some < rows ? r0 + some : rows;
+            for (int64_t t = t0; t < t1; t++)
+                for (int64_t r = r0; r < r1; r++) {
+                    const uint64_t *path = group->paths + ((first + t) * leaves + leaf[t * BLOCK + r]) * depth;
+                    int64_t *of = changes + r * features;
+                    for (int step = 0; step < depth; step++) of[path[step] >> 32] += (int32_t)path[step];
+                }
         }
-    }
 }
 
 static void walk_deep(const tree_table *trees, const uint8_t *block, int64_t rows, int64_t *totals, int64_t *changes) {
@@ -215,36 +212,86 @@ static int64_t tiles_of_row(const tile_group *group, int depth, const uint8_t *t
 }
 
 #if HAS_X86
-/* All nodes of a tree in one comparison; the answers are a bit mask, and the walk reads bits. */
-FOR_AVX512 static int64_t tiles_of_row_avx512(const tile_group *group, int depth, __m512i row, int64_t *changes) {
-    const __m512i minus_one = _mm512_set1_epi8(-1);
+/* The same bottom-up choice as in tiles.h, but 64 trees of one row in the lanes: a node's column differs from lane to
+ * lane, and the row's bins are looked up in registers. */
+typedef struct {
+    const uint8_t *lanes;
+    const uint64_t *shift;
+    __m512i bins[4]; /* up to 64 columns: plain, shifted */
+    int wide;        /* more than 64 columns */
+} lane_reader;
+
+#define EACH static inline __attribute__((always_inline)) FOR_AVX512
+
+EACH __m512i lanes_choose(lane_reader *at, int wide, __m512i left, __m512i right, int step) {
+    const __m512i column = _mm512_load_si512(at->lanes), rank = _mm512_load_si512(at->lanes + 64);
+    at->lanes += 128;
+    __m512i bins = _mm512_permutex2var_epi8(at->bins[0], column, at->bins[1]);
+    if (wide) {
+        const __m512i high = _mm512_permutex2var_epi8(at->bins[2], column, at->bins[3]);
+        bins = _mm512_mask_blend_epi8(_mm512_movepi8_mask(column), bins, high);
+        bins = _mm512_mask_sub_epi8(bins, *at->shift++, bins, _mm512_set1_epi8(-1));
+    }
+    return _mm512_mask_add_epi8(left, _mm512_cmpge_epu8_mask(bins, rank), right, _mm512_set1_epi8((char)step));
+}
+
+EACH __m512i lanes_level1(lane_reader *at, int wide) {
+    return lanes_choose(at, wide, _mm512_setzero_si512(), _mm512_setzero_si512(), 1);
+}
+
+#define LEVEL(number, below, step)                                                                                     \
+    EACH __m512i number(lane_reader *at, int wide) {                                                                    \
+        const __m512i left = below(at, wide);                                                                           \
+        const __m512i right = below(at, wide);                                                                          \
+        return lanes_choose(at, wide, left, right, step);                                                               \
+    }
+LEVEL(lanes_level2, lanes_level1, 2)
+LEVEL(lanes_level3, lanes_level2, 4)
+LEVEL(lanes_level4, lanes_level3, 8)
+LEVEL(lanes_level5, lanes_level4, 16)
+LEVEL(lanes_level6, lanes_level5, 32)
+#undef LEVEL
+
+EACH __m512i lanes_level(lane_reader *at, int depth, int wide) {
+    switch (depth) {
+        case 1: return lanes_level1(at, wide);
+        case 2: return lanes_level2(at, wide);
+        case 3: return lanes_level3(at, wide);
+        case 4: return lanes_level4(at, wide);
+        case 5: return lanes_level5(at, wide);
+        default: return lanes_level6(at, wide);
+    }
+}
+#undef EACH
+
+FOR_AVX512 static int64_t lanes_of_row(const tile_group *group, int depth, lane_reader *of, int64_t *changes) {
     const int64_t leaves = (int64_t)1 << depth;
+    uint8_t leaf[64] __attribute__((aligned(64)));
+    lane_reader at = *of;
+    at.lanes = group->lanes;
+    at.shift = group->shift;
     int64_t sum = 0;
-    for (int64_t t = 0; t < group->trees; t++) {
-        __m512i bins = _mm512_permutexvar_epi8(_mm512_loadu_si512(group->lanes + t * 128), row);
-        bins = _mm512_mask_sub_epi8(bins, group->shift[t], bins, minus_one);
-        const uint64_t right = _mm512_cmpge_epu8_mask(bins, _mm512_loadu_si512(group->lanes + t * 128 + 64));
-        uint64_t at = 1;
-        for (int level = 0; level < depth; level++) at = 2 * at + ((right >> at) & 1);
+    for (int64_t t = 0; t < group->trees; t += 64) {
+        _mm512_store_si512(leaf, at.wide ? lanes_level(&at, depth, 1) : lanes_level(&at, depth, 0));
+        const int64_t count = group->trees - t < 64 ? group->trees - t : 64;
         const int32_t *values = group->values + t * 2 * leaves;
-        sum += values[at];
-        if (changes) add_path(values, group->feature + t * leaves, at, depth, changes);
+        for (int64_t i = 0; i < count; i++) sum += values[i * 2 * leaves + leaves + leaf[i]];
+        if (changes == NULL) continue;
+        for (int64_t i = 0; i < count; i++)
+            add_path(values + i * 2 * leaves, group->feature + (t + i) * leaves, (uint64_t)(leaves + leaf[i]), depth, changes);
     }
     return sum;
 }
 
-FOR_AVX512 static int64_t full_tiles_of_row_avx512(const tile_group *group, __m512i row) {
-    const __m512i minus_one = _mm512_set1_epi8(-1);
+FOR_AVX512 static int64_t trees_row_avx512(const tree_table *trees, const uint8_t *twice, int64_t *changes) {
+    uint8_t padded[256] __attribute__((aligned(64))) = {0};
+    lane_reader of = {.wide = trees->columns > 64};
+    memcpy(padded, twice + trees->columns, (size_t)trees->columns);
+    if (!of.wide) memcpy(padded + 64, twice, (size_t)trees->columns);
+    for (int i = 0; i < 4; i++) of.bins[i] = _mm512_load_si512(padded + 64 * i);
     int64_t sum = 0;
-    for (int64_t t = 0; t < group->trees; t++) {
-        __m512i bins = _mm512_permutexvar_epi8(_mm512_loadu_si512(group->lanes + t * 128), row);
-        bins = _mm512_mask_sub_epi8(bins, group->shift[t], bins, minus_one);
-        const uint64_t right = _mm512_cmpge_epu8_mask(bins, _mm512_loadu_si512(group->lanes + t * 128 + 64));
-        uint64_t at = 1;
-#pragma GCC unroll 6
-        for (int level = 0; level < 6; level++) at = 2 * at + ((right >> at) & 1);
-        sum += group->values[t * 128 + at];
-    }
+    for (int depth = 1; depth <= TILE_DEPTH; depth++)
+        if (trees->tiles[depth].trees) sum += lanes_of_row(&trees->tiles[depth], depth, &of, changes);
     return sum;
 }
 #endif
@@ -270,25 +317,10 @@ static int64_t deep_of_row(const tree_table *trees, const uint8_t *twice, int64_
     return sum;
 }
 
-#if HAS_X86
-FOR_AVX512 static int64_t trees_row_avx512(const tree_table *trees, const uint8_t *twice, int64_t *changes) {
-    uint8_t padded[64] __attribute__((aligned(64))) = {0};
-    memcpy(padded, twice + trees->columns, (size_t)trees->columns);
-    const __m512i row = _mm512_load_si512(padded);
-    int64_t sum = 0;
-    for (int depth = 1; depth <= TILE_DEPTH; depth++) {
-        const tile_group *group = &trees->tiles[depth];
-        if (!group->trees) continue;
-        sum += depth == 6 && !changes ? full_tiles_of_row_avx512(group, row) : tiles_of_row_avx512(group, depth, row, changes);
-    }
-    return sum;
-}
-#endif
-
 int64_t trees_row(const tree_table *trees, const uint8_t *twice, int64_t *changes) {
     int64_t sum = trees->constant;
 #if HAS_X86
-    if (kernels_variant() == AVX512 && trees->columns <= 64) {
+    if (kernels_variant() == AVX512 && trees->columns <= 256) {
         sum += trees_row_avx512(trees, twice, changes);
     } else
 #endif

@@ -1,7 +1,7 @@
 """The fused pass: derive, bin, rules, forest and its largest contributions, each row read once.
 
 What comes out is exactly what bin_features, rule_mask, path_contributions and top_values give one after the other, bit
-for bit, whatever the batch size, the kernel or the device.
+for bit, whatever the batch size, the kernel or the device. Rows are float32, NaN where a value is missing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,14 @@ import numpy as np
 
 from kernels.bin_features import check_rows
 from kernels.errors import KernelInputError
-from kernels.native import ScoreOutput, check, library, owned_rows, pointer
+from kernels.native import ScoreCall, check, library, owned_rows, pointer
 from kernels.tables import CutTable, RuleBits, RuleTable, TreeTable
+
+FEW_ROWS = 16
+"""Batches up to this size use buffers that are kept between calls: making them would take longer than the pass."""
+
+
+_FLOAT32 = np.dtype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,19 +45,90 @@ class ScoreTables:
 
         return native_scores(self.cuts, self.rules, self.trees)
 
+    @cached_property
+    def prepared(self) -> dict[tuple[tuple[int, ...], int], list[_Prepared]]:
+        """Calls for small batches that are not in use: (shape of x, top) -> a stack that threads take from and give back to.
+
+        A shape that is in here has been checked.
+        """
+        return {}
+
 
 @dataclass(frozen=True)
-class ScoredRows:
-    """Attributes:
-    margin: [B] float32; NaN without trees.
-    bits: the rules' words.
-    top_features, top_contributions: [B, top] int32 and float32, largest first, as top_values gives them.
-    """
+class Layout:
+    """Where the arrays of a ScoredRows lie in its buffer: three arrays of words, margins, features, contributions."""
 
-    margin: np.ndarray
-    bits: RuleBits
-    top_features: np.ndarray
-    top_contributions: np.ndarray
+    rows: int
+    words: int
+    top: int
+
+    @property
+    def bytes(self) -> int:
+        return self.rows * (self.words * 24 + 4 + 8 * self.top)
+
+
+class ScoredRows:
+    """What the pass says of B rows. The arrays are views of one buffer, made when they are asked for."""
+
+    __slots__ = ("_buffer", "_layout")
+
+    def __init__(self, layout: Layout, buffer: np.ndarray) -> None:
+        self._layout, self._buffer = layout, buffer
+
+    @classmethod
+    def of(cls, margin: np.ndarray, bits: RuleBits, top_features: np.ndarray, top_contributions: np.ndarray) -> ScoredRows:
+        """Return the same as arrays that were computed one by one."""
+        layout = Layout(len(margin), bits.hit.shape[1], top_features.shape[1])
+        scored = cls(layout, np.empty(layout.bytes, np.uint8))
+        of = scored.bits
+        of.hit[...], of.insufficient[...], of.error[...] = bits.hit, bits.insufficient, bits.error
+        scored.margin[...], scored.top_features[...], scored.top_contributions[...] = margin, top_features, top_contributions
+        return scored
+
+    def __len__(self) -> int:
+        return self._layout.rows
+
+    def _view(self, start: int, kind: type, width: int) -> np.ndarray:
+        rows = self._layout.rows
+        return self._buffer[start : start + rows * width * np.dtype(kind).itemsize].view(kind).reshape(rows, width)
+
+    @property
+    def bits(self) -> RuleBits:
+        """The rules' words."""
+        step = self._layout.rows * self._layout.words * 8
+        return RuleBits(*(self._view(i * step, np.uint64, self._layout.words) for i in range(3)))
+
+    @property
+    def margin(self) -> np.ndarray:
+        """[B] float32; NaN without trees."""
+        layout = self._layout
+        start = layout.rows * layout.words * 24
+        return self._buffer[start : start + layout.rows * 4].view(np.float32)
+
+    @property
+    def top_features(self) -> np.ndarray:
+        """[B, top] int32 columns of x, largest contribution first, as top_values gives them."""
+        layout = self._layout
+        return self._view(layout.rows * (layout.words * 24 + 4), np.int32, layout.top)
+
+    @property
+    def top_contributions(self) -> np.ndarray:
+        """[B, top] float32."""
+        layout = self._layout
+        return self._view(layout.rows * (layout.words * 24 + 4 + 4 * layout.top), np.float32, layout.top)
+
+
+class _Prepared:
+    """A call with its buffer, ready for another batch of the same shape."""
+
+    __slots__ = ("address", "buffer", "call", "layout", "run")
+
+    def __init__(self, native: ctypes.CDLL, tables: ScoreTables, rows: int, top: int) -> None:
+        self.layout = Layout(rows, tables.rules.words, top)
+        self.buffer = np.empty(self.layout.bytes, np.uint8)
+        self.call = ScoreCall(tables.native.address, rows, tables.cuts.features, 1, top, self.buffer.ctypes.data)
+        self.address = ctypes.addressof(self.call)
+        self.run = native.score_rows
 
 
 def score_rows(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | None = None, top: int = 0) -> ScoredRows:
@@ -59,7 +136,12 @@ def score_rows(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | Non
 
     Raises:
         KernelInputError: a shape or type does not fit.
+        MemoryError: there is no memory for the scratch of a pass.
     """
+    if memberships is None and x.dtype is _FLOAT32:
+        idle = tables.prepared.get((x.shape, top))
+        if idle is not None:
+            return _score_few(tables, idle, x, None, top)
     check_rows(tables.cuts, x, memberships)
     if not 0 <= top <= tables.cuts.features:
         raise KernelInputError(f"top must be from 0 to {tables.cuts.features}; got {top}")
@@ -68,18 +150,25 @@ def score_rows(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | Non
         from kernels.score_rows import reference
 
         return reference.score_rows(tables, x, memberships, top)
+    if len(x) <= FEW_ROWS:
+        return _score_few(tables, tables.prepared.setdefault((x.shape, top), []), x, memberships, top)
     x = owned_rows(x)
-    rows, words = len(x), tables.rules.words
-    bits = [np.empty((rows, words), np.uint64) for _ in range(3)]
-    scored = ScoredRows(
-        np.empty(rows, np.float32), RuleBits(*bits), np.empty((rows, top), np.int32), np.empty((rows, top), np.float32)
-    )
-    output = ScoreOutput(scored.margin.ctypes.data)
-    for i, of in enumerate(bits):
-        output.bits[i] = of.ctypes.data
-    output.position, output.value = scored.top_features.ctypes.data, scored.top_contributions.ctypes.data
+    layout = Layout(len(x), tables.rules.words, top)
+    buffer = np.empty(layout.bytes, np.uint8)
+    call = ScoreCall(tables.native.address, len(x), x.strides[0] // 4, x.strides[1] // 4, top, buffer.ctypes.data)
     lists = None if memberships is None else np.ascontiguousarray(memberships)
-    strides = (x.strides[0] // 4, x.strides[1] // 4)
-    members = None if lists is None else pointer(lists)
-    check(native.score_rows(tables.native.address, pointer(x), rows, *strides, members, top, ctypes.addressof(output)))
-    return scored
+    check(native.score_rows(ctypes.addressof(call), pointer(x), None if lists is None else pointer(lists)))
+    return ScoredRows(layout, buffer)
+
+
+def _score_few(tables: ScoreTables, idle: list[_Prepared], x: np.ndarray, memberships: np.ndarray | None, top: int) -> ScoredRows:
+    try:
+        prepared = idle.pop()
+    except IndexError:  # as many threads are in here as calls were ever made ready
+        prepared = _Prepared(library(), tables, len(x), top)
+    status = prepared.run(prepared.address, x.tobytes(), None if memberships is None else memberships.tobytes())
+    buffer = prepared.buffer.copy()
+    idle.append(prepared)
+    if status:
+        check(status)
+    return ScoredRows(prepared.layout, buffer)

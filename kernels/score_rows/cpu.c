@@ -103,11 +103,18 @@ typedef struct {
 } score_tables;
 
 typedef struct {
-    float *margin;
-    uint64_t *bits[3];
-    int32_t *position;
-    float *value;
+    uint64_t *bits[3]; /* [rows][words] each */
+    float *margin;     /* [rows] */
+    int32_t *position; /* [rows][top] */
+    float *value;      /* [rows][top] */
 } score_output;
+
+/* All but the rows themselves; strides in floats. */
+typedef struct {
+    const score_tables *tables;
+    int64_t rows, row_stride, column_stride, top;
+    uint8_t *out; /* the arrays of score_output, one after the other */
+} score_call;
 
 static size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -180,17 +187,22 @@ static int blocks(const score_tables *tables, const float *x, int64_t rows, int6
 /* Rows that are quicker one by one than as part of a block. */
 #define FEW 6
 
-int score_rows(const score_tables *tables, const float *x, int64_t rows, int64_t row_stride, int64_t column_stride,
-               const uint8_t *memberships, int64_t top, const score_output *out) {
-    if (rows > FEW || (rows && column_stride != 1))
-        return blocks(tables, x, rows, row_stride, column_stride, memberships, top, out);
-    const int64_t words = tables->rules->words;
+int score_rows(const score_call *call, const float *x, const uint8_t *memberships) {
+    const score_tables *tables = call->tables;
+    const int64_t rows = call->rows, top = call->top, words = tables->rules->words;
+    uint64_t *bits = (uint64_t *)call->out;
+    float *margin = (float *)(bits + 3 * rows * words);
+    int32_t *position = (int32_t *)(margin + rows);
+    const score_output out = {{bits, bits + rows * words, bits + 2 * rows * words}, margin, position, (float *)(position + rows * top)};
+    if (rows > FEW || (rows && call->column_stride != 1))
+        return blocks(tables, x, rows, call->row_stride, call->column_stride, memberships, top, &out);
     for (int64_t r = 0; r < rows; r++) {
-        const score_output of = {out->margin + r,
-                                 {out->bits[0] + r * words, out->bits[1] + r * words, out->bits[2] + r * words},
-                                 out->position + r * top,
-                                 out->value + r * top};
-        if (one_row(tables, x + r * row_stride, memberships ? memberships + r * tables->cuts->lists : NULL, top, &of)) return -1;
+        const score_output of = {{out.bits[0] + r * words, out.bits[1] + r * words, out.bits[2] + r * words},
+                                 out.margin + r,
+                                 out.position + r * top,
+                                 out.value + r * top};
+        const uint8_t *lists = memberships ? memberships + r * tables->cuts->lists : NULL;
+        if (one_row(tables, x + r * call->row_stride, lists, top, &of)) return -1;
     }
     return 0;
 }

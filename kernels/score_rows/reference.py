@@ -20,4 +20,4 @@ def score_rows(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | Non
     else:
         margin, contributions = path_contributions(tables.trees, bins)
     position, value = top_values(contributions, top) if top else (np.zeros((len(x), 0), np.int32), np.zeros((len(x), 0), np.float32))
-    return ScoredRows(margin, bits, position, value)
+    return ScoredRows.of(margin, bits, position, value)
