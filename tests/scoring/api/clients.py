@@ -77,6 +77,17 @@ class ThroughAsgi(ApiClient):
         chunks: Iterable[bytes] | None = None,
     ) -> Answer:
         """Send one request; with `chunks` the body comes in parts and its length is not told."""
+        return asyncio.run(self.conversation(method, path, body, headers, chunks))
+
+    async def conversation(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        chunks: Iterable[bytes] | None = None,
+    ) -> Answer:
+        """Do what `send` does within a running loop, where several may go on at once."""
         headers = {"host": "127.0.0.1"} | self._headers(headers)
         if chunks is None:
             headers.setdefault("content-length", str(len(body)))
@@ -95,7 +106,7 @@ class ThroughAsgi(ApiClient):
             "client": ("127.0.0.1", 50_000),
             "server": ("127.0.0.1", 8_000),
         }
-        return asyncio.run(_converse(scope, list(chunks) if chunks is not None else [body]))
+        return await _converse(scope, list(chunks) if chunks is not None else [body])
 
 
 async def _converse(scope: dict, parts: list[bytes]) -> Answer:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import shutil
+import threading
 
 import pytest
 
@@ -76,3 +79,29 @@ def test_an_unknown_decision(api, decision_id):
 def test_it_can_only_be_read(api):
     answer = api.post(f"{URL}/x/explanation", {})
     assert_problem(answer, 405, "method_not_allowed")
+
+
+def test_decisions_and_other_questions_go_on_while_a_program_is_loaded(asgi_api, make_champion, monkeypatch):
+    make_champion("v1")
+    decision = asgi_api.post(URL, payment(1)).json
+    began, may_go_on = threading.Event(), threading.Event()
+    real = released_programs.get
+
+    def slow(release):
+        began.set()
+        assert may_go_on.wait(20)
+        return real(release)
+
+    monkeypatch.setattr(released_programs, "get", slow)
+
+    async def meanwhile():
+        explanation = asyncio.ensure_future(asgi_api.conversation("GET", f"{URL}/{decision['decision_id']}/explanation"))
+        assert await asyncio.to_thread(began.wait, 20)
+        body = json.dumps(payment(2)).encode()
+        decided = await asgi_api.conversation("POST", URL, body, {"content-type": "application/json"})
+        listed = await asgi_api.conversation("GET", URL)
+        assert not explanation.done()
+        may_go_on.set()
+        return decided, listed, await explanation
+
+    assert [answer.status for answer in asyncio.run(meanwhile())] == [200, 200, 200]
