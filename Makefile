@@ -6,6 +6,10 @@ RUN := $(VENV)/bin/python
 BASE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 PIP := $(RUN) -m pip install -qq --disable-pip-version-check --no-input --constraint constraints.txt
+# The engines that the benchmarks compare with, apart from the product's environment.
+PEERS_VENV := .venv-peers
+PEERS_RUN := $(PEERS_VENV)/bin/python
+PEERS := $(PEERS_VENV)/.installed
 # What an installation is made of; a newer one of these installs again.
 INSTALLED_FROM := pyproject.toml setup.py constraints.txt $(wildcard kernels/*/*.c kernels/*/*.h kernels/*.h)
 
@@ -15,7 +19,7 @@ IN_PARALLEL := --numprocesses 2 --dist loadfile
 # Read by the recipes as "$$DATA", so that a path may hold spaces and quotes.
 export DATA MINUTES ARGS
 
-.PHONY: help demo test browser bench-accuracy bench-serving lint clean
+.PHONY: help demo test browser bench-accuracy bench-serving bench-forest bench-rules lint clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -24,6 +28,8 @@ help:
 	@echo 'make test [ARGS="-k name"]                          the whole suite, on SQLite and on PostgreSQL'
 	@echo 'make bench-accuracy DATA=file.parquet               accuracy on the Handbook data beside the published table'
 	@echo 'make bench-serving                                  transactions/s and latency beside a plain stack'
+	@echo 'make bench-forest [ARGS=--full]                     one row and batches on the CPU beside other engines (10 min)'
+	@echo 'make bench-rules [ARGS=...]                         rules, and rules with a forest, beside other engines'
 	@echo 'make lint                                           ruff, and models without a migration'
 	@echo 'make clean                                          remove the installation and build products; var/ stays'
 
@@ -42,12 +48,18 @@ bench-accuracy: $(DEV)
 bench-serving: $(DEV)
 	@$(RUN) -m tests.benchmarks.serving
 
+bench-forest: $(PEERS)
+	@$(PEERS_RUN) -m tests.benchmarks.forest $(ARGS)
+
+bench-rules: $(PEERS)
+	@$(PEERS_RUN) -m tests.benchmarks.rules $(ARGS)
+
 lint: $(DEV)
 	$(RUN) -m ruff check .
 	$(RUN) manage.py makemigrations --check --dry-run
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis kernels/_native*.so
+	rm -rf $(VENV) $(PEERS_VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis kernels/_native*.so
 	find riskapp inference_core kernels scoring admin_ui tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(BASE): $(INSTALLED_FROM)
@@ -61,6 +73,16 @@ $(DEV): $(INSTALLED_FROM)
 	@echo 'Installing with what the tests need (the first time takes some minutes) ...'
 	@$(PIP) --editable '.[dev]'
 	@touch $(BASE) $@
+
+# A peer that does not install is reported by the benchmarks; the project itself must.
+$(PEERS): VENV := $(PEERS_VENV)
+$(PEERS): tests/benchmarks/peers.txt tests/benchmarks/peers.py $(INSTALLED_FROM)
+	@$(call make_venv)
+	@echo '*' >$(PEERS_VENV)/.gitignore
+	@echo 'Installing the other engines (the first time takes a minute) ...'
+	@$(PEERS_RUN) tests/benchmarks/peers.py
+	@$(PEERS_RUN) -m pip install -qq --disable-pip-version-check --no-input --no-deps --editable .
+	@touch $@
 
 # Repeated before each installation: harmless where it exists, and it mends one that was cut off.
 define make_venv

@@ -1,0 +1,101 @@
+"""The driver of `make bench-forest`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.forest import report
+from tests.benchmarks.forest.case import MISSING_SHARE, ForestCase, Shape, train_case
+from tests.benchmarks.forest.measure import Effort, measure_case
+from tests.benchmarks.forest.ours import OURS, OURS_WITH_CONTRIBUTIONS, open_ours, open_ours_with_contributions
+from tests.benchmarks.forest.peers import peers
+from tests.benchmarks.side_by_side.engines import Engine, LeftOut, open_engines
+from tests.benchmarks.side_by_side.environment import ROOT, CpuWatch, own_command, stamp
+from tests.benchmarks.side_by_side.program import require_compiled_kernels
+from tests.benchmarks.side_by_side.timing import clock_us
+
+HEADLINE = Shape(500, 6, 64)
+OTHERS = (Shape(100, 3, 30), Shape(2000, 6, 64), Shape(500, 8, 200))
+GRID = (HEADLINE, *(
+    shape for t in (100, 500, 2000) for d in (3, 6, 8) for f in (30, 64, 200) if (shape := Shape(t, d, f)) != HEADLINE
+))  # fmt: skip
+MISSING = (0.0, MISSING_SHARE)
+BATCHES = tuple((share, rows) for share in MISSING for rows in (16, 64, 256, 1024, 4096, 16_384, 100_000))
+THOROUGH = Effort(20_000, 6.0, MISSING, BATCHES, (1, 2), rounds=9, round_seconds=3.0)
+USUAL = Effort(20_000, 6.0, MISSING, BATCHES, (1, 2), rounds=9, round_seconds=1.0)
+SHORT = Effort(20_000, 2.0, MISSING, ((0.0, 256), (0.0, 16_384), (MISSING_SHARE, 16_384)), (1, 2), rounds=5, round_seconds=0.4)
+OUTPUT = ROOT / "docs" / "benchmarks" / "forest.json"
+OUR_ENGINES = ((OURS, open_ours), (OURS_WITH_CONTRIBUTIONS, open_ours_with_contributions))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark and print its tables, or print the tables of an earlier run.
+
+    Returns:
+        0; 1 if ours could not be measured or its margins differ from XGBoost's.
+    """
+    options = _parse(arguments)
+    if options.table:
+        print(report.markdown(json.loads(options.table.read_text())))
+        return 0
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - started:5.0f} s] {text}", file=sys.stderr, flush=True)
+
+    try:
+        require_compiled_kernels()
+    except LeftOut as reason:
+        print(f"bench-forest: {reason}", file=sys.stderr)
+        return 1
+    plan = [(shape, THOROUGH) for shape in GRID] if options.full else [(HEADLINE, USUAL), *((s, SHORT) for s in OTHERS)]
+    plan = [(shape, effort) for shape, effort in plan if options.only in (None, str(shape).replace(" ", ""))]
+    document = run_benchmark(plan, (*OUR_ENGINES, *peers(options.full)), say)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(document, indent=1) + "\n")
+    print(report.markdown(document))
+    print(f"\n{json.dumps(report.summary(document))}", flush=True)
+    return 0 if _ours_is_right(document) else 1
+
+
+def run_benchmark(
+    plan: Iterable[tuple[Shape, Effort]],
+    openers: Sequence[tuple[str, Callable[[ForestCase], Engine]]],
+    say: Callable[[str], None] = lambda text: None,
+    training_rows: int | None = None,
+) -> dict[str, Any]:
+    """Measure every shape; the first one is the headline."""
+    watch, began, cases = CpuWatch(), time.monotonic(), []
+    document: dict[str, Any] = {"benchmark": "forest", "environment": stamp(own_command("tests.benchmarks.forest"))}
+    document["clock_us"] = clock_us()
+    for shape, effort in plan:
+        with tempfile.TemporaryDirectory(prefix="bench-forest-") as folder:
+            say(f"training {shape}")
+            case = train_case(shape, Path(folder), **({"rows": training_rows} if training_rows else {}))
+            lineup = open_engines(openers, case, say)
+            cases.append(measure_case(case, lineup, effort, say))
+    return {**document, "cases": cases, "other_cores": watch.other_cores(), "seconds": round(time.monotonic() - began)}
+
+
+def _ours_is_right(document: dict[str, Any]) -> bool:
+    """Whether ours was measured on every shape and never failed; margins that differ count as a failure."""
+    return all(
+        any(e["name"] == OURS for e in case["engines"]) and not any(f["name"].startswith(OURS) for f in case["failed"])
+        for case in document["cases"]
+    )
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.forest", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="the whole grid, every peer on every shape (hours)")
+    parser.add_argument("--only", metavar="TxDxF", help="one shape of the plan, as 500x6x64")
+    parser.add_argument("--json", type=Path, default=OUTPUT, help=f"where the figures go (default {OUTPUT.relative_to(ROOT)})")
+    parser.add_argument("--table", type=Path, metavar="JSON", help="print the tables of an earlier run, and measure nothing")
+    return parser.parse_args(arguments)

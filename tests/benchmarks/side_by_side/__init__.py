@@ -1,0 +1,1 @@
+"""What the benchmarks against other engines share: engines and their settings, interleaved timing, the environment's stamp."""
