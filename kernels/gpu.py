@@ -16,8 +16,8 @@ import numpy as np
 
 from kernels.errors import KernelInputError
 from kernels.gpu_layouts import RulePlan, complete_trees, contribution_bound, reads_before_writes, rule_plan, sparse_nodes
-from kernels.score_rows import ScoredRows, ScoreTables
-from kernels.tables import NEVER, CutTable, RuleBits, RuleTable, Source, TreeTable
+from kernels.score_rows import Layout, ScoredRows, ScoreTables
+from kernels.tables import NEVER, CutTable, RuleTable, Source, TreeTable
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +104,9 @@ class DeviceTables:
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """Attributes:
+    """All are views of `buffer`, which is laid out as ScoredRows' (`layout`): one copy brings everything to the host.
+
+    Attributes:
     margin: [B] float32; NaN without trees.
     hit, insufficient, error: [B, W] int64, the bits of RuleBits' uint64.
     top_features, top_contributions: [B, top] int32 and float32, as top_values gives them.
@@ -117,13 +119,13 @@ class Outputs:
     error: torch.Tensor
     top_features: torch.Tensor
     top_contributions: torch.Tensor
+    buffer: torch.Tensor
+    layout: Layout
     scratch: dict[str, torch.Tensor]
 
     def to_host(self) -> ScoredRows:
-        """Return the same as NumPy arrays; waits for the device."""
-        host = [of.cpu().numpy() for of in (self.margin, self.hit, self.insufficient, self.error)]
-        bits = RuleBits(*(of.view(np.uint64) for of in host[1:]))
-        return ScoredRows(host[0], bits, self.top_features.cpu().numpy(), self.top_contributions.cpu().numpy())
+        """Return the same in the host's memory; waits for the device."""
+        return ScoredRows(self.layout, self.buffer.cpu().numpy())
 
 
 def upload(tables: ScoreTables, device: str | torch.device) -> DeviceTables:
@@ -181,17 +183,29 @@ def allocate(tables: DeviceTables, rows: int, top: int) -> Outputs:
     def empty(*shape: int, dtype: torch.dtype) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype, device=tables.device)
 
-    words = [empty(rows, rules.words, dtype=torch.int64) for _ in range(3)]
+    layout = Layout(rows, rules.words, top)
+    buffer = empty(layout.bytes, dtype=torch.uint8)
     scratch = {
         "bins": empty(cuts.width, rows, dtype=torch.uint8),
         "derived": empty(len(cuts.derived), rows, dtype=torch.float32),
         "registers": empty(max(rules.registers, tables.rules.plan.slots), rows, dtype=torch.uint8),
         "changes": empty(rows, cuts.features, dtype=torch.int64),
     }
-    return Outputs(
-        empty(rows, dtype=torch.float32), *words, empty(rows, top, dtype=torch.int32), empty(rows, top, dtype=torch.float32),
-        scratch,
-    )  # fmt: skip
+    return Outputs(**result_views(buffer, layout), buffer=buffer, layout=layout, scratch=scratch)
+
+
+def result_views(buffer: torch.Tensor, layout: Layout) -> dict[str, torch.Tensor]:
+    """Return the results of score_rows by name, as views of a buffer of layout.bytes bytes."""
+    import torch
+
+    rows, views, start = layout.rows, {}, 0
+    for name, kind, width in (
+        ("hit", torch.int64, layout.words), ("insufficient", torch.int64, layout.words), ("error", torch.int64, layout.words),
+        ("margin", torch.float32, 1), ("top_features", torch.int32, layout.top), ("top_contributions", torch.float32, layout.top),
+    ):  # fmt: skip
+        end = start + rows * width * kind.itemsize
+        views[name], start = buffer[start:end].view(kind).view(rows, width), end
+    return {**views, "margin": views["margin"].view(rows)}
 
 
 def check_rows(tables: DeviceCuts, x: torch.Tensor, memberships: torch.Tensor | None) -> None:

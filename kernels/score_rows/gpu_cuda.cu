@@ -10,7 +10,7 @@
 // A node is one word: (256 - rank) << 23 | feature << 13 | offset of the slot (word << 7 | byte). Adding bin << 23 leaves in
 // the top bit whether bin >= rank. Slots hold bins, or bins + 1 mod 256 where a missing value goes left (see TreeTable).
 //
-// Compile-time numbers: FEATURES, DEPTH (1..8, 0: no forest), TOP, WIDE (sums need 64 bits), CUT_DEPTH, FROM_BINS (the rows
+// Compile-time numbers: FEATURES, DEPTH (1..8, 0: no forest), TOP, WIDE (sums need more than 32 bits), CUT_DEPTH, FROM_BINS (the rows
 // are bins [K, B], and only margins are asked for), PARAMETER_ROW (the one row comes with the launch), THREADS (of score_few),
 // GROUP (trees that a lane walks at a time).
 
@@ -26,12 +26,6 @@ typedef long long i64;
 #define FEATURE_MASK (0x3ffu << 13)
 #define CONTRIBUTIONS (TOP > 0)
 #define FULL 0xffffffffu
-
-#if WIDE
-typedef i64 Sum;
-#else
-typedef int Sum;
-#endif
 
 struct Program {
   const float *x;            // [B, FEATURES]
@@ -210,14 +204,24 @@ __device__ __forceinline__ void run_rules(const Program &g, const char *bins, u3
 // --------------------------------------------------------------------------------------------------------------- trees
 
 #if DEPTH
-__device__ __forceinline__ void add(char *at, int change) {
+// Adds to a sum of 32 bits. It is the lane's own, but an atomic needs no load before. Where sums may outgrow 32 bits
+// (WIDE) a byte [FEATURES / 4][lane][4] behind the sums counts how often one went around: rarely, so that it costs little.
+__device__ __forceinline__ void add(char *sums, u32 feature, int change) {  // feature in place, see FEATURE_MASK
+  int *sum = (int *)(sums + (feature >> 6));
 #if WIDE
-  *(i64 *)at += change;
-#elif ATOMIC
-  atomicAdd((int *)at, change);  // the sum is the lane's own; an atomic waits for no load
+  int before = atomicAdd(sum, change), after = (int)((u32)before + (u32)change);
+  if (((before ^ after) & (change ^ after)) < 0) {
+    char *turns = sums + FEATURES * 128 + (feature >> 13 >> 2) * 128 + (feature >> 13 & 3);
+    *turns += change < 0 ? -1 : 1;
+  }
 #else
-  *(int *)at += change;
+  atomicAdd(sum, change);
 #endif
+}
+
+__device__ __forceinline__ i64 sum_of(const char *sums, int feature) {
+  int low = *(const int *)(sums + feature * 128);
+  return WIDE ? low + ((i64)(signed char)sums[FEATURES * 128 + (feature >> 2) * 128 + (feature & 3)] << 32) : low;
 }
 
 // All trees of a chunk for one row. Without contributions the leaves are added to `total`.
@@ -239,7 +243,7 @@ __device__ __forceinline__ i64 walk(const char *nodes, const char *values, int c
 #pragma unroll
       for (int j = 0; j < GROUP; j++) byte[j] = *(const u32 *)(values + 4 * (j * CHANGES + (2 << d) - 2 + at[j]));
 #pragma unroll
-      for (int j = 0; j < GROUP; j++) add(sums + ((word[j] & FEATURE_MASK) >> (WIDE ? 5 : 6)), byte[j]);
+      for (int j = 0; j < GROUP; j++) add(sums, word[j] & FEATURE_MASK, byte[j]);
 #endif
     }
 #if CONTRIBUTIONS
@@ -266,7 +270,7 @@ __device__ __forceinline__ void stage_trees(const Program &g, int first, int cou
 
 #if CONTRIBUTIONS
 // The largest contributions, largest first; on a tie the lower column stays in front.
-__device__ __forceinline__ i64 write_top(const Program &g, const Sum *sums, i64 row) {
+__device__ __forceinline__ i64 write_top(const Program &g, const char *sums, i64 row) {
   float value[TOP];
   int column[TOP];
   i64 total = 0;
@@ -275,19 +279,22 @@ __device__ __forceinline__ i64 write_top(const Program &g, const Sum *sums, i64 
   float step = (float)g.step;
 #pragma unroll 4
   for (int f = 0; f < FEATURES; f++) {
-    Sum sum = sums[f * 32];
+    i64 sum = sum_of(sums, f);
     total += sum;
-    float v = (float)sum * step;  // the product is exact: step is a power of two
+    float v = (WIDE ? (float)sum : (float)(int)sum) * step;  // the product is exact: step is a power of two
     if (v > value[TOP - 1]) {
       int c = f;
+      bool found = false;  // its place: all behind move one back, those equal to each other too
 #pragma unroll
-      for (int i = 0; i < TOP; i++)
-        if (v > value[i]) {
+      for (int i = 0; i < TOP; i++) {
+        found |= v > value[i];
+        if (found) {
           float w = value[i];
           int o = column[i];
           value[i] = v, column[i] = c;
           v = w, c = o;
         }
+      }
     }
   }
   if (row < g.rows) {
@@ -333,9 +340,9 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, MIN_BLOCKS) score_rows
 #endif
 #if DEPTH
 #if CONTRIBUTIONS
-    Sum *sums = (Sum *)area + lane;
+    char *sums = area + lane * 4;
 #pragma unroll 8
-    for (int f = 0; f < FEATURES; f++) sums[f * 32] = 0;
+    for (int f = 0; f < FEATURES + (WIDE ? (FEATURES + 3) / 4 : 0); f++) *(int *)(sums + f * 128) = 0;
 #endif
     i64 total = 0;
     for (int t = 0; t < g.trees; t += g.chunk_trees) {
@@ -347,7 +354,7 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, MIN_BLOCKS) score_rows
         staged = FROM_BINS && g.chunk_trees >= g.trees;  // nothing else needs the place
       }
 #if CONTRIBUTIONS
-      walk(shared, shared + g.chunk_trees * NODES * 4, count, bins_at, (char *)sums);
+      walk(shared, shared + g.chunk_trees * NODES * 4, count, bins_at, sums);
 #else
       total += walk(shared, shared + g.chunk_trees * NODES * 4, count, bins_at, 0);
 #endif

@@ -16,10 +16,10 @@ import torch
 
 from kernels.cuda_module import BoundLaunch, CudaFunction, compile_source
 from kernels.errors import KernelInputError
-from kernels.gpu import DeviceTables, Outputs, allocate, check_bins, check_outputs, check_rows, choose_variant
+from kernels.gpu import DeviceTables, Outputs, allocate, check_bins, check_outputs, check_rows, choose_variant, result_views
 from kernels.gpu_layouts import complete_trees
-from kernels.score_rows import ScoredRows
-from kernels.tables import RuleBits, TreeTable
+from kernels.score_rows import Layout, ScoredRows
+from kernels.tables import TreeTable
 
 EXPERIMENT: dict[str, int] = {}
 GROUP = 4  # trees that a lane walks at a time
@@ -64,7 +64,7 @@ class CudaTables:
         counts: likewise.
         depth: of the complete trees, 0 without a forest.
         cut_depth: levels of the search tree of a column's cuts.
-        wide: a sum of contributions needs 64 bits.
+        wide: a sum of contributions may need more than 32 bits; it has 39.
         slots: bytes of bins a row.
         rule_slots: truths a row.
     """
@@ -91,6 +91,8 @@ def refusal(tables: DeviceTables, top: int) -> str | None:
         return "a tree is deeper than 8"
     if trees is not None and (len(trees.roots) * max(tables.trees.deepest, 1) > 32_000 or _largest_change(trees) >= 2**31):
         return "the sums of halves could overflow"
+    if trees is not None and tables.trees.bound >= 2**38:
+        return "a contribution could need more than 39 bits"
     if _fitting(cuda_tables(tables, top), tables, Tiling(1)) is None:
         return "a row needs more shared memory than a multiprocessor has"
     return None
@@ -280,7 +282,8 @@ def _fitting(ready: CudaTables, tables: DeviceTables, tiling: Tiling, from_bins:
     _, optin, whole, _ = _properties(_index(tables))
     features = tables.tables.cuts.features
     bin_bytes = 128 << max(-(-ready.slots // 4) - 1, 0).bit_length()
-    area = max((features + ready.counts["derived"]) * 128, ready.rule_slots * 4, features * (256 if ready.wide else 128))
+    sums = features + (-(-features // 4) if ready.wide else 0)
+    area = max((features + ready.counts["derived"]) * 128, ready.rule_slots * 4, sums * 128)
     area = 0 if from_bins else -(-area // 128) * 128
     room = min(optin, whole // tiling.blocks - 1024) - tiling.warps * (bin_bytes + area)
     room = room // bin_bytes * bin_bytes
@@ -291,8 +294,10 @@ def _fitting(ready: CudaTables, tables: DeviceTables, tiling: Tiling, from_bins:
     chunk_trees = min(ready.counts["trees"], room // tree // GROUP * GROUP) if tree else 0
     chunk_columns = min(_padded(ready.counts["columns"]), room // column // 4 * 4) if column else 0
     chunk = -(-max(chunk_trees * tree, chunk_columns * column) // bin_bytes) * bin_bytes
-    return {"chunk_trees": max(chunk_trees, 1), "chunk_columns": max(chunk_columns, 1), "chunk_bytes": chunk,
-            "bin_bytes": bin_bytes, "area_bytes": area, "bins_at": chunk, "area_at": chunk + tiling.warps * bin_bytes}  # fmt: skip
+    return {
+        "chunk_trees": max(chunk_trees, 1), "chunk_columns": max(chunk_columns, 1), "chunk_bytes": chunk, "bin_bytes": bin_bytes,
+        "area_bytes": area, "bins_at": chunk, "area_at": chunk + tiling.warps * bin_bytes,
+    }  # fmt: skip
 
 
 def _fit(ready: CudaTables, tables: DeviceTables, rows: int, tiling: Tiling | None, from_bins: bool = False) -> _Fit:
@@ -311,8 +316,8 @@ def _function(name: str, tables: DeviceTables, ready: CudaTables, top: int, fit:
     threads = 1024 if fit is None else 32 * fit.tiling.warps if blocks > 1 else 1024
     shape = {
         "FEATURES": tables.tables.cuts.features, "DEPTH": ready.depth, "TOP": top, "WIDE": ready.wide,
-        "CUT_DEPTH": ready.cut_depth, "FROM_BINS": 0, "PARAMETER_ROW": 0, "THREADS": FEW_THREADS, "ATOMIC": 1, "MAX_THREADS": threads, "MIN_BLOCKS": blocks,
-        "GROUP": GROUP, **EXPERIMENT, **defines,
+        "CUT_DEPTH": ready.cut_depth, "FROM_BINS": 0, "PARAMETER_ROW": 0, "THREADS": FEW_THREADS, "MAX_THREADS": threads,
+        "MIN_BLOCKS": blocks, "GROUP": GROUP, **EXPERIMENT, **defines,
     }  # fmt: skip
     return _compiled(name, tuple(shape.items()), _index(tables))
 
@@ -350,7 +355,8 @@ def bind_few(tables: DeviceTables, x: torch.Tensor, listed: torch.Tensor | None,
     """Return the launch that scores a small batch: a block a row. x and out may also be pinned memory of the host."""
     ready = cuda_tables(tables, top)
     program = _program(ready, None, len(x), x=x, listed=listed, **_results(out))
-    return _function("score_few", tables, ready, top, None).bind(len(x), FEW_THREADS, _few_places(ready, tables, program), program)
+    shared = _few_places(ready, tables, program)
+    return _function("score_few", tables, ready, top, None).bind(len(x), FEW_THREADS, shared, program)
 
 
 def _few_places(ready: CudaTables, tables: DeviceTables, program: _Program) -> int:
@@ -373,9 +379,13 @@ class OneRow:
 
     def __init__(self, tables: DeviceTables, top: int) -> None:
         _require(tables, top)
-        self._table, words = tables.tables.cuts, tables.tables.rules.words
+        self._table = tables.tables.cuts
         ready = cuda_tables(tables, top)
-        self._result, tensors = _pinned_result(words, top)
+        self._layout = Layout(1, tables.tables.rules.words, top)
+        self._memory = torch.zeros(self._layout.bytes + 8, dtype=torch.uint8).pin_memory()
+        tensors = result_views(self._memory, self._layout)
+        tensors["done"] = self._memory[-(-self._layout.bytes // 4) * 4 :]
+        self._result = self._memory.numpy()[: self._layout.bytes]
         program = _program(ready, None, 1, **tensors)
         row_type = type("Row", (ctypes.Structure,), {"_fields_": [
             ("x", ctypes.c_float * self._table.features), ("ticket", ctypes.c_uint32), ("listed", ctypes.c_uint8 * MAX_LISTS)
@@ -389,7 +399,6 @@ class OneRow:
         self._stream = torch.cuda.Stream(self._device)
         self._handle = ctypes.c_void_p(self._stream.cuda_stream)
         self._done = ctypes.c_uint32.from_address(program.done)
-        self._kept = tensors
 
     def __call__(self, x: np.ndarray, memberships: np.ndarray | None = None) -> ScoredRows:
         """Return what score_rows says of one row x [F] float32 with memberships [L] bool (None: in no list)."""
@@ -407,17 +416,4 @@ class OneRow:
             if spins > 1_000_000:  # some tenths of a second: raises what went wrong on the device
                 self._stream.synchronize()
                 spins = 0
-        got = self._result.copy()
-        bits = RuleBits(got["hit"], got["insufficient"], got["error"])
-        return ScoredRows(got["margin"], bits, got["top_features"], got["top_contributions"])
-
-
-def _pinned_result(words: int, top: int) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
-    """Return one record of pinned memory, and its fields as tensors."""
-    fields = [("hit", np.uint64, (words,)), ("insufficient", np.uint64, (words,)), ("error", np.uint64, (words,)),
-              ("top_features", np.int32, (top,)), ("top_contributions", np.float32, (top,)), ("margin", np.float32),
-              ("done", np.uint32)]  # fmt: skip
-    record = np.dtype(fields)
-    memory = torch.zeros(record.itemsize, dtype=torch.uint8).pin_memory()
-    tensors = {name: memory[offset : offset + of.itemsize] for name, (of, offset) in record.fields.items()}
-    return memory.numpy().view(record), tensors
+        return ScoredRows(self._layout, self._result.copy())

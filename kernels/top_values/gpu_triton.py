@@ -50,5 +50,7 @@ def write_top(tile, position, value, k, rows, mask, FEATURES: tl.constexpr):
         where = tl.min(tl.where(left == best[:, None], columns, FEATURES), axis=1)
         there = best > float("-inf")
         tl.store(position + rows * k + i, tl.where(there, where, -1), mask=mask)
-        tl.store(value + rows * k + i, best, mask=mask)
+        # Not `best`: the largest of 0.0 and -0.0 is the one that stands in front.
+        chosen = tl.max(tl.where(columns == where[:, None], left, float("-inf")), axis=1)
+        tl.store(value + rows * k + i, chosen, mask=mask)
         left = tl.where(columns == where[:, None], float("-inf"), left)

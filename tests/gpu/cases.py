@@ -87,14 +87,14 @@ def rows_for(rng: np.random.Generator, table: CutTable, rows: int) -> np.ndarray
 
 def tree_table(
     rng: np.random.Generator, columns: int, features: int, depths: list[int], full: float = 1.0, scale: int = 26,
-    feature_of: np.ndarray | None = None,
+    feature_of: np.ndarray | None = None, largest: int = 2**23,
 ) -> TreeTable:  # fmt: skip
     """Return random trees of these depths; `full` is the chance that a node above the last level is split.
 
     Along at least one path a tree is as deep as told. feature_of: [columns] the column of x behind each bin column.
     """
     feature_of = np.arange(columns) % features if feature_of is None else feature_of
-    trees = [_tree(rng, columns, feature_of, depth, full) for depth in depths]
+    trees = [_tree(rng, columns, feature_of, depth, full, largest) for depth in depths]
     starts = np.concatenate([[0], np.cumsum([len(tree["left"]) for tree in trees])]).astype(np.int32)
     joined = {name: np.concatenate([tree[name] for tree in trees]) for name in trees[0]} if trees else dict.fromkeys(
         ("column", "shift", "rank", "left", "value", "feature"), np.zeros(0)
@@ -106,7 +106,9 @@ def tree_table(
     )
 
 
-def _tree(rng: np.random.Generator, columns: int, feature_of: np.ndarray, depth: int, full: float) -> dict[str, np.ndarray]:
+def _tree(
+    rng: np.random.Generator, columns: int, feature_of: np.ndarray, depth: int, full: float, largest: int
+) -> dict[str, np.ndarray]:
     split, left, levels = [], [], [1]
     count = 1
     for level in range(depth + 1):
@@ -121,12 +123,12 @@ def _tree(rng: np.random.Generator, columns: int, feature_of: np.ndarray, depth:
     column = np.where(inner, rng.integers(0, columns, nodes), -1)
     return {
         "column": column, "shift": rng.integers(0, 2, nodes) * inner, "rank": rng.integers(0, 256, nodes) * inner, "left": left,
-        "value": _means(rng, inner, left), "feature": np.where(inner, feature_of[np.maximum(column, 0)], -1),
+        "value": _means(rng, inner, left, largest), "feature": np.where(inner, feature_of[np.maximum(column, 0)], -1),
     }  # fmt: skip
 
 
-def _means(rng: np.random.Generator, inner: np.ndarray, left: np.ndarray) -> np.ndarray:
-    value = rng.integers(-(2**23), 2**23, len(inner))
+def _means(rng: np.random.Generator, inner: np.ndarray, left: np.ndarray, largest: int) -> np.ndarray:
+    value = rng.integers(-largest, largest, len(inner))
     for node in np.flatnonzero(inner)[::-1]:
         value[node] = (value[left[node]] + value[left[node] + 1]) // 2
     return value
@@ -149,12 +151,12 @@ def rule_table(rng: np.random.Generator, columns: int, rules: int) -> RuleTable:
 
 def score_tables(
     rng: np.random.Generator, features: int = 7, cuts: int = 30, lists: int = 0, derived: bool = True, rules: int = 5,
-    depths: list[int] | None = None, full: float = 1.0,
+    depths: list[int] | None = None, full: float = 1.0, largest: int = 2**23,
 ) -> ScoreTables:  # fmt: skip
     """Return tables that fit each other; depths None: no trees."""
     table = cut_table(rng, features, cuts, lists, derived)
     trees = None if depths is None else tree_table(
-        rng, table.columns, features, depths, full, feature_of=np.minimum(table.source, features - 1)
+        rng, table.columns, features, depths, full, feature_of=np.minimum(table.source, features - 1), largest=largest
     )  # fmt: skip
     return ScoreTables(table, rule_table(rng, table.width, rules), trees)
 
@@ -175,6 +177,8 @@ def cases(small: bool = False) -> Iterator[Case]:
         "one feature": {"features": 1, "cuts": 254, "depths": [3] * 4, "derived": False},
         "130 rules and 3 lists": {"lists": 3, "rules": 130, "depths": [2] * 3},
         "no rules": {"rules": 0, "depths": [3]},
+        "contributions beyond 32 bits": {"features": 2, "cuts": 9, "depths": [3] * 60, "largest": 2**30 - 1},
+        "equal contributions": {"features": 12, "depths": [2] * 9, "largest": 2},
         "300 trees": {"features": 32, "cuts": 60, "depths": [6] * 300, "lists": 1, "rules": 50},
     }  # fmt: skip
     if small:
@@ -183,6 +187,7 @@ def cases(small: bool = False) -> Iterator[Case]:
         shapes["more than 64 features"]["features"] = 70
         shapes["more than 64 features"]["depths"] = [4] * 5
         shapes["130 rules and 3 lists"]["features"] = 2
+        shapes["contributions beyond 32 bits"]["depths"] = [3] * 30
     for number, (name, shape) in enumerate(shapes.items()):
         rng = np.random.default_rng(number)
         tables = score_tables(rng, **shape)

@@ -18,6 +18,7 @@ from kernels.path_contributions import gpu_triton as path_gpu
 from kernels.path_contributions import reference as path_reference
 from kernels.rule_mask import gpu_triton as rule_gpu
 from kernels.rule_mask import reference as rule_reference
+from kernels.score_rows import gpu_cuda
 from kernels.score_rows import gpu_triton as score_gpu
 from kernels.score_rows import reference as score_reference
 from kernels.tables import RuleBits
@@ -38,8 +39,11 @@ def check(operation: str, case: Case, device: str) -> None:
     """Raise AssertionError unless all variants of an operation give the reference's bits on a case."""
     tables = upload(case.tables, device)
     bins = bin_reference.bin_features(case.tables.cuts, case.x, case.memberships)
-    for variant, given, expected in OPERATIONS[operation](case, tables, bins, device):
-        compare(f"{operation}, {variant}, {case.name}", given, expected)
+    checks = [OPERATIONS[operation]]
+    checks += [CUDA_OPERATIONS[operation]] if device != "cpu" and operation in CUDA_OPERATIONS else []
+    for variants in checks:
+        for variant, given, expected in variants(case, tables, bins, device):
+            compare(f"{operation}, {variant}, {case.name}", given, expected)
 
 
 def compare(what: str, given: Arrays, expected: Arrays) -> None:
@@ -116,6 +120,30 @@ def _top_values(case: Case, tables: DeviceTables, bins: np.ndarray, device: str)
         yield "rows", dict(zip(expected, (of.cpu().numpy() for of in given), strict=True)), expected
 
 
+def _cuda_forest_margin(case: Case, tables: DeviceTables, bins: np.ndarray, device: str) -> Iterator[tuple[str, Arrays, Arrays]]:
+    if tables.trees is not None and gpu_cuda.refusal(tables, 0) is None:
+        expected = {"margin": forest_reference.forest_margin(case.tables.trees, bins)}
+        yield "CUDA", {"margin": gpu_cuda.forest_margin(tables, _on(device, bins)).cpu().numpy()}, expected
+
+
+def _cuda_score_rows(case: Case, tables: DeviceTables, bins: np.ndarray, device: str) -> Iterator[tuple[str, Arrays, Arrays]]:
+    if gpu_cuda.refusal(tables, case.top) is not None:
+        return
+    expected = scored_by_reference(score_reference.score_rows(case.tables, case.x, case.memberships, case.top))
+    x, listed = _on(device, case.x), _on(device, case.memberships)
+    for variant in VARIANTS:
+        yield f"CUDA, {variant}", scored(gpu_cuda.score_rows(tables, x, listed, case.top, variant)), expected
+    if len(case.x):
+        yield "CUDA, row by row", _row_by_row(case, tables), {name: of[:20] for name, of in expected.items()}
+
+
+def _row_by_row(case: Case, tables: DeviceTables) -> Arrays:
+    score = gpu_cuda.OneRow(tables, case.top)
+    listed = [None] * len(case.x) if case.memberships is None else case.memberships
+    each = [scored_by_reference(score(row, lists)) for row, lists in zip(case.x[:20], listed, strict=False)]
+    return {name: np.concatenate([of[name] for of in each]) for name in each[0]}
+
+
 def _score_rows(case: Case, tables: DeviceTables, bins: np.ndarray, device: str) -> Iterator[tuple[str, Arrays, Arrays]]:
     expected = scored_by_reference(score_reference.score_rows(case.tables, case.x, case.memberships, case.top))
     x, listed = _on(device, case.x), _on(device, case.memberships)
@@ -123,6 +151,7 @@ def _score_rows(case: Case, tables: DeviceTables, bins: np.ndarray, device: str)
         yield variant, scored(score_gpu.score_rows(tables, x, listed, case.top, variant)), expected
 
 
+CUDA_OPERATIONS = {"forest_margin": _cuda_forest_margin, "score_rows": _cuda_score_rows}
 OPERATIONS: dict[str, Callable[..., Iterator[tuple[str, Arrays, Arrays]]]] = {
     "bin_features": _bin_features,
     "forest_margin": _forest_margin,
