@@ -8,6 +8,7 @@ from inference_core.outcomes import Outcome, RuleOutcome
 from inference_core.policy import CostPolicy, default_policy
 from inference_core.program import ProgramResult, RiskProgram
 from inference_core.rules import Rule, rule_from_json, rule_to_json
+from inference_core.runtime import Device, LadderCounters, Serving, cpu_device, detect_devices
 from inference_core.schema import FeatureColumn, FeatureSchema
 from inference_core.windows import ABSENT, UNKNOWN, Aggregation, EventBatch, WindowLayout, WindowStore, open_window_store
 from kernels.native import has_compiled_kernels
@@ -19,11 +20,13 @@ __all__ = [
     "ArtifactRefused",
     "Calibration",
     "CostPolicy",
+    "Device",
     "EventBatch",
     "FeatureColumn",
     "FeatureSchema",
     "Forest",
     "InferenceError",
+    "LadderCounters",
     "Outcome",
     "ProgramError",
     "ProgramResult",
@@ -32,9 +35,12 @@ __all__ = [
     "RuleError",
     "RuleOutcome",
     "SchemaMismatch",
+    "Serving",
     "WindowLayout",
     "WindowStore",
+    "cpu_device",
     "default_policy",
+    "detect_devices",
     "fit_platt",
     "has_compiled_kernels",
     "load_or_create_signing_key",

@@ -47,6 +47,7 @@ API_KEY_CACHE_SECONDS = env_float("API_KEY_CACHE_SECONDS", 5.0)
 
 # --- engine -------------------------------------------------------------------------------------------------------
 ENGINE_MAX_BATCH = env_int("ENGINE_MAX_BATCH", 256, at_least=1)
+ENGINE_ACCELERATORS = env_bool("ENGINE_ACCELERATORS", False)
 ENGINE_QUEUE_LIMIT = env_int("ENGINE_QUEUE_LIMIT", 20_000, at_least=1)
 ENGINE_REFRESH_SECONDS = env_float("ENGINE_REFRESH_SECONDS", 1.0, at_least=0.05)
 MAX_LATENESS_DAYS = env_int("MAX_LATENESS_DAYS", 7)

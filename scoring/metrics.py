@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from scoring.decisions.engine import DecisionEngine
+from scoring.engine import LadderCounters
 from scoring.models import Outcome
 from scoring.telemetry import LATENCY_BOUNDS_MS, EngineCounters
 
@@ -30,6 +31,7 @@ class _EngineCollector:
             return
         counters = self._engine.counters
         yield from _totals(counters)
+        yield from _ladder(self._engine.ladder_counters())
         yield _latency(counters)
         yield GaugeMetricFamily("risk_queue_depth", "Decisions that wait for the engine", value=counters.queue_depth)
         yield GaugeMetricFamily(
@@ -41,6 +43,9 @@ class _EngineCollector:
         refused = float(self._engine.refused_release is not None)
         yield GaugeMetricFamily(
             "risk_release_refused", "1 where the champion could not be loaded and another program serves", value=refused
+        )
+        yield CounterMetricFamily(
+            "risk_program_swaps", "New programs that took over between two batches", value=self._engine.program_swaps
         )
         program = GaugeMetricFamily("risk_program_info", "The program that is live", labels=["version"])
         program.add_metric([self._engine.program_version], 1)
@@ -57,6 +62,25 @@ def _totals(counters: EngineCounters) -> Iterator[Metric]:
     yield CounterMetricFamily("risk_errors", "Requests that got an error from the engine", value=counters.errors)
     yield CounterMetricFamily("risk_degraded", "Decisions that are marked as degraded", value=counters.degraded)
     yield CounterMetricFamily("risk_batches", "Batches that the engine ran", value=counters.batches)
+
+
+def _ladder(counters: LadderCounters) -> Iterator[Metric]:
+    batches = CounterMetricFamily(
+        "risk_ladder_batches",
+        "Batches by what ran them: a static program, or a dynamic variant because it is cheaper (dynamic), there is no "
+        "program of that shape yet (miss), a guard failed, or the program was busy",
+        labels=["path"],
+    )
+    paths = {"static": counters.hits, "dynamic": counters.dynamic, "miss": counters.misses}
+    for path, count in (paths | {"guard_failure": counters.guard_failures, "busy": counters.busy}).items():
+        batches.add_metric([path], count)
+    yield batches
+    yield CounterMetricFamily(
+        "risk_ladder_promotions", "Static programs made because their shape came often", value=counters.promotions
+    )
+    yield CounterMetricFamily("risk_ladder_recompiles", "Promotions of a shape that had one before", value=counters.recompiles)
+    yield CounterMetricFamily("risk_ladder_failed_builds", "Static programs that could not be made", value=counters.failed_builds)
+    yield GaugeMetricFamily("risk_ladder_static_programs", "Static programs that are ready", value=counters.static_programs)
 
 
 def _latency(counters: EngineCounters) -> Metric:

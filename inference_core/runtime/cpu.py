@@ -12,7 +12,7 @@ from inference_core.runtime.devices import Device, usable_cores
 from inference_core.runtime.executor import DynamicVariant, Shape, StaticProgram, StaticVariant, first_rows, joined
 from inference_core.runtime.pools import shared_pool
 from kernels.native import ScoreCall, check, library
-from kernels.score_rows import ScoredRows, ScoreTables, output_bytes, score_rows
+from kernels.score_rows import Layout, ScoredRows, ScoreTables, score_rows
 
 # A thread is worth its hand-over from about this many rows on; measured cost lines replace the guess.
 _LEAST_ROWS_A_THREAD = 512
@@ -108,20 +108,23 @@ class _PreparedCall:
     """A call of the compiled kernel whose addresses are known; it runs what came, without padding."""
 
     def __init__(self, native: ctypes.CDLL, tables: ScoreTables, shape: Shape) -> None:
-        self._words, self._top, self._lists = tables.rules.words, shape.top, shape.lists
-        self._buffer = np.empty(output_bytes(shape.rows, self._words, shape.top), np.uint8)
+        self._layouts = [Layout(rows, tables.rules.words, shape.top) for rows in range(shape.rows + 1)]
+        self._layout = self._layouts[-1]
+        self._buffer = np.empty(self._layout.bytes, np.uint8)
+        self._answer, self._lists = self._buffer, shape.lists
         self._tables = tables.native  # kept alive: the call holds its address
         self._call = ScoreCall(self._tables.address, shape.rows, tables.cuts.features, 1, shape.top, self._buffer.ctypes.data)
-        self._address, self._score, self._rows, self._size = ctypes.addressof(self._call), native.score_rows, shape.rows, None
+        self._address, self._score, self._rows = ctypes.addressof(self._call), native.score_rows, shape.rows
 
     def run(self, x: np.ndarray, memberships: np.ndarray | None) -> ScoredRows:
         rows = x.shape[0]
         if rows != self._rows:
             self._call.rows = self._rows = rows
-            self._size = output_bytes(rows, self._words, self._top)
+            self._layout = self._layouts[rows]
+            self._answer = self._buffer[: self._layout.bytes]
         if self._score(self._address, x.tobytes(), memberships.tobytes() if self._lists else None):
             check(-1)
-        return ScoredRows(self._buffer[: self._size].copy(), rows, self._words, self._top)
+        return ScoredRows(self._layout, self._answer.copy())
 
 
 def _for_complete_rows(tables: ScoreTables) -> ScoreTables:

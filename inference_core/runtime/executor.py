@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from inference_core.runtime.devices import Device
-from kernels.score_rows import ScoredRows, output_bytes
+from kernels.score_rows import Layout, ScoredRows
 
 
 class Executor(Protocol):
@@ -94,8 +94,8 @@ def first_rows(scored: ScoredRows, rows: int) -> ScoredRows:
 
 def joined(parts: Sequence[ScoredRows], rows: int) -> ScoredRows:
     """Return the first `rows` of the parts of a batch as one."""
-    words, top = parts[0].bits.hit.shape[1], parts[0].top_features.shape[1]
-    whole = ScoredRows(np.empty(output_bytes(rows, words, top), np.uint8), rows, words, top)
+    layout = Layout(rows, parts[0].bits.hit.shape[1], parts[0].top_features.shape[1])
+    whole = ScoredRows(layout, np.empty(layout.bytes, np.uint8))
     to = _arrays(whole)
     start = 0
     for part in parts:

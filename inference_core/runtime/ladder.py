@@ -13,7 +13,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -77,15 +77,20 @@ class LadderCounters:
         static_programs: how many there are now.
     """
 
-    hits: int
-    dynamic: int
-    misses: int
-    guard_failures: int
-    busy: int
-    promotions: int
-    recompiles: int
-    failed_builds: int
-    static_programs: int
+    hits: int = 0
+    dynamic: int = 0
+    misses: int = 0
+    guard_failures: int = 0
+    busy: int = 0
+    promotions: int = 0
+    recompiles: int = 0
+    failed_builds: int = 0
+    static_programs: int = 0
+
+    def __add__(self, later: LadderCounters) -> LadderCounters:
+        """Return the sums of two ladders, one of which took over from the other: the programs are those of the later."""
+        sums = {name: value + getattr(later, name) for name, value in asdict(self).items()}
+        return LadderCounters(**sums | {"static_programs": later.static_programs})
 
 
 class _Rung:

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 import numpy as np
 from django.db import DatabaseError, IntegrityError, connection
 
-from scoring.decisions.answer import AnswerWriter, encode_answer
+from scoring.decisions.answer import encode_answer
 from scoring.decisions.ownership import claim_database
 from scoring.decisions.program_source import ProgramSource
 from scoring.decisions.score_batch import ScoredBatch, score_batch
 from scoring.decisions.state_keeper import StateKeeper
-from scoring.engine import FeatureSchema, Outcome
+from scoring.engine import FeatureSchema, LadderCounters, Outcome
 from scoring.entity_index import catch_up
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
 from scoring.features.columns import TransactionColumns
@@ -70,7 +70,7 @@ class DecisionEngine:
         self._programs = ProgramSource()
         self._keeper = StateKeeper()
         self._lists = ListSnapshot()
-        self._writer = AnswerWriter(self._programs.current)
+        self._writer = self._programs.writer
         self._last_sample = time.monotonic()
 
     @property
@@ -81,6 +81,15 @@ class DecisionEngine:
     def refused_release(self) -> str | None:
         """Why the champion is not the program in use, where it is not."""
         return self._programs.refused
+
+    @property
+    def program_swaps(self) -> int:
+        """How often a new program took over since the start."""
+        return self._programs.swaps
+
+    def ladder_counters(self) -> LadderCounters:
+        """How batches were run since the start: by static programs or not, and why; any thread may ask."""
+        return self._programs.ladder_counters()
 
     @property
     def schema(self) -> FeatureSchema:
@@ -103,7 +112,7 @@ class DecisionEngine:
         self._lists = read_lists(datetime.now(UTC))
         self._keeper.rebuild()
         self._programs.refresh()
-        self._writer = AnswerWriter(self._programs.current)
+        self._writer = self._programs.writer
         logger.info(
             "engine ready: program %s, %d remembered events in %d MB, %.1f s",
             self.program_version, self.state.event_count(), self.state.memory_bytes() >> 20, time.monotonic() - began,
@@ -132,7 +141,7 @@ class DecisionEngine:
 
     def _follow_champion(self, wait: bool) -> None:
         if self._programs.refresh(wait=wait):
-            self._writer = AnswerWriter(self._programs.current)
+            self._writer = self._programs.writer
             logger.info("program %s is live", self.program_version)
 
     def _read_lists(self) -> None:

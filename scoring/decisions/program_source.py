@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import time
@@ -9,7 +10,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from django.conf import settings
 
-from scoring.engine import ArtifactRefused, Calibration, RiskProgram, default_policy, load_program, load_verify_key
+from scoring.decisions.answer import AnswerWriter
+from scoring.engine import (
+    ArtifactRefused,
+    Calibration,
+    Device,
+    LadderCounters,
+    RiskProgram,
+    Serving,
+    cpu_device,
+    default_policy,
+    detect_devices,
+    load_program,
+    load_verify_key,
+)
 from scoring.features.schema import current_schema
 from scoring.models import ProgramRelease
 from scoring.rules.live import live_rules
@@ -25,15 +39,28 @@ _loader = ThreadPoolExecutor(1, thread_name_prefix="program")
 class ProgramSource:
     """Holds the program in use and follows the champion.
 
-    A release that is refused (changed, unsigned, of another schema) never replaces a working program.
+    The new program is verified, compiled, made ready and tried on its golden rows beside the old one; then one
+    assignment swaps it in. A release that is refused (changed, unsigned, of another schema, with another answer to a
+    golden row) never replaces a working program.
     """
 
     def __init__(self) -> None:
         self._release_version: str | None = None
         self._loading: tuple[str, Future] | None = None
         self._retry_at = 0.0
+        self._retired = LadderCounters()  # of the programs before this one
+        self.swaps = 0
         self.refused: str | None = None  # why the champion is not the program in use
-        self.current = rules_only_program()
+        self.writer = AnswerWriter(rules_only_program())  # the program in use, with what its answers share
+
+    @property
+    def current(self) -> RiskProgram:
+        """The program in use."""
+        return self.writer.program
+
+    def ladder_counters(self) -> LadderCounters:
+        """Return how batches were run since the start, whatever the program; safe to call from any thread."""
+        return self._retired + self.current.executor.counters()
 
     def refresh(self, *, wait: bool = True) -> bool:
         """Follow the champion; return whether the program changed. A refused one is tried again now and then.
@@ -48,13 +75,22 @@ class ProgramSource:
             return False
         self._loading = None
         try:
-            self.current = future.result()
-        except ArtifactRefused as error:
-            self.refused, self._retry_at = str(error), time.monotonic() + RETRY_SECONDS
-            logger.error("release %s was refused, %s stays live: %s", version, self.current.version, error)
+            writer = future.result()
+        except Exception as error:
+            self._refuse(version, error)
             return False
+        self._retired = self.ladder_counters()
+        self.writer = writer
         self._release_version, self.refused = version, None
+        self.swaps += 1
         return True
+
+    def _refuse(self, version: str, error: Exception) -> None:
+        self.refused, self._retry_at = str(error) or type(error).__name__, time.monotonic() + RETRY_SECONDS
+        logger.error(
+            "release %s was refused, %s stays live: %s", version, self.current.version, self.refused,
+            exc_info=None if isinstance(error, ArtifactRefused) else error,
+        )  # fmt: skip
 
     def _begin_loading(self) -> bool:
         release = ProgramRelease.objects.filter(state=ProgramRelease.State.CHAMPION).first()
@@ -67,10 +103,10 @@ class ProgramSource:
         return True
 
 
-def _load(release: ProgramRelease) -> RiskProgram:
-    """Return the release's program, verified to be the one that was registered."""
+def _load(release: ProgramRelease) -> AnswerWriter:
+    """Return the release's program, verified to be the one that was registered, and ready to serve."""
     folder = settings.ARTIFACT_DIR / release.artifact
-    program = load_program(folder, load_verify_key(settings.VERIFY_KEY_FILE))
+    program = load_program(folder, load_verify_key(settings.VERIFY_KEY_FILE), Serving(_devices(), settings.ENGINE_MAX_BATCH))
     if hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest() != release.manifest_sha256:
         raise ArtifactRefused(
             f"the folder {release.artifact} is signed, but it is not the one that was registered; restore {release.version}"
@@ -79,7 +115,13 @@ def _load(release: ProgramRelease) -> RiskProgram:
         raise ArtifactRefused(f"{release.version} was built for another feature schema; train again")
     if program.version != release.version:
         raise ArtifactRefused(f"the folder {release.artifact} holds {program.version}; restore {release.version}")
-    return program
+    return AnswerWriter(program)
+
+
+@functools.cache
+def _devices() -> tuple[Device, ...]:
+    """Return what this process serves on; asked when the first release is loaded, after the last fork."""
+    return detect_devices() if settings.ENGINE_ACCELERATORS else (cpu_device(),)
 
 
 def rules_only_program() -> RiskProgram:
