@@ -1,4 +1,7 @@
-"""Common predicates: equal numbers and truths of all rules become one, and shared ones get a register where that pays."""
+"""Common predicates: equal numbers and truths of all rules become one, what several conditions ask together is asked once.
+
+Shared truths get a register where that pays.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import replace
 
 from inference_core.compiler.builder import Builder, pruned, rewrite
 from inference_core.compiler.draft import Draft
+from inference_core.compiler.factoring import factored
 from inference_core.compiler.ir import AllOf, AnyOf, Not, ProgramIR, Truth
 
 
@@ -14,6 +18,7 @@ def run(draft: Draft) -> tuple[Draft, str]:
     """Return the draft with one node for each number and truth, and with the truths worth a register named."""
     builder = _Sharing(share=True)
     ir = pruned(rewrite(draft.ir, builder, truth=builder.shared))
+    ir = pruned(factored(ir))
     ir = replace(ir, stored=_stored(ir))
     before, after = (len(of.numbers) + len(of.truths) for of in (draft.ir, ir))
     return replace(draft, ir=ir), f"common_predicates: {before} nodes became {after}, {len(ir.stored)} of them kept in registers"

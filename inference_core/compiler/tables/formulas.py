@@ -36,14 +36,22 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """A formula that several others use, or its negation; it is computed once, when it is first needed."""
+
+    key: int
+    negated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """All of the arguments (`every`), or any of them."""
 
     every: bool
-    args: tuple[Fixed | BinTest | Stored | Group, ...]
+    args: tuple[Fixed | BinTest | Stored | Shared | Group, ...]
 
 
-Formula = Fixed | BinTest | Stored | Group
+Formula = Fixed | BinTest | Stored | Shared | Group
 
 
 def bins_between(low: int, high: int) -> int:
@@ -68,6 +76,8 @@ def negation(of: Formula) -> Formula:
         return BinTest(of.column, _ALL & ~of.bins)
     if isinstance(of, Stored):
         return Stored(of.register, not of.negated)
+    if isinstance(of, Shared):
+        return Shared(of.key, not of.negated)
     return Group(not of.every, tuple(map(negation, of.args)))
 
 
@@ -81,7 +91,7 @@ def group(every: bool, args: list[Formula]) -> Formula:
                 if part.value is not every:
                     return part
             elif part not in kept:
-                if isinstance(part, Stored) and negation(part) in kept:
+                if isinstance(part, Stored | Shared) and negation(part) in kept:
                     return Fixed(not every)
                 kept.append(part)
     if len(kept) < 2:

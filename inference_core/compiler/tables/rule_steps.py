@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from inference_core.compiler.tables.formulas import BinTest, Fixed, Formula, Group, Stored, run_of
+from inference_core.compiler.tables.formulas import BinTest, Fixed, Formula, Group, Shared, Stored, run_of
 from kernels.tables import INSTRUCTION, Combine, Source
 
 OPERANDS = 1 << 16
@@ -32,6 +32,18 @@ class StepWriter:
     def __init__(self) -> None:
         self._steps: list[Step] = []
         self._registers = 0
+        self._shared: dict[int, Group] = {}
+        self._kept: dict[int, int] = {}
+
+    def define(self, key: int, of: Group) -> None:
+        """Say what Shared(key) stands for."""
+        self._shared[key] = of
+
+    def kept(self, key: int) -> int:
+        """Return the register that keeps a shared formula, computed now if it was not yet."""
+        if key not in self._kept:
+            self._kept[key] = self.computed(self._shared[key])
+        return self._kept[key]
 
     def computed(self, formula: Formula) -> int:
         """Write the steps that compute a formula and return the register that keeps it.
@@ -40,24 +52,46 @@ class StepWriter:
             OverflowError: a step cannot name so many bin columns.
         """
         self._accumulate(formula)
+        return self._store()
+
+    def _store(self) -> int:
+        """Keep the accumulator in a new register."""
         self._steps[-1] = replace(self._steps[-1], store=self._registers)
         self._registers += 1
         return self._registers - 1
 
     def _accumulate(self, formula: Formula) -> None:
-        if not isinstance(formula, Group):
-            self._step(Combine.SET, formula)
-            return
-        plain = [arg for arg in formula.args if not isinstance(arg, Group)]
-        nested = [arg for arg in formula.args if isinstance(arg, Group)]
-        # There is one accumulator: all nested groups but the last wait in registers.
-        plain += [Stored(self.computed(arg), negated=False) for arg in nested[:-1]]
-        if nested:
-            self._accumulate(nested[-1])
+        if isinstance(formula, Group):
+            self._accumulate_group(formula)
         else:
-            self._step(Combine.SET, plain.pop(0))
+            self._step(Combine.SET, self._ready(formula))
+
+    def _accumulate_group(self, of: Group) -> None:
+        """There is one accumulator: of what must be computed first, one stays in it and the others wait in registers."""
+        waiting = [arg for arg in of.args if self._must_be_computed(arg)]
+        plain = [arg for arg in of.args if arg not in waiting]
+        first = next((arg for arg in waiting if isinstance(arg, Shared) and not arg.negated), None)
+        first = first or next((arg for arg in waiting if isinstance(arg, Group)), None)
+        plain += [self._ready(arg) for arg in waiting if arg is not first]
+        if first is None or not self._must_be_computed(first):  # another one may have needed it
+            plain = [*plain, first] if first is not None else plain
+            self._step(Combine.SET, self._ready(plain.pop(0)))
+        elif isinstance(first, Group):
+            self._accumulate_group(first)
+        else:
+            self._accumulate_group(self._shared[first.key])
+            self._kept[first.key] = self._store()
         for arg in plain:
-            self._step(Combine.AND if formula.every else Combine.OR, arg)
+            self._step(Combine.AND if of.every else Combine.OR, self._ready(arg))
+
+    def _must_be_computed(self, of: Formula) -> bool:
+        return isinstance(of, Group) or (isinstance(of, Shared) and of.key not in self._kept)
+
+    def _ready(self, of: Formula) -> Fixed | BinTest | Stored:
+        """Return what one step can read, after the steps that it takes to get there."""
+        if isinstance(of, Shared):
+            return Stored(self.kept(of.key), of.negated)
+        return Stored(self.computed(of), negated=False) if isinstance(of, Group) else of
 
     def _step(self, op: Combine, leaf: Fixed | BinTest | Stored) -> None:
         if isinstance(leaf, Fixed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from inference_core.compiler.draft import CutPlan
 from inference_core.compiler.ir import AllOf, Always, Compare, InList, IsMissing, Not, ProgramIR
 from inference_core.compiler.ranges import Range, range_of
-from inference_core.compiler.tables.formulas import BinTest, Fixed, Formula, Group, Stored, bins_between, group, negation
+from inference_core.compiler.tables.formulas import BinTest, Fixed, Formula, Group, Shared, bins_between, group, negation
 from inference_core.compiler.tables.rule_steps import OPERANDS, StepWriter
 from inference_core.errors import ProgramError, RuleError
 from kernels.tables import MISSING, NEVER, RuleTable
@@ -48,18 +48,19 @@ class _RuleWriter:
         formula = self._formula(truth)
         if isinstance(formula, Fixed) and not formula.value:
             return NEVER
-        if isinstance(formula, Stored) and not formula.negated:
-            return formula.register
+        if isinstance(formula, Shared) and not formula.negated:
+            return self.steps.kept(formula.key)
         if formula not in self._outputs:
             self._outputs[formula] = self.steps.computed(formula)
         return self._outputs[formula]
 
     def _formula(self, truth: int) -> Formula:
-        """Return the formula of a truth; one that is worth a register is computed on the way."""
+        """Return the formula of a truth; one that is worth a register is named and computed when it is first needed."""
         if truth not in self._formulas:
             formula = self._translated(truth)
             if truth in self._ir.stored and isinstance(formula, Group):
-                formula = Stored(self.steps.computed(formula), negated=False)
+                self.steps.define(truth, formula)
+                formula = Shared(truth, negated=False)
             self._formulas[truth] = formula
         return self._formulas[truth]
 

@@ -136,6 +136,25 @@ def shares_predicates() -> None:
     assert len(division) == 1, "the ratio is looked at once for four rules"
 
 
+def test_conditions_that_several_rules_ask_together_are_asked_once():
+    """Also as the opposite: without history `requires` is false, and where it holds the rule may hit."""
+    history = node("and", node("ge", B, number(5)), node("not", node("is_missing", C)), {"in_list": "watched"})
+    rules = tuple(rule(node("gt", A, number(i)), history, rule_id=f"r{i}") for i in range(10))
+    steps = compile_program(SCHEMA, rules, LISTS, None).tables.rules.steps
+    assert len(steps) == 3 + 10 + 9 + 1  # history, one more test a rule, history read again, and its opposite
+    assert sum(step["source"] == Source.PREDICATE and step["operand"] == 1 for step in steps) == 1
+
+
+def test_bounds_of_one_number_stay_together():
+    """Two bounds are one test of a bin; taking one of them out as common would make two of it."""
+    rules = tuple(
+        rule(node("and", node("ge", A, number(1)), {"in_list": "watched"}, node("lt", A, number(i))), rule_id=f"r{i}")
+        for i in range(2, 6)
+    )
+    steps = compile_program(SCHEMA, rules, LISTS, None).tables.rules.steps
+    assert len(steps) == 4 * 2 and all(step["source"] == Source.PREDICATE for step in steps)
+
+
 def tiles_trees() -> None:
     forest = trained(Recipe(trees=20, depth=10))[1]
     deep = [tree.depth for tree in forest.trees]
