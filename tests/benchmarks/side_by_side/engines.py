@@ -20,10 +20,12 @@ class Way:
     Attributes:
         setting: threads, layout and interface in words; goes into the report.
         make: takes the input and prepares all that need not be done again for each call; what it returns is timed.
+        read: turns what a call returned into what is compared between engines; not timed.
     """
 
     setting: str
     make: Callable[[Any], Call]
+    read: Callable[[Any], Any] = lambda result: result
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Engine:
         prepare_s: what converting or compiling cost before the first row.
         own_model: True where it runs a model of its own of the same size, not the same forest.
         enter: tells the engine the number of threads where that is global to the process.
+        most_rows: of a longer batch only so many rows are timed, for engines that go row by row.
         facts: anything else worth reporting.
     """
 
@@ -46,6 +49,7 @@ class Engine:
     prepare_s: float = 0.0
     own_model: bool = False
     enter: Callable[[int], None] = lambda threads: None
+    most_rows: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 

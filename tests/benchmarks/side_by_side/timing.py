@@ -52,7 +52,7 @@ class Rates:
     spent_s: float = 0.0
 
     def summary(self) -> dict[str, Any]:
-        return {"setting": self.setting, **rate_summary(self.rounds)}
+        return {"setting": self.setting, "rows_timed": self.rows, **rate_summary(self.rounds)}
 
 
 def percentiles_us(ns: np.ndarray) -> dict[str, Any]:
@@ -110,18 +110,18 @@ def latencies(
 def rates(lineup: Lineup, data: Any, threads: int, rounds: int, seconds: float) -> dict[str, Rates]:
     """Time one batch on every engine in rounds; one that has used its `seconds` stops after one round at least."""
     timed: dict[str, Rates] = {}
-    rows = len(data)
-    stage = f"{rows} rows, {threads} threads"
+    stage = f"{len(data)} rows, {threads} threads"
     for engine in lineup.engines.values():
         if threads not in engine.ways:
             continue
         with _reported(lineup, engine, stage):
             engine.enter(threads)
-            way, call, took = fastest_way(engine.ways[threads], data[:TRIAL_ROWS])
-            if rows > TRIAL_ROWS:
-                call, took = way.make(data), LEAST_ROUND_S
+            own = data[: engine.most_rows]
+            way, call, took = fastest_way(engine.ways[threads], own[:TRIAL_ROWS])
+            if len(own) > TRIAL_ROWS:
+                call, took = way.make(own), LEAST_ROUND_S
             repeat = max(1, int(np.ceil(LEAST_ROUND_S / took)))
-            timed[engine.name] = Rates(way.setting, call, rows, repeat, threads, engine.enter)
+            timed[engine.name] = Rates(way.setting, call, len(own), repeat, threads, engine.enter)
     for number in range(rounds):
         for name, one in list(timed.items()):
             if number and one.spent_s >= seconds:
@@ -142,6 +142,8 @@ def clock_us(calls: int = 10_000) -> float:
 
 
 def _prepare_rows(engine: Engine, rows: Sequence[Any], threads: int) -> Latencies:
+    if threads not in engine.ways:  # its thread pool cannot be made that small
+        threads = min(engine.ways)
     engine.enter(threads)
     way, _, _ = fastest_way(engine.ways[threads], rows[0], tries=200)
     return Latencies(way.setting, [way.make(row) for row in rows], threads, engine.enter)
