@@ -24,13 +24,19 @@ def load_release(release: ProgramRelease) -> RiskProgram:
         ArtifactRefused: a file is missing, changed or unsigned, or the folder is another one.
     """
     program = load_verified(release.artifact)
-    if hashlib.sha256((folder_of(release.artifact) / "manifest.json").read_bytes()).hexdigest() != release.manifest_sha256:
+    check_registered(release, program)
+    return program
+
+
+def check_registered(release: ProgramRelease, program: RiskProgram) -> None:
+    """Raise ArtifactRefused unless `program`, verified from the release's folder, is the one that was registered."""
+    manifest = (folder_of(release.artifact) / "manifest.json").read_bytes()
+    if hashlib.sha256(manifest).hexdigest() != release.manifest_sha256:
         raise ArtifactRefused(
             f"the folder {release.artifact} is signed, but it is not the one that was registered; restore {release.version}"
         )
     if program.version != release.version:
         raise ArtifactRefused(f"the folder {release.artifact} holds {program.version}; restore {release.version}")
-    return program
 
 
 class ReleasedPrograms:
