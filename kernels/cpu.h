@@ -75,7 +75,6 @@ typedef struct {
     const tile_node *nodes;  /* [trees][2^depth - 1] left subtree, right subtree, node */
     const uint8_t *planes;   /* [trees][4][64] the bytes of leaf + 2^31, lowest first */
     const int32_t *values;   /* [trees][2^(depth + 1)] heap */
-    const uint16_t *feature; /* [trees][2^depth] heap */
     const row_step *steps;   /* [trees][2^depth] heap */
     /* One row, 64 trees at a time: [ceil(trees / 64)][2^depth - 1, in order of evaluation][2][64] column, rank as bytes.
      * Up to 64 columns, those of the shifted copy are 64 and more; up to 256, `shift` has them as bits, one word a node.

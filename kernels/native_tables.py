@@ -34,7 +34,7 @@ class _Rules(ctypes.Structure):
 
 class _Group(ctypes.Structure):
     _fields_ = [
-        ("trees", _LONG), ("nodes", _POINTER), ("planes", _POINTER), ("values", _POINTER), ("feature", _POINTER),
+        ("trees", _LONG), ("nodes", _POINTER), ("planes", _POINTER), ("values", _POINTER),
         ("steps", _POINTER), ("lanes", _POINTER), ("shift", _POINTER), ("paths", _POINTER),
     ]  # fmt: skip
 
@@ -164,7 +164,6 @@ def _fill_group(native: Native, group: _Group, table: TreeTable, roots: np.ndarr
     values = table.value[heap]
     values[:, 0] = 0
     group.values = native.keep(values)
-    group.feature = native.keep(np.where(tested, table.feature[inner], 0), np.uint16)
     biased = (values[:, leaves:].astype(np.int64) + 2**31).astype("<u4")
     planes = np.zeros((len(roots), 4, 64), np.uint8)
     planes[:, :, :leaves] = biased.view(np.uint8).reshape(len(roots), leaves, 4).transpose(0, 2, 1)

@@ -104,20 +104,57 @@ FOR_AVX512 static void add_leaves_avx512(const tile_group *group, int64_t first,
 }
 #endif
 
-/* Eight trees and some rows at a time, so that both the paths and the sums stay in the nearest cache. */
-static void add_changes(const tile_group *group, int depth, int64_t first, int64_t trees, const uint8_t *leaf, int64_t rows,
-                        int64_t features, int64_t *changes) {
-    const int64_t leaves = (int64_t)1 << depth, some = features <= 128 ? 16 : features <= 256 ? 8 : 4;
+INLINE void add_path(const uint64_t *path, int depth, int64_t *changes) {
+#pragma GCC unroll 6
+    for (int step = 0; step < depth; step++) changes[path[step] >> 32] += (int32_t)path[step];
+}
+
+/* Some trees and some rows at a time, so that both the paths and the sums stay in the nearest cache. */
+INLINE void add_changes_of(const tile_group *group, int depth, int64_t first, int64_t trees, const uint8_t *leaf, int64_t rows,
+                           int64_t features, int64_t *changes) {
+    const int64_t some = features <= 128 ? 32 : features <= 256 ? 16 : 8;
     for (int64_t t0 = 0; t0 < trees; t0 += 8)
         for (int64_t r0 = 0; r0 < rows; r0 += some) {
             const int64_t t1 = t0 + 8 < trees ? t0 + 8 : trees, r1 = r0 + some < rows ? r0 + some : rows;
-            for (int64_t t = t0; t < t1; t++)
-                for (int64_t r = r0; r < r1; r++) {
-                    const uint64_t *path = group->paths + ((first + t) * leaves + leaf[t * BLOCK + r]) * depth;
-                    int64_t *of = changes + r * features;
-                    for (int step = 0; step < depth; step++) of[path[step] >> 32] += (int32_t)path[step];
-                }
+            for (int64_t t = t0; t < t1; t++) {
+                const uint64_t *paths = group->paths + ((first + t) << depth) * depth;
+                for (int64_t r = r0; r < r1; r++) add_path(paths + leaf[t * BLOCK + r] * depth, depth, changes + r * features);
+            }
         }
+}
+
+/* The depth is a constant in each branch, so that the steps of a path are unrolled. */
+#define WITH_CONSTANT_DEPTH(call)                                                                                      \
+    switch (depth) {                                                                                                   \
+        case 1: call(1); break;                                                                                        \
+        case 2: call(2); break;                                                                                        \
+        case 3: call(3); break;                                                                                        \
+        case 4: call(4); break;                                                                                        \
+        case 5: call(5); break;                                                                                        \
+        default: call(6); break;                                                                                       \
+    }
+
+static void add_changes(const tile_group *group, int depth, int64_t first, int64_t trees, const uint8_t *leaf, int64_t rows,
+                        int64_t features, int64_t *changes) {
+#define CALL(depth) add_changes_of(group, depth, first, trees, leaf, rows, features, changes)
+    WITH_CONSTANT_DEPTH(CALL)
+#undef CALL
+}
+
+INLINE void add_paths_of(const tile_group *group, int depth, int64_t first, int64_t trees, const uint8_t *leaf, int64_t *changes) {
+    const uint64_t *paths[64];
+    for (int64_t i = 0; i < trees; i++) {
+        paths[i] = group->paths + (((first + i) << depth) + leaf[i]) * depth;
+        __builtin_prefetch(paths[i]);
+    }
+    for (int64_t i = 0; i < trees; i++) add_path(paths[i], depth, changes);
+}
+
+/* One row, up to 64 trees. */
+static void add_paths(const tile_group *group, int depth, int64_t first, int64_t trees, const uint8_t *leaf, int64_t *changes) {
+#define CALL(depth) add_paths_of(group, depth, first, trees, leaf, changes)
+    WITH_CONSTANT_DEPTH(CALL)
+#undef CALL
 }
 
 static void walk_deep(const tree_table *trees, const uint8_t *block, int64_t rows, int64_t *totals, int64_t *changes) {
@@ -177,16 +214,6 @@ void shift_block(int64_t columns, const uint8_t *plain, uint8_t *shifted) {
 
 /* --- one row --------------------------------------------------------------------------------------------------------- */
 
-static inline void add_path(const int32_t *values, const uint16_t *feature, uint64_t node, int depth, int64_t *changes) {
-    int64_t value = values[node];
-    for (int level = 0; level < depth; level++) {
-        node >>= 1;
-        const int64_t above = values[node];
-        changes[feature[node]] += value - above;
-        value = above;
-    }
-}
-
 /* Eight trees at a time, so that their loads overlap. */
 static int64_t tiles_of_row(const tile_group *group, int depth, const uint8_t *twice, int64_t *changes) {
     const int64_t leaves = (int64_t)1 << depth;
@@ -194,6 +221,7 @@ static int64_t tiles_of_row(const tile_group *group, int depth, const uint8_t *t
     for (int64_t t = 0; t < group->trees; t += 8) {
         const int count = group->trees - t < 8 ? (int)(group->trees - t) : 8;
         uint32_t at[8];
+        uint8_t leaf[8];
         for (int i = 0; i < 8; i++) at[i] = 1;
         const row_step *steps[8];
         for (int i = 0; i < 8; i++) steps[i] = group->steps + (t + (i < count ? i : 0)) * leaves;
@@ -205,8 +233,9 @@ static int64_t tiles_of_row(const tile_group *group, int depth, const uint8_t *t
         for (int i = 0; i < count; i++) {
             const int32_t *values = group->values + (t + i) * 2 * leaves;
             sum += values[at[i]];
-            if (changes) add_path(values, group->feature + (t + i) * leaves, at[i], depth, changes);
+            leaf[i] = (uint8_t)(at[i] - leaves);
         }
+        if (changes) add_paths(group, depth, t, count, leaf, changes);
     }
     return sum;
 }
@@ -276,9 +305,7 @@ FOR_AVX512 static int64_t lanes_of_row(const tile_group *group, int depth, lane_
         const int64_t count = group->trees - t < 64 ? group->trees - t : 64;
         const int32_t *values = group->values + t * 2 * leaves;
         for (int64_t i = 0; i < count; i++) sum += values[i * 2 * leaves + leaves + leaf[i]];
-        if (changes == NULL) continue;
-        for (int64_t i = 0; i < count; i++)
-            add_path(values + i * 2 * leaves, group->feature + (t + i) * leaves, (uint64_t)(leaves + leaf[i]), depth, changes);
+        if (changes) add_paths(group, depth, t, count, leaf, changes);
     }
     return sum;
 }
