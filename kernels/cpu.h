@@ -44,6 +44,9 @@ typedef struct {
     /* One row, sixteen columns at a time: steps of all of them, and the cuts of the first four steps, [15][16] floats. */
     const int32_t *row_levels;
     const float *row_top;
+    /* A block: each column's cuts as a heap that begins at 1, whole registers of sixteen. */
+    const int32_t *heap_start; /* [columns] */
+    const float *heap;
 } cut_table;
 
 typedef struct {

@@ -21,7 +21,8 @@ class _Cuts(ctypes.Structure):
     _fields_ = [
         ("features", _LONG), ("columns", _LONG), ("lists", _LONG), ("derived", _LONG), ("needed", _LONG),
         ("derivations", _POINTER), ("need", _POINTER), ("source", _POINTER), ("levels", _POINTER), ("start", _POINTER),
-        ("table", _POINTER), ("row_levels", _POINTER), ("row_top", _POINTER),
+        ("table", _POINTER), ("row_levels", _POINTER), ("row_top", _POINTER), ("heap_start", _POINTER),
+        ("heap", _POINTER),
     ]  # fmt: skip
 
 
@@ -97,7 +98,22 @@ def native_cuts(table: CutTable) -> Native:
     of.derivations, of.need, of.source = native.keep(table.derived, DERIVATION), native.keep(need), native.keep(table.source)
     of.levels, of.start, of.table = native.keep(levels), native.keep(start), native.keep(filled)
     of.row_levels, of.row_top = native.keep(group_levels, np.int32), native.keep(_top_cuts(filled, start, group_levels))
+    heap_start, heap = _cut_heaps(filled, start, levels)
+    of.heap_start, of.heap = native.keep(heap_start, np.int32), native.keep(heap)
     return native
+
+
+def _cut_heaps(filled: np.ndarray, start: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each column's heap of cuts begins, and all heaps: place 1 is the middle cut, 2 and 3 the quarters, ..."""
+    size = np.maximum(1 << levels, 16)
+    heap_start = np.cumsum(size) - size
+    heap = np.full(int(size.sum()), np.nan, np.float32)
+    for k, first in enumerate(start):
+        for level in range(levels[k]):
+            step = 1 << levels[k] >> (level + 1)
+            places = slice(heap_start[k] + (1 << level), heap_start[k] + (2 << level))
+            heap[places] = filled[first + step - 1 + 2 * step * np.arange(1 << level)]
+    return heap_start, heap
 
 
 def _top_cuts(filled: np.ndarray, start: np.ndarray, group_levels: np.ndarray) -> np.ndarray:

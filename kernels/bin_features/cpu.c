@@ -1,7 +1,7 @@
 /* Bins of a block of rows, or of one row. See kernels/cpu.h for the tables.
  *
  * A column's search is branchless: 2^levels - 1 cuts, halved at each step; the cuts that only fill the table up are NaN,
- * which no value is >= of. In the AVX-512 kernel the first four steps stay in one register of sixteen cuts.
+ * which no value is >= of. The AVX-512 kernel keeps a column's cuts in registers and gathers nothing.
  */
 #include <string.h>
 
@@ -27,29 +27,52 @@ static inline uint8_t bin_of(const float *table, int levels, float value) {
 }
 
 #if HAS_X86
-FOR_AVX512 static void search_avx512(const float *table, int levels, const float *value, int64_t rows, uint8_t *bin) {
-    const int top = levels < 4 ? levels : 4;
-    const int rest = levels - top;
-    /* The cuts that the first steps compare with: every 2^rest-th, in order. */
-    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i every = _mm512_sub_epi32(_mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(1)), rest),
-                                           _mm512_set1_epi32(1));
-    const __mmask16 there = (__mmask16)((1u << ((1 << top) - 1)) - 1);
-    const __m512 cuts = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, every, table, 4);
+/* The cuts as a heap in registers: place i has children 2 i and 2 i + 1, so that each step adds one bit to the place. Sixteen
+ * cuts a register; a step that has more looks them up in pairs of registers and chooses by the higher bits of the place. */
+INLINE FOR_AVX512 __m512 pair(const __m512 *heap, __m512i at) { return _mm512_permutex2var_ps(heap[0], at, heap[1]); }
+
+INLINE FOR_AVX512 __m512 cut_at(const __m512 *heap, __m512i at, int level) {
+    if (level < 5) return _mm512_permutexvar_ps(at, heap[level < 4 ? 0 : 1]);
+    if (level == 5) return pair(heap + 2, at);
+    const __mmask16 second = _mm512_test_epi32_mask(at, _mm512_set1_epi32(32));
+    if (level == 6) return _mm512_mask_blend_ps(second, pair(heap + 4, at), pair(heap + 6, at));
+    const __mmask16 upper = _mm512_test_epi32_mask(at, _mm512_set1_epi32(64));
+    return _mm512_mask_blend_ps(upper, _mm512_mask_blend_ps(second, pair(heap + 8, at), pair(heap + 10, at)),
+                                _mm512_mask_blend_ps(second, pair(heap + 12, at), pair(heap + 14, at)));
+}
+
+INLINE FOR_AVX512 void search_heap(const float *table, int levels, const float *value, int64_t rows, uint8_t *bin) {
+    const __m512i one = _mm512_set1_epi32(1);
+    __m512 heap[16];
+    const int registers = levels <= 4 ? 1 : 1 << (levels - 4);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) heap[i] = i < registers ? _mm512_loadu_ps(table + 16 * i) : _mm512_setzero_ps();
     for (int64_t r = 0; r < rows; r += 16) {
         const __m512 x = _mm512_load_ps(value + r);
-        __m512i at = _mm512_setzero_si512();
-        for (int step = 1 << top >> 1; step; step >>= 1) {
-            const __m512 cut = _mm512_permutexvar_ps(_mm512_add_epi32(at, _mm512_set1_epi32(step - 1)), cuts);
-            at = _mm512_mask_add_epi32(at, _mm512_cmp_ps_mask(x, cut, _CMP_GE_OQ), at, _mm512_set1_epi32(step));
+        __m512i at = one;
+#pragma GCC unroll 8
+        for (int level = 0; level < levels; level++) {
+            const __mmask16 right = _mm512_cmp_ps_mask(x, cut_at(heap, at, level), _CMP_GE_OQ);
+            at = _mm512_add_epi32(at, at);
+            at = _mm512_mask_add_epi32(at, right, at, one);
         }
-        at = _mm512_slli_epi32(at, rest);
-        for (int step = 1 << rest >> 1; step; step >>= 1) {
-            const __m512 cut = _mm512_i32gather_ps(_mm512_add_epi32(at, _mm512_set1_epi32(step - 1)), table, 4);
-            at = _mm512_mask_add_epi32(at, _mm512_cmp_ps_mask(x, cut, _CMP_GE_OQ), at, _mm512_set1_epi32(step));
-        }
+        at = _mm512_sub_epi32(at, _mm512_set1_epi32(1 << levels));
         at = _mm512_mask_mov_epi32(at, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), _mm512_set1_epi32(MISSING));
         _mm_store_si128((__m128i *)(bin + r), _mm512_cvtepi32_epi8(at));
+    }
+}
+
+FOR_AVX512 static void search_avx512(const float *heap, int levels, const float *value, int64_t rows, uint8_t *bin) {
+    switch (levels) {
+        case 0: search_heap(heap, 0, value, rows, bin); break;
+        case 1: search_heap(heap, 1, value, rows, bin); break;
+        case 2: search_heap(heap, 2, value, rows, bin); break;
+        case 3: search_heap(heap, 3, value, rows, bin); break;
+        case 4: search_heap(heap, 4, value, rows, bin); break;
+        case 5: search_heap(heap, 5, value, rows, bin); break;
+        case 6: search_heap(heap, 6, value, rows, bin); break;
+        case 7: search_heap(heap, 7, value, rows, bin); break;
+        default: search_heap(heap, 8, value, rows, bin); break;
     }
 }
 #endif
@@ -89,7 +112,7 @@ void bin_block(const cut_table *cuts, const float *x, int64_t row_stride, int64_
         const float *table = cuts->table + cuts->start[k], *value = scratch + (int64_t)cuts->source[k] * WIDE;
 #if HAS_X86
         if (fast) {
-            search_avx512(table, cuts->levels[k], value, rows, plain + k * BLOCK);
+            search_avx512(cuts->heap + cuts->heap_start[k], cuts->levels[k], value, rows, plain + k * BLOCK);
             continue;
         }
 #endif
