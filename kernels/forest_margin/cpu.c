@@ -10,6 +10,7 @@
 
 #define CHUNK 128 /* trees whose leaves are kept before they are added up; sums of so many bytes fit in 16 bits */
 
+#define PAIR 1
 #if HAS_X86
 #define TILE(name) avx512_##name
 #define FOR_SET FOR_AVX512
@@ -23,6 +24,20 @@ INLINE FOR_AVX512 __m512i avx512_take_right(__m512i bins, __m512i rank, __m512i 
     return _mm512_mask_add_epi8(left, _mm512_cmpge_epu8_mask(bins, rank), right, _mm512_set1_epi8((char)step));
 }
 #include "tiles.h"
+#undef TILE
+
+/* Up to 64 rows. */
+#define avx512_few_load avx512_load
+#define avx512_few_store avx512_store
+#define avx512_few_zero avx512_zero
+#define avx512_few_spread avx512_spread
+#define avx512_few_take_right avx512_take_right
+#undef PAIR
+#define PAIR 0
+#define TILE(name) avx512_few_##name
+#include "tiles.h"
+#undef PAIR
+#define PAIR 1
 #undef TILE
 #undef FOR_SET
 #undef LANES
@@ -190,7 +205,7 @@ void trees_block(const tree_table *trees, const uint8_t *block, int64_t rows, in
             const tile_node *nodes = group->nodes + first * (((int64_t)1 << depth) - 1);
 #if HAS_X86
             if (variant == AVX512) {
-                avx512_find_leaves(nodes, depth, count, block, rows, leaf);
+                (rows > 64 ? avx512_find_leaves : avx512_few_find_leaves)(nodes, depth, count, block, rows, leaf);
                 add_leaves_avx512(group, first, count, leaf, rows, totals);
             } else if (variant == AVX2) {
                 avx2_find_leaves(nodes, depth, count, block, rows, leaf);

@@ -4,7 +4,7 @@
  *   TILE(name)   the function's name for this set
  *   FOR_SET      the target attribute
  *   vector, LANES, and the operations load, spread (of a rank), take_right(left, right + step, goes right).
- * Two vectors of rows go together, so that a node's fields are loaded once for both.
+ * With PAIR, two vectors of rows go together, so that a node's fields are loaded once for both; without, one.
  */
 
 typedef struct {
@@ -17,8 +17,9 @@ EACH TILE(pair) TILE(choose)(const tile_node **at, const uint8_t *rows, TILE(pai
     const tile_node node = *(*at)++;
     const vector rank = TILE(spread)(node.rank);
     const uint8_t *bins = rows + node.offset;
-    return (TILE(pair)){TILE(take_right)(TILE(load)(bins), rank, left.a, right.a, step),
-                        TILE(take_right)(TILE(load)(bins + LANES), rank, left.b, right.b, step)};
+    TILE(pair) chosen = {TILE(take_right)(TILE(load)(bins), rank, left.a, right.a, step), left.b};
+    if (PAIR) chosen.b = TILE(take_right)(TILE(load)(bins + LANES), rank, left.b, right.b, step);
+    return chosen;
 }
 
 EACH TILE(pair) TILE(level1)(const tile_node **at, const uint8_t *rows) {
@@ -42,7 +43,7 @@ LEVEL(level6, level5, 32)
 /* leaf[trees][BLOCK]: which leaf each row reaches */
 FOR_SET static void TILE(find_leaves)(const tile_node *nodes, int depth, int64_t trees, const uint8_t *block, int64_t rows,
                                       uint8_t *leaf) {
-    for (int64_t from = 0; from < rows; from += 2 * LANES) {
+    for (int64_t from = 0; from < rows; from += (1 + PAIR) * LANES) {
         const tile_node *at = nodes;
         const uint8_t *first = block + from;
         for (int64_t t = 0; t < trees; t++) {
@@ -56,7 +57,7 @@ FOR_SET static void TILE(find_leaves)(const tile_node *nodes, int depth, int64_t
                 default: found = TILE(level6)(&at, first); break;
             }
             TILE(store)(leaf + t * BLOCK + from, found.a);
-            TILE(store)(leaf + t * BLOCK + from + LANES, found.b);
+            if (PAIR) TILE(store)(leaf + t * BLOCK + from + LANES, found.b);
         }
     }
 }

@@ -185,7 +185,7 @@ static int blocks(const score_tables *tables, const float *x, int64_t rows, int6
 }
 
 /* Rows that are quicker one by one than as part of a block. */
-#define FEW 6
+#define FEW 12
 
 int score_rows(const score_call *call, const float *x, const uint8_t *memberships) {
     const score_tables *tables = call->tables;
