@@ -14,6 +14,7 @@ import numpy as np
 
 from inference_core.errors import ArtifactRefused, ProgramError
 from inference_core.runtime import Ladder
+from inference_core.runtime.executor import joined
 from kernels.score_rows import ScoredRows, ScoreTables, reference
 from kernels.tables import CutTable, RuleBits
 
@@ -43,9 +44,18 @@ class GoldenRows:
         return self.answers.top_features.shape[1]
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON, exact to the last bit; NaN is null, infinities are "inf" and "-inf"."""
+        """Return plain JSON, exact to the last bit; NaN is null, infinities are "inf" and "-inf".
+
+        Columns of zeros are left out.
+        """
         answers = {name: _to_json(of) for name, of in _fields(self.answers)}
-        return {"x": _to_json(self.x), "memberships": self.memberships.astype(int).tolist(), "answers": answers}
+        columns = np.flatnonzero((self.x != 0).any(axis=0))
+        return {
+            "columns": columns.tolist(),
+            "x": _to_json(self.x[:, columns]),
+            "memberships": self.memberships.astype(int).tolist(),
+            "answers": answers,
+        }
 
     @classmethod
     def from_json(cls, of: dict[str, Any], tables: ScoreTables) -> GoldenRows:
@@ -54,16 +64,18 @@ class GoldenRows:
         Raises:
             ProgramError: they are not rows of these tables.
         """
-        x, memberships = _from_json(of["x"], np.float32), np.array(of["memberships"], bool)
+        given, columns, memberships = _from_json(of["x"], np.float32), of["columns"], np.array(of["memberships"], bool)
         stored = {name: _from_json(of["answers"][name], kind) for name, kind in _KINDS.items()}
-        rows, words = len(x), tables.rules.words
+        rows, words, features = len(given), tables.rules.words, tables.cuts.features
         top = stored["top_features"].shape[-1]
         shapes = {"margin": (rows,), **dict.fromkeys(("hit", "insufficient", "error"), (rows, words))}
         shapes |= dict.fromkeys(("top_features", "top_contributions"), (rows, top))
-        if not 1 <= rows <= GOLDEN_ROWS or x.shape != (rows, tables.cuts.features):
-            raise ProgramError(f"golden rows must be 1 to {GOLDEN_ROWS} rows of {tables.cuts.features} features; train again")
+        if not 1 <= rows <= GOLDEN_ROWS or given.shape != (rows, len(columns)) or not set(columns) <= set(range(features)):
+            raise ProgramError(f"golden rows must be 1 to {GOLDEN_ROWS} rows of {features} features; train again")
         if memberships.shape != (rows, tables.cuts.lists) or any(stored[name].shape != shape for name, shape in shapes.items()):
             raise ProgramError("the golden answers have other shapes than the program's; train again")
+        x = np.zeros((rows, features), np.float32)
+        x[:, columns] = given
         bits = RuleBits(stored["hit"], stored["insufficient"], stored["error"])
         answers = ScoredRows.of(stored["margin"], bits, stored["top_features"], stored["top_contributions"])
         return cls(x, memberships, answers)
@@ -73,15 +85,17 @@ def golden_rows(tables: ScoreTables, top: int) -> GoldenRows:
     """Return the golden rows of these tables, the same ones every time.
 
     Each value lies on a cut of its feature, or on the next float32 below or above, or is missing or infinite; a few rows
-    are nothing else than missing, infinite or zero, and some rows are in no list, in all or in one.
+    are nothing else than missing, infinite or zero, and some rows are in no list, in all or in one. Features that the
+    tables do not read are zero.
     """
     cuts = tables.cuts
-    values = [_values_of(cuts, feature) for feature in range(cuts.features)]
     uniform = np.array([np.nan, np.inf, -np.inf, 0.0], np.float32)
     mixed = np.arange(GOLDEN_ROWS - len(uniform))
-    x = np.empty((GOLDEN_ROWS, cuts.features), np.float32)
-    x[: len(uniform)] = uniform[:, None]
-    for feature, of in enumerate(values):
+    x = np.zeros((GOLDEN_ROWS, cuts.features), np.float32)
+    read = np.concatenate([cuts.source, cuts.derived["a"], cuts.derived["b"]])
+    for feature in np.unique(read[(read >= 0) & (read < cuts.features)]).tolist():
+        of = _values_of(cuts, feature)
+        x[: len(uniform), feature] = uniform
         # In another order for each column, so that neighbours do not move through their values together.
         order = np.random.default_rng(feature).permutation(len(of))
         x[len(uniform) :, feature] = of[order[mixed % len(of)]]
@@ -112,21 +126,27 @@ def _answers(golden: GoldenRows, ladder: Ladder) -> Iterator[tuple[str, np.ndarr
     """Yield (variant, numbers of the rows, its answers)."""
     everything = np.arange(len(golden.x))
     complete = np.flatnonzero(~np.isnan(golden.x).any(axis=1))
+    in_no_list = ~golden.memberships.any(axis=1)
     for variant in ladder.dynamic_variants():
         yield variant.name, everything, variant.run(golden.x, golden.memberships, golden.top)
     for name, shape, run in ladder.programs():
         if shape.top != golden.top:
             continue  # made for somebody who asked for another number of contributions
-        numbers = complete if shape.complete else everything
-        for rows in np.split(numbers, range(shape.rows, len(numbers), shape.rows)):
-            lists = golden.memberships[rows] if shape.lists else None
-            if shape.lists or not golden.memberships[rows].any():
-                yield f"{name} for {shape.rows} rows", rows, run(golden.x[rows], lists)
+        rows = complete if shape.complete else everything
+        if not shape.lists:
+            rows = rows[in_no_list[rows]]
+        x, lists = golden.x[rows], golden.memberships[rows] if shape.lists else None
+        parts = [slice(first, first + shape.rows) for first in range(0, len(rows), shape.rows)]
+        if parts:
+            answers = [run(x[part], None if lists is None else lists[part]) for part in parts]
+            yield f"{name} for {shape.rows} rows", rows, joined(answers, len(rows))
 
 
 def _first_difference(answers: ScoredRows, rows: np.ndarray, scored: ScoredRows) -> str | None:
     for (name, stored), (_, given) in zip(_fields(answers), _fields(scored), strict=True):
         expected = stored[rows]
+        if expected.tobytes() == given.tobytes():
+            continue
         same = expected.view(f"u{expected.itemsize}") == given.view(f"u{given.itemsize}")
         if expected.dtype.kind == "f":
             same |= np.isnan(expected) & np.isnan(given)  # whatever the bits of the NaN
@@ -138,9 +158,9 @@ def _first_difference(answers: ScoredRows, rows: np.ndarray, scored: ScoredRows)
 
 
 def _fields(of: ScoredRows) -> Iterator[tuple[str, np.ndarray]]:
+    bits = of.bits
     yield "margin", of.margin
-    for name in ("hit", "insufficient", "error"):
-        yield name, getattr(of.bits, name)
+    yield from (("hit", bits.hit), ("insufficient", bits.insufficient), ("error", bits.error))
     yield "top_features", of.top_features
     yield "top_contributions", of.top_contributions
 
