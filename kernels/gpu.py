@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernels.errors import KernelInputError
-from kernels.gpu_layouts import RulePlan, complete_trees, contribution_bound, reads_before_writes, rule_plan, sparse_nodes
+from kernels.gpu_layouts import RulePlan, complete_trees, reads_before_writes, rule_plan, sparse_nodes
 from kernels.score_rows import Layout, ScoredRows, ScoreTables
 from kernels.tables import NEVER, CutTable, RuleTable, Source, TreeTable
 
@@ -50,7 +50,6 @@ class DeviceTrees:
     numbers: [2] float64: base, and 2**-scale.
     complete: which of the two layouts it is.
     deepest: steps from a root to the deepest leaf.
-    bound: no fixed-point contribution is larger (contribution_bound).
     table: the TreeTable itself.
     """
 
@@ -62,7 +61,6 @@ class DeviceTrees:
     numbers: torch.Tensor
     complete: bool
     deepest: int
-    bound: int
     table: TreeTable
 
 
@@ -151,7 +149,7 @@ def upload_trees(table: TreeTable, device: str | torch.device) -> DeviceTrees:
     numbers = np.array([table.base, 2.0**-table.scale])
     tensors = _tensors(device, nodes, values, np.maximum(table.feature, 0), table.roots, table.depth, numbers)
     deepest = int(table.depth.max(initial=0))
-    return DeviceTrees(*tensors, complete is not None, deepest, contribution_bound(table), table)
+    return DeviceTrees(*tensors, complete is not None, deepest, table)
 
 
 def upload_rules(table: RuleTable, device: str | torch.device) -> DeviceRules:

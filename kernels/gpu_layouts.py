@@ -57,26 +57,21 @@ def sparse_nodes(trees: TreeTable) -> np.ndarray:
     return np.ascontiguousarray(np.stack([word, trees.left], axis=1))
 
 
-def contribution_bound(trees: TreeTable) -> int:
-    """Return a number that no feature's fixed-point contribution exceeds in size, whatever the row.
-
-    The sum over trees and levels of the largest change that a node of that level brings to the feature.
-    """
-    bound = np.zeros(trees.features, np.int64)
-    change = np.zeros(len(trees.column), np.int64)
-    inner = np.flatnonzero(trees.column >= 0)
-    here = trees.value[inner].astype(np.int64)
-    left = trees.left[inner]
-    change[inner] = np.maximum(abs(trees.value[left] - here), abs(trees.value[left + 1] - here))
-    at, tree = trees.roots.astype(np.int64), np.arange(len(trees.roots))
-    while len(at):
-        keep = trees.column[at] >= 0
-        at, tree = at[keep], tree[keep]
-        largest = np.zeros((len(trees.roots), trees.features), np.int64)
-        np.maximum.at(largest, (tree, trees.feature[at]), change[at])
-        bound += largest.sum(axis=0)
-        at, tree = np.concatenate([trees.left[at], trees.left[at] + 1]), np.concatenate([tree, tree])
-    return int(bound.max(initial=0))
+def contribution_bounds(trees: CompleteTrees, features: int) -> np.ndarray:
+    """Return [T, F] int64: the most that a path of a tree changes a feature's fixed-point contribution, in size."""
+    bounds = np.zeros((len(trees.nodes), features), np.int64)
+    some = max(1, 2**22 // (features * 2**trees.depth))  # trees at a time: 32 MB
+    for first in range(0, len(bounds), some):
+        nodes, values = trees.nodes[first : first + some], trees.values[first : first + some].astype(np.int64)
+        sums, tree = np.zeros((len(nodes), 1, features), np.int64), np.arange(len(nodes))[:, None]
+        for level in range(trees.depth):
+            start, count = 2**level - 1, 2**level
+            below = np.arange(2 * start + 1, 2 * start + 1 + 2 * count)
+            sums = np.repeat(sums, 2, axis=1)
+            tested = nodes[:, (below - 1) // 2] >> 20
+            sums[tree, np.arange(2 * count), tested] += values[:, below] - values[:, (below - 1) // 2]
+        bounds[first : first + some] = abs(sums).max(axis=1)
+    return bounds
 
 
 @dataclass(frozen=True)

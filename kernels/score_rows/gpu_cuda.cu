@@ -10,7 +10,7 @@
 // A node is one word: (256 - rank) << 23 | feature << 13 | offset of the slot (word << 7 | byte). Adding bin << 23 leaves in
 // the top bit whether bin >= rank. Slots hold bins, or bins + 1 mod 256 where a missing value goes left (see TreeTable).
 //
-// Compile-time numbers: FEATURES, DEPTH (1..8, 0: no forest), TOP, WIDE (sums need more than 32 bits), CUT_DEPTH, FROM_BINS (the rows
+// Compile-time numbers: FEATURES, DEPTH (1..8, 0: no forest), TOP, WIDE (sums need more than 32 bits, see KEPT), CUT_DEPTH, FROM_BINS (the rows
 // are bins [K, B], and only margins are asked for), PARAMETER_ROW (the one row comes with the launch), THREADS (of score_few),
 // GROUP (trees that a lane walks at a time).
 
@@ -24,7 +24,7 @@ typedef long long i64;
 #define LEAVES (1 << DEPTH)
 #define SLOT_MASK 0x1f83u
 #define FEATURE_MASK (0x3ffu << 13)
-#define CONTRIBUTIONS (TOP > 0)
+#define CONTRIBUTIONS (TOP > 0 && DEPTH > 0)
 #define FULL 0xffffffffu
 
 struct Program {
@@ -32,8 +32,6 @@ struct Program {
   const u8 *listed;          // [B, lists] or null
   const u8 *bins;            // [K, B], FROM_BINS
   const float *cuts;         // [columns rounded up to 4][1 << CUT_DEPTH], search trees in heap order, NaN where there is no cut
-  const float *sorted_cuts;  // as in CutTable
-  const int *cut_offsets;
   const int *source;         // [columns rounded up to 4]
   const int *derivations;    // [derived][5]
   const int *shifted;        // [shifted_count] columns that trees read as bin + 1
@@ -43,6 +41,8 @@ struct Program {
   const int *levels;
   const int *outputs;        // [3][rules]
   const int *nodes;          // [trees][NODES]
+  const int *chunks;         // [chunk_count + 1] first tree of each chunk
+  const int *rule_block;     // steps, segments, predicates, levels, outputs and shifted, for score_few
   const int *values;         // [trees][CHANGES] value(child) - value(parent); without contributions [trees][LEAVES] values
   float *margin;
   u64 *hit, *insufficient, *error;
@@ -53,7 +53,9 @@ struct Program {
   i64 root_sum;
   double base, step;         // margin = base + sum * step
   int columns, lists, derived, shifted_count, predicate_count, level_count, rules, words, trees;
-  int chunk_trees, chunk_columns, chunk_bytes, bin_bytes, area_bytes, bins_at, area_at;  // of shared memory
+  int chunk_count, chunk_trees, chunk_columns, chunk_bytes, bin_bytes, area_bytes, bins_at, area_at;  // of shared memory
+  int rules_at, nodes_at, rule_bytes, node_bytes;                                                     // likewise, score_few
+  int segments_at, predicates_at, levels_at, outputs_at, shifted_at;                                  // in rule_block, words
 };
 
 struct Row {
@@ -204,24 +206,29 @@ __device__ __forceinline__ void run_rules(const Program &g, const char *bins, u3
 // --------------------------------------------------------------------------------------------------------------- trees
 
 #if DEPTH
-// Adds to a sum of 32 bits. It is the lane's own, but an atomic needs no load before. Where sums may outgrow 32 bits
-// (WIDE) a byte [FEATURES / 4][lane][4] behind the sums counts how often one went around: rarely, so that it costs little.
+// A sum is the lane's own, but an atomic add needs no load before it.
 __device__ __forceinline__ void add(char *sums, u32 feature, int change) {  // feature in place, see FEATURE_MASK
-  int *sum = (int *)(sums + (feature >> 6));
-#if WIDE
-  int before = atomicAdd(sum, change), after = (int)((u32)before + (u32)change);
-  if (((before ^ after) & (change ^ after)) < 0) {
-    char *turns = sums + FEATURES * 128 + (feature >> 13 >> 2) * 128 + (feature >> 13 & 3);
-    *turns += change < 0 ? -1 : 1;
-  }
-#else
-  atomicAdd(sum, change);
-#endif
+  atomicAdd((int *)(sums + (feature >> 6)), change);
 }
 
-__device__ __forceinline__ i64 sum_of(const char *sums, int feature) {
-  int low = *(const int *)(sums + feature * 128);
-  return WIDE ? low + ((i64)(signed char)sums[FEATURES * 128 + (feature >> 2) * 128 + (feature & 3)] << 32) : low;
+// Where sums may outgrow 32 bits, what is above KEPT bits goes to a second sum of 16 bits, [FEATURES / 2][lane][2] behind the
+// first ones, after each chunk. Chunks are cut so that 32 bits hold what one adds; in between a sum may go around.
+__device__ __forceinline__ short &high_of(char *sums, int feature) {
+  return *(short *)(sums + FEATURES * 128 + (feature >> 1) * 128 + (feature & 1) * 2);
+}
+
+__device__ __forceinline__ void carry(char *sums) {
+#pragma unroll 4
+  for (int f = 0; f < FEATURES; f++) {
+    int *low = (int *)(sums + f * 128), sum = *low;
+    high_of(sums, f) += sum >> KEPT;
+    *low = sum & ((1 << KEPT) - 1);
+  }
+}
+
+__device__ __forceinline__ i64 sum_of(char *sums, int feature) {
+  int low = *(int *)(sums + feature * 128);
+  return WIDE ? ((i64)high_of(sums, feature) << KEPT) + low : low;
 }
 
 // All trees of a chunk for one row. Without contributions the leaves are added to `total`.
@@ -270,7 +277,7 @@ __device__ __forceinline__ void stage_trees(const Program &g, int first, int cou
 
 #if CONTRIBUTIONS
 // The largest contributions, largest first; on a tie the lower column stays in front.
-__device__ __forceinline__ i64 write_top(const Program &g, const char *sums, i64 row) {
+__device__ __forceinline__ i64 write_top(const Program &g, char *sums, i64 row) {
   float value[TOP];
   int column[TOP];
   i64 total = 0;
@@ -342,19 +349,20 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, MIN_BLOCKS) score_rows
 #if CONTRIBUTIONS
     char *sums = area + lane * 4;
 #pragma unroll 8
-    for (int f = 0; f < FEATURES + (WIDE ? (FEATURES + 3) / 4 : 0); f++) *(int *)(sums + f * 128) = 0;
+    for (int f = 0; f < FEATURES + (WIDE ? (FEATURES + 1) / 2 : 0); f++) *(int *)(sums + f * 128) = 0;
 #endif
     i64 total = 0;
-    for (int t = 0; t < g.trees; t += g.chunk_trees) {
-      int count = min(g.chunk_trees, g.trees - t);
+    for (int c = 0; c < g.chunk_count; c++) {
+      int t = __ldg(g.chunks + c), count = __ldg(g.chunks + c + 1) - t;
       if (!staged) {
         __syncthreads();
         stage_trees(g, t, count);
         __syncthreads();
-        staged = FROM_BINS && g.chunk_trees >= g.trees;  // nothing else needs the place
+        staged = FROM_BINS && g.chunk_count == 1;  // nothing else needs the place
       }
 #if CONTRIBUTIONS
       walk(shared, shared + g.chunk_trees * NODES * 4, count, bins_at, sums);
+      if (WIDE) carry(sums);
 #else
       total += walk(shared, shared + g.chunk_trees * NODES * 4, count, bins_at, 0);
 #endif
@@ -377,18 +385,92 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, MIN_BLOCKS) score_rows
 
 #if !FROM_BINS
 #define WARPS (THREADS / 32)
+#define CUTS (1 << CUT_DEPTH)
+#define AHEAD 2  // columns of a warp whose cuts are on their way before the row is known
 
-// How many cuts of a column are <= value: all lanes of a warp count a share.
-__device__ __forceinline__ u32 count_cuts(const Program &g, int column, float value, int lane) {
-  int first = __ldg(g.cut_offsets + column), last = __ldg(g.cut_offsets + column + 1);
+// Copied while other things go on; wait_for_copies and __syncthreads come before the data is read.
+__device__ __forceinline__ void copy_ahead(char *to, const void *from, int bytes) {
+  u32 place = (u32)__cvta_generic_to_shared(to);
+  for (int i = threadIdx.x * 16; i < bytes; i += THREADS * 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place + i), "l"((const char *)from + i) : "memory");
+}
+
+__device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+// A column's cuts, some to each lane; where there is no cut is NaN, which is <= nothing.
+struct Cuts {
+  float at[(CUTS + 31) / 32];
+};
+
+__device__ __forceinline__ Cuts cuts_of(const Program &g, int column, int lane) {
+  Cuts cuts;
+#pragma unroll
+  for (int i = 0; i < (CUTS + 31) / 32; i++) {
+    int place = i * 32 + lane;
+    cuts.at[i] = place && place < CUTS ? __ldg(g.cuts + ((i64)column << CUT_DEPTH) + place) : not_a_number();
+  }
+  return cuts;
+}
+
+__device__ __forceinline__ u32 bin_of(const Cuts &cuts, float value) {
   u32 count = 0;
 #pragma unroll
-  for (int i = 0; i < 8; i++) {
-    int at = first + i * 32 + lane;
-    bool below = at < last && __ldg(g.sorted_cuts + at) <= value;
-    count += __popc(__ballot_sync(FULL, below));
-  }
+  for (int i = 0; i < (CUTS + 31) / 32; i++) count += __popc(__ballot_sync(FULL, cuts.at[i] <= value));
   return value != value ? 255 : count;
+}
+
+// The rules of one row by one warp, while the others walk trees: lanes take segments.
+__device__ __forceinline__ void rules_of_row(const Program &g, const int *rules, u8 *truth, i64 row, int lane) {
+  const int2 *steps = (const int2 *)rules, *segments = (const int2 *)(rules + g.segments_at);
+  const int *levels = rules + g.levels_at, *outputs = rules + g.outputs_at;
+  for (int level = 0; level < g.level_count; level++) {
+    for (int s = levels[level] + lane; s < levels[level + 1]; s += 32) {
+      int2 segment = segments[s];
+      u32 accumulator = 0;
+      for (int i = segment.x; i < segment.x + segment.y; i++) {
+        int2 step = steps[i];
+        u32 value = truth[step.x & 0xffffff] ^ (step.x >> 24 & 1);
+        int op = step.x >> 25;
+        accumulator = op == 0 ? value : op == 1 ? accumulator & value : accumulator | value;
+        if (step.y >= 0) truth[step.y] = accumulator;
+      }
+    }
+    __syncwarp();
+  }
+  u64 *out[3] = {g.hit, g.insufficient, g.error};
+  for (int kind = 0; kind < 3; kind++)
+    for (int w = 0; w < g.words; w++) {
+      u32 half[2];
+      for (int h = 0; h < 2; h++) {
+        int rule = w * 64 + h * 32 + lane;
+        half[h] = __ballot_sync(FULL, rule < g.rules && truth[outputs[kind * g.rules + rule]]);
+      }
+      if (lane == 0) out[kind][row * g.words + w] = (u64)half[1] << 32 | half[0];
+    }
+}
+
+// One tree of one row; its changes go to two sums of halves: neither can overflow, and shared memory adds 32 bits.
+__device__ __forceinline__ i64 tree_of_row(const int *nodes, const int *values, const u8 *bins, u32 *low, u32 *high) {
+  i64 total = 0;
+#if DEPTH
+  u32 at = 0, word[DEPTH];
+  int change[DEPTH];
+#pragma unroll
+  for (int d = 0; d < DEPTH; d++) {
+    word[d] = nodes[(1 << d) - 1 + at];
+    at = __funnelshift_l(((u32)bins[word[d] & SLOT_MASK] << 23) + word[d], at, 1);
+    if (CONTRIBUTIONS) change[d] = __ldg(values + (2 << d) - 2 + at);
+  }
+  if (!CONTRIBUTIONS) return __ldg(values + at);
+#pragma unroll
+  for (int d = 0; d < DEPTH; d++) {
+    u32 f = (word[d] & FEATURE_MASK) >> 13;
+    atomicAdd(low + f, change[d] & 0xffff);
+    atomicAdd(high + f, (u32)(change[d] >> 16));
+    total += change[d];
+  }
+#endif
+  return total;
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) score_few(const __grid_constant__ Program g
@@ -398,13 +480,23 @@ extern "C" __global__ void __launch_bounds__(THREADS) score_few(const __grid_con
 ) {
   int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5;
   i64 row = blockIdx.x;
-  int padded = (g.columns + 3) & ~3, lists_at = padded, shifted_at = padded + g.lists;
-  u8 *bins = (u8 *)(shared + g.bins_at);    // [slots], by slot_offset with lane 0: the nodes' offsets fit as they are
-  float *x = (float *)(shared + g.area_at); // [FEATURES + derived]
+  int padded = (g.columns + 3) & ~3, shifted_at = padded + g.lists;
+  int *rules = (int *)(shared + g.rules_at), *nodes = (int *)(shared + g.nodes_at);
+  u8 *bins = (u8 *)(shared + g.bins_at);     // [slots], by slot_offset with lane 0: the nodes' offsets fit as they are
+  float *x = (float *)(shared + g.area_at);  // [FEATURES + derived]
   u32 *low = (u32 *)(x + ((FEATURES + g.derived + 3) & ~3)), *high = low + FEATURES;
   float *contribution = (float *)(high + FEATURES);
   u8 *truth = (u8 *)(contribution + FEATURES);  // [slots of the rules]
   __shared__ i64 partial[WARPS];
+  copy_ahead((char *)rules, g.rule_block, g.rule_bytes);
+  if (g.node_bytes) copy_ahead((char *)nodes, g.nodes, g.node_bytes);
+  Cuts ahead[AHEAD];
+  int source[AHEAD];
+#pragma unroll
+  for (int i = 0; i < AHEAD; i++) {
+    int k = warp + i * WARPS;
+    if (k < g.columns) ahead[i] = cuts_of(g, k, lane), source[i] = __ldg(g.source + k);
+  }
 #if PARAMETER_ROW
   for (int f = thread; f < FEATURES; f += THREADS) x[f] = given.x[f];
   const u8 *listed = given.listed;
@@ -424,81 +516,41 @@ extern "C" __global__ void __launch_bounds__(THREADS) score_few(const __grid_con
       }
     __syncthreads();
   }
-  for (int k = warp; k < g.columns; k += WARPS) {
-    u32 bin = count_cuts(g, k, x[__ldg(g.source + k)], lane);
+#pragma unroll
+  for (int i = 0; i < AHEAD; i++) {
+    int k = warp + i * WARPS;
+    if (k < g.columns) {
+      u32 bin = bin_of(ahead[i], x[source[i]]);
+      if (lane == 0) bins[slot_offset(k)] = bin;
+    }
+  }
+  for (int k = warp + AHEAD * WARPS; k < g.columns; k += WARPS) {
+    u32 bin = bin_of(cuts_of(g, k, lane), x[__ldg(g.source + k)]);
     if (lane == 0) bins[slot_offset(k)] = bin;
   }
-  for (int i = thread; i < g.lists; i += THREADS) bins[slot_offset(lists_at + i)] = listed ? listed[i] : 0;
+  for (int i = thread; i < g.lists; i += THREADS) bins[slot_offset(padded + i)] = listed ? listed[i] : 0;
+  wait_for_copies();
   __syncthreads();
   for (int i = thread; i < g.shifted_count; i += THREADS)
-    bins[slot_offset(shifted_at + i)] = bins[slot_offset(__ldg(g.shifted + i))] + 1;
+    bins[slot_offset(shifted_at + i)] = bins[slot_offset(rules[g.shifted_at + i])] + 1;
   if (thread == 0) truth[0] = 0;
   for (int p = thread; p < g.predicate_count; p += THREADS) {
-    int2 predicate = __ldg(g.predicates + p);
+    int2 predicate = ((const int2 *)(rules + g.predicates_at))[p];
     truth[1 + p] = ((bins[predicate.x] - predicate.y) & 255u) < (u32)predicate.y >> 8;
   }
   __syncthreads();
   i64 total = 0;
-  if (warp == 0) {  // rules, while the other warps walk trees
-    for (int level = 0; level < g.level_count; level++) {
-      int last = __ldg(g.levels + level + 1);
-      for (int s = __ldg(g.levels + level) + lane; s < last; s += 32) {
-        int2 segment = __ldg(g.segments + s);
-        u32 accumulator = 0;
-        for (int i = segment.x; i < segment.x + segment.y; i++) {
-          int2 step = __ldg(g.steps + i);
-          u32 value = truth[step.x & 0xffffff] ^ (step.x >> 24 & 1);
-          int op = step.x >> 25;
-          accumulator = op == 0 ? value : op == 1 ? accumulator & value : accumulator | value;
-          if (step.y >= 0) truth[step.y] = accumulator;
-        }
-      }
-      __syncwarp();
-    }
-    u64 *out[3] = {g.hit, g.insufficient, g.error};
-    for (int kind = 0; kind < 3; kind++)
-      for (int w = 0; w < g.words; w++) {
-        u32 half[2];
-        for (int h = 0; h < 2; h++) {
-          int rule = w * 64 + h * 32 + lane;
-          half[h] = __ballot_sync(FULL, rule < g.rules && truth[__ldg(g.outputs + kind * g.rules + rule)]);
-        }
-        if (lane == 0) out[kind][row * g.words + w] = (u64)half[1] << 32 | half[0];
-      }
+  if (warp == 0) {
+    rules_of_row(g, rules, truth, row, lane);
+  } else if (DEPTH) {
+    for (int t = thread - 32; t < g.trees; t += THREADS - 32)
+      total += tree_of_row((g.node_bytes ? nodes : g.nodes) + (i64)t * NODES, g.values + (i64)t * VALUES, bins, low, high);
+#pragma unroll
+    for (int s = 16; s; s >>= 1) total += __shfl_xor_sync(FULL, total, s);
+    if (lane == 0) partial[warp] = total;
   }
-#if DEPTH
-  else
-    for (int t = thread - 32; t < g.trees; t += THREADS - 32) {
-      const int *nodes = g.nodes + (i64)t * NODES, *values = g.values + (i64)t * VALUES;
-      u32 at = 0, word[DEPTH];
-      int change[DEPTH];
-#pragma unroll
-      for (int d = 0; d < DEPTH; d++) {
-        word[d] = __ldg(nodes + (1 << d) - 1 + at);
-        u32 byte = bins[word[d] & SLOT_MASK];
-        at = __funnelshift_l((byte << 23) + word[d], at, 1);
-#if CONTRIBUTIONS
-        change[d] = __ldg(values + (2 << d) - 2 + at);
-#endif
-      }
-#if CONTRIBUTIONS
-#pragma unroll
-      for (int d = 0; d < DEPTH; d++) {  // two sums of halves: neither can overflow, and shared memory adds 32 bits
-        u32 f = (word[d] & FEATURE_MASK) >> 13;
-        atomicAdd(low + f, change[d] & 0xffff);
-        atomicAdd(high + f, (u32)(change[d] >> 16));
-        total += change[d];
-      }
-#else
-      total += __ldg(values + at);
-#endif
-    }
-#pragma unroll
-  for (int s = 16; s; s >>= 1) total += __shfl_xor_sync(FULL, total, s);
-  if (lane == 0) partial[warp] = total;
-#endif
   __syncthreads();
-#if CONTRIBUTIONS
+#if TOP
   for (int f = thread; f < FEATURES; f += THREADS)
     contribution[f] = DEPTH ? (float)(((i64)(int)high[f] << 16) + low[f]) * (float)g.step : 0.f;
   __syncthreads();
@@ -510,14 +562,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) score_few(const __grid_con
     if (place < TOP) g.top_features[row * TOP + place] = f, g.top_contributions[row * TOP + place] = v;
   }
 #endif
-  if (thread == 0) {
-#if DEPTH
+  if (thread == THREADS - 1) {
     i64 sum = CONTRIBUTIONS ? g.root_sum : 0;
     for (int w = 1; w < WARPS; w++) sum += partial[w];
-    g.margin[row] = margin_of(g, sum);
-#else
-    g.margin[row] = not_a_number();
-#endif
+    g.margin[row] = DEPTH ? margin_of(g, sum) : not_a_number();
   }
 #if PARAMETER_ROW
   __threadfence_system();

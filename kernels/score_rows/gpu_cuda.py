@@ -17,7 +17,7 @@ import torch
 from kernels.cuda_module import BoundLaunch, CudaFunction, compile_source
 from kernels.errors import KernelInputError
 from kernels.gpu import DeviceTables, Outputs, allocate, check_bins, check_outputs, check_rows, choose_variant, result_views
-from kernels.gpu_layouts import complete_trees
+from kernels.gpu_layouts import complete_trees, contribution_bounds
 from kernels.score_rows import Layout, ScoredRows
 from kernels.tables import TreeTable
 
@@ -27,16 +27,20 @@ MAX_SLOTS = 256
 MAX_FEATURES = 1023
 MAX_TOP = 16
 MAX_LISTS = 64
-FEW_THREADS = 256
+FEW_THREADS = 512
+FEW_NODE_BYTES = 100_000  # so that two rows fit a multiprocessor
+MOST_WARPS = 28  # more gain nothing: shared memory is the limit, and chunks become small
+GOOD_CHUNK_BYTES = 28_000
 _SOURCE = Path(__file__).with_suffix(".cu")
 _POINTERS = (
-    "x", "listed", "bins", "cuts", "sorted_cuts", "cut_offsets", "source", "derivations", "shifted", "predicates", "steps",
-    "segments", "levels", "outputs", "nodes", "values", "margin", "hit", "insufficient", "error", "top_features",
+    "x", "listed", "bins", "cuts", "source", "derivations", "shifted", "predicates", "steps", "segments", "levels", "outputs",
+    "nodes", "chunks", "rule_block", "values", "margin", "hit", "insufficient", "error", "top_features",
     "top_contributions", "done",
 )  # fmt: skip
 _COUNTS = (
-    "columns", "lists", "derived", "shifted_count", "predicate_count", "level_count", "rules", "words", "trees", "chunk_trees",
-    "chunk_columns", "chunk_bytes", "bin_bytes", "area_bytes", "bins_at", "area_at",
+    "columns", "lists", "derived", "shifted_count", "predicate_count", "level_count", "rules", "words", "trees", "chunk_count",
+    "chunk_trees", "chunk_columns", "chunk_bytes", "bin_bytes", "area_bytes", "bins_at", "area_at", "rules_at", "nodes_at",
+    "rule_bytes", "node_bytes", "segments_at", "predicates_at", "levels_at", "outputs_at", "shifted_at",
 )  # fmt: skip
 
 
@@ -64,7 +68,7 @@ class CudaTables:
         counts: likewise.
         depth: of the complete trees, 0 without a forest.
         cut_depth: levels of the search tree of a column's cuts.
-        wide: a sum of contributions may need more than 32 bits; it has 39.
+        bounds: [T, F] no tree changes a feature's contribution by more.
         slots: bytes of bins a row.
         rule_slots: truths a row.
     """
@@ -73,9 +77,38 @@ class CudaTables:
     counts: dict[str, int]
     depth: int
     cut_depth: int
-    wide: bool
+    bounds: np.ndarray
     slots: int
     rule_slots: int
+
+    @functools.cached_property
+    def bound(self) -> int:
+        """No contribution is larger, in fixed point."""
+        return int(self.bounds.sum(axis=0).max(initial=0))
+
+    @property
+    def wide(self) -> bool:
+        """Whether a sum of contributions may need more than 32 bits."""
+        return self.bound >= 2**31
+
+    @property
+    def kept(self) -> int:
+        """How many bits of a wide sum stay in its first part: 15 bits and a sign are for the others."""
+        return max(20, (self.bound >> 15).bit_length() + 1)
+
+    def chunks(self, most: int) -> list[int] | None:
+        """Return the first trees of chunks of at most `most` trees each that 32 bits can add up, or None if there are none."""
+        if not self.wide:
+            return [*range(0, len(self.bounds), most), len(self.bounds)]
+        starts, room, inside = [0], 2**31 - 2**self.kept, np.zeros(self.bounds.shape[1], np.int64)
+        for first in range(0, len(self.bounds), GROUP):
+            more = self.bounds[first : first + GROUP].sum(axis=0)
+            if (more >= room).any():
+                return None
+            if first > starts[-1] and ((inside + more >= room).any() or first - starts[-1] >= most):
+                starts, inside = [*starts, first], 0 * inside
+            inside = inside + more
+        return [*starts, len(self.bounds)]
 
 
 def refusal(tables: DeviceTables, top: int) -> str | None:
@@ -91,9 +124,10 @@ def refusal(tables: DeviceTables, top: int) -> str | None:
         return "a tree is deeper than 8"
     if trees is not None and (len(trees.roots) * max(tables.trees.deepest, 1) > 32_000 or _largest_change(trees) >= 2**31):
         return "the sums of halves could overflow"
-    if trees is not None and tables.trees.bound >= 2**38:
-        return "a contribution could need more than 39 bits"
-    if _fitting(cuda_tables(tables, top), tables, Tiling(1)) is None:
+    ready = cuda_tables(tables, top)
+    if ready.kept > 28 or ready.chunks(GROUP) is None:
+        return "the leaves are so large that 32 bits do not hold the changes of four trees"
+    if _fitting(ready, tables, Tiling(1)) is None:
         return "a row needs more shared memory than a multiprocessor has"
     return None
 
@@ -182,13 +216,14 @@ def _build(tables: DeviceTables, contributions: bool) -> CudaTables:
         "cuts": _search_trees(table, padded, cut_depth), "source": np.resize(np.append(table.source, 0), padded)
         if not table.columns else np.concatenate([table.source, np.zeros(padded - table.columns, np.int32)]),
         "shifted": shifted, "predicates": predicates, "steps": plan.steps, "segments": plan.segments, "levels": plan.levels,
-        "outputs": plan.outputs, "sorted_cuts": table.cuts, "cut_offsets": table.offsets,
+        "outputs": plan.outputs,
     }  # fmt: skip
-    depth, count = 0, 0
+    depth, count, bounds = 0, 0, np.zeros((0, table.features), np.int64)
     if trees is not None:
         depth = max(tables.trees.deepest, 1)
-        arrays["nodes"], arrays["values"] = _trees(trees, depth, shifted, padded + table.lists, contributions)
+        arrays["nodes"], arrays["values"], bounds = _trees(trees, depth, shifted, padded + table.lists, contributions)
         count = len(arrays["nodes"])
+    arrays["rule_block"], places = _rule_block(arrays)
     tensors = {name: torch.from_numpy(np.array(of, order="C")).to(tables.cuts.cuts.device) for name, of in arrays.items()}
     tensors["derivations"] = tables.cuts.derived
     counts = {
@@ -196,9 +231,18 @@ def _build(tables: DeviceTables, contributions: bool) -> CudaTables:
         "predicate_count": len(predicates), "level_count": len(plan.levels) - 1, "rules": tables.tables.rules.rules,
         "words": tables.tables.rules.words, "trees": count, "root_sum": 0 if trees is None else trees.root_sum,
         "base": 0.0 if trees is None else trees.base, "step": 1.0 if trees is None else 2.0**-trees.scale,
+        "rule_bytes": 4 * len(arrays["rule_block"]), **places,
     }  # fmt: skip
-    wide = trees is not None and tables.trees.bound >= 2**31
-    return CudaTables(tensors, counts, depth, cut_depth, wide, padded + table.lists + len(shifted), plan.slots)
+    return CudaTables(tensors, counts, depth, cut_depth, bounds, padded + table.lists + len(shifted), plan.slots)
+
+
+def _rule_block(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
+    """Return what score_few copies in one go, padded to 16 bytes, and where its parts begin; pairs begin at even words."""
+    parts = [arrays[name].ravel() for name in ("steps", "segments", "predicates", "levels", "outputs", "shifted")]
+    starts = np.cumsum([0, *map(len, parts)]).tolist()
+    names = "segments_at", "predicates_at", "levels_at", "outputs_at", "shifted_at"
+    block = np.concatenate([*parts, np.zeros(-starts[-1] % 4)]).astype(np.int32)
+    return block, dict(zip(names, starts[1:], strict=False))
 
 
 def _padded(columns: int) -> int:
@@ -235,9 +279,13 @@ def _search_trees(table, padded: int, depth: int) -> np.ndarray:
 
 def _trees(
     trees: TreeTable, depth: int, shifted: np.ndarray, first_shifted: int, contributions: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return nodes [T, 2**depth - 1] and changes [T, 2**(depth + 1) - 2], or leaves [T, 2**depth]; T a multiple of GROUP."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return nodes [T, 2**depth - 1], changes [T, 2**(depth + 1) - 2] or leaves [T, 2**depth], and bounds [T, F].
+
+    T is a multiple of GROUP. Trees with large leaves are spread evenly among those with small ones (see CudaTables.chunks).
+    """
     complete = complete_trees(trees)
+    bounds = contribution_bounds(complete, trees.features)
     nodes, values = complete.nodes, complete.values.astype(np.int64)
     if complete.depth == 0:  # leaves alone: one level that changes nothing
         nodes, values = np.zeros((len(nodes), 1), np.int32), np.repeat(values, 3, axis=1)
@@ -249,9 +297,12 @@ def _trees(
         out = values[:, 1:] - values[:, parent]
     else:
         out = values[:, 2**depth - 1 :]
-    more = -len(nodes) % 8
-    pad = ((0, more), (0, 0))
-    return np.pad(word, pad).astype(np.uint32).view(np.int32), np.pad(out, pad).astype(np.int32)
+    groups = -(-len(nodes) // GROUP)
+    pad = ((0, groups * GROUP - len(nodes)), (0, 0))
+    word, out, bounds = np.pad(word, pad), np.pad(out, pad), np.pad(bounds, pad)
+    falling = np.argsort(-bounds.max(axis=1, initial=0), kind="stable")
+    order = falling.reshape(GROUP, groups).T.ravel()
+    return word[order].astype(np.uint32).view(np.int32), out[order].astype(np.int32), bounds[order]
 
 
 # --- launches ----------------------------------------------------------------------------------------------------------
@@ -263,6 +314,7 @@ class _Fit:
 
     launch: tuple[int, int, int]
     places: dict[str, int]
+    chunks: torch.Tensor
     tiling: Tiling
 
 
@@ -282,7 +334,7 @@ def _fitting(ready: CudaTables, tables: DeviceTables, tiling: Tiling, from_bins:
     _, optin, whole, _ = _properties(_index(tables))
     features = tables.tables.cuts.features
     bin_bytes = 128 << max(-(-ready.slots // 4) - 1, 0).bit_length()
-    sums = features + (-(-features // 4) if ready.wide else 0)
+    sums = features + (-(-features // 2) if ready.wide else 0)
     area = max((features + ready.counts["derived"]) * 128, ready.rule_slots * 4, sums * 128)
     area = 0 if from_bins else -(-area // 128) * 128
     room = min(optin, whole // tiling.blocks - 1024) - tiling.warps * (bin_bytes + area)
@@ -295,20 +347,34 @@ def _fitting(ready: CudaTables, tables: DeviceTables, tiling: Tiling, from_bins:
     chunk_columns = min(_padded(ready.counts["columns"]), room // column // 4 * 4) if column else 0
     chunk = -(-max(chunk_trees * tree, chunk_columns * column) // bin_bytes) * bin_bytes
     return {
-        "chunk_trees": max(chunk_trees, 1), "chunk_columns": max(chunk_columns, 1), "chunk_bytes": chunk, "bin_bytes": bin_bytes,
-        "area_bytes": area, "bins_at": chunk, "area_at": chunk + tiling.warps * bin_bytes,
+        "all_trees": ready.counts["trees"], "chunk_trees": max(chunk_trees, GROUP), "chunk_columns": max(chunk_columns, 1),
+        "chunk_bytes": chunk, "bin_bytes": bin_bytes, "area_bytes": area, "bins_at": chunk, "area_at": chunk + tiling.warps * bin_bytes,
     }  # fmt: skip
 
 
 def _fit(ready: CudaTables, tables: DeviceTables, rows: int, tiling: Tiling | None, from_bins: bool = False) -> _Fit:
     """Return the widest tiling that fits; a small batch is spread over all multiprocessors."""
     processors = _properties(_index(tables))[0]
-    chosen = tiling or Tiling(max(1, min(32, -(-rows // (32 * processors)))))
-    while (places := _fitting(ready, tables, chosen, from_bins)) is None:
-        chosen = Tiling(chosen.warps // 2, 1)
+    chosen = tiling or Tiling(max(1, min(MOST_WARPS, -(-rows // (32 * processors)))))
+    while (places := _fitting(ready, tables, chosen, from_bins)) is None or (tiling is None and _cramped(places, chosen)):
+        chosen = Tiling(chosen.warps - 4 if chosen.warps > 4 else chosen.warps // 2)
     tiles = -(-rows // (32 * chosen.warps))
     shared = places["area_at"] + chosen.warps * places["area_bytes"]
-    return _Fit((min(tiles, processors * chosen.blocks), 32 * chosen.warps, shared), places, chosen)
+    chunks = _chunks(ready, tables, places["chunk_trees"])
+    places["chunk_count"] = len(chunks) - 1
+    return _Fit((min(tiles, processors * chosen.blocks), 32 * chosen.warps, shared), places, chunks, chosen)
+
+
+def _cramped(places: dict[str, int], tiling: Tiling) -> bool:
+    """Whether fewer warps would be better than so small chunks, each of which all warps wait for."""
+    return tiling.warps > 4 and places["chunk_bytes"] < GOOD_CHUNK_BYTES and places["chunk_trees"] < places["all_trees"]
+
+
+def _chunks(ready: CudaTables, tables: DeviceTables, most: int) -> torch.Tensor:
+    key = f"cuda chunks of {most}, {id(ready)}"
+    if key not in tables.cache:
+        tables.cache[key] = torch.tensor(ready.chunks(most), dtype=torch.int32, device=tables.cuts.cuts.device)
+    return tables.cache[key]
 
 
 def _function(name: str, tables: DeviceTables, ready: CudaTables, top: int, fit: _Fit | None, **defines: int) -> CudaFunction:
@@ -317,7 +383,7 @@ def _function(name: str, tables: DeviceTables, ready: CudaTables, top: int, fit:
     shape = {
         "FEATURES": tables.tables.cuts.features, "DEPTH": ready.depth, "TOP": top, "WIDE": ready.wide,
         "CUT_DEPTH": ready.cut_depth, "FROM_BINS": 0, "PARAMETER_ROW": 0, "THREADS": FEW_THREADS, "MAX_THREADS": threads,
-        "MIN_BLOCKS": blocks, "GROUP": GROUP, **EXPERIMENT, **defines,
+        "MIN_BLOCKS": blocks, "GROUP": GROUP, "KEPT": ready.kept if ready.wide else 0, **EXPERIMENT, **defines,
     }  # fmt: skip
     return _compiled(name, tuple(shape.items()), _index(tables))
 
@@ -330,7 +396,9 @@ def _compiled(name: str, defines: tuple[tuple[str, int], ...], index: int) -> Cu
 
 
 def _program(ready: CudaTables, fit: _Fit | None, rows: int, **tensors: torch.Tensor | None) -> _Program:
-    program = _Program(rows=rows, **ready.counts, **(fit.places if fit else {}))
+    places = {name: at for name, at in fit.places.items() if name in _COUNTS} if fit else {}
+    program = _Program(rows=rows, **ready.counts, **places)
+    tensors["chunks"] = fit.chunks if fit else None
     for name, tensor in {**ready.tensors, **tensors}.items():
         setattr(program, name, None if tensor is None or not tensor.numel() else tensor.data_ptr())
     program.kept = (ready, tensors)  # memory that the launch reads
@@ -360,11 +428,18 @@ def bind_few(tables: DeviceTables, x: torch.Tensor, listed: torch.Tensor | None,
 
 
 def _few_places(ready: CudaTables, tables: DeviceTables, program: _Program) -> int:
-    """Set where bins and the rest lie in the shared memory of score_few; return how much it takes."""
+    """Set where bins and the rest lie in the shared memory of score_few; return how much it takes.
+
+    The nodes come along where there is room for them, else they are read from afar.
+    """
     features = tables.tables.cuts.features
     program.bins_at, program.area_at = 0, 128 * -(-ready.slots // 4)
     numbers = -(-(features + ready.counts["derived"]) // 4) * 4 + 3 * features
-    return program.area_at + 4 * numbers + ready.rule_slots
+    program.rules_at = -(-(program.area_at + 4 * numbers + ready.rule_slots) // 16) * 16
+    program.nodes_at = program.rules_at + program.rule_bytes
+    size = 4 * ready.tensors["nodes"].numel() if ready.depth else 0
+    program.node_bytes = size if program.nodes_at + size <= FEW_NODE_BYTES else 0
+    return program.nodes_at + program.node_bytes
 
 
 class OneRow:

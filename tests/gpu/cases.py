@@ -177,7 +177,8 @@ def cases(small: bool = False) -> Iterator[Case]:
         "one feature": {"features": 1, "cuts": 254, "depths": [3] * 4, "derived": False},
         "130 rules and 3 lists": {"lists": 3, "rules": 130, "depths": [2] * 3},
         "no rules": {"rules": 0, "depths": [3]},
-        "contributions beyond 32 bits": {"features": 2, "cuts": 9, "depths": [3] * 60, "largest": 2**30 - 1},
+        "contributions beyond 32 bits": {"features": 2, "cuts": 9, "depths": [3] * 900, "largest": 2**28},
+        "leaves of 30 bits": {"features": 2, "cuts": 9, "depths": [3] * 40, "largest": 2**30 - 1},
         "equal contributions": {"features": 12, "depths": [2] * 9, "largest": 2},
         "300 trees": {"features": 32, "cuts": 60, "depths": [6] * 300, "lists": 1, "rules": 50},
     }  # fmt: skip
@@ -188,6 +189,7 @@ def cases(small: bool = False) -> Iterator[Case]:
         shapes["more than 64 features"]["depths"] = [4] * 5
         shapes["130 rules and 3 lists"]["features"] = 2
         shapes["contributions beyond 32 bits"]["depths"] = [3] * 30
+        del shapes["leaves of 30 bits"], shapes["no rules"]
     for number, (name, shape) in enumerate(shapes.items()):
         rng = np.random.default_rng(number)
         tables = score_tables(rng, **shape)

@@ -13,7 +13,7 @@ import pytest
 
 import kernels
 from kernels.errors import KernelInputError
-from kernels.gpu_layouts import complete_trees, contribution_bound, rule_plan
+from kernels.gpu_layouts import complete_trees, contribution_bounds, rule_plan
 from kernels.path_contributions.reference import path_contributions
 from kernels.tables import INSTRUCTION, NEVER, Combine, RuleTable, Source
 from tests.gpu.cases import rule_table, tree_table
@@ -74,11 +74,20 @@ def test_trees_too_deep_for_the_complete_layout_are_told_apart():
     assert complete_trees(tree_table(np.random.default_rng(0), 3, 3, [9], full=0.5)) is None
 
 
-def test_no_contribution_exceeds_the_bound():
-    trees = tree_table(np.random.default_rng(3), 5, 3, [7, 4, 9, 0], full=0.8, scale=0)
-    bins = np.random.default_rng(4).integers(0, 256, (5, 400)).astype(np.uint8)
-    largest = abs(path_contributions(trees, bins)[1]).max()
-    assert 0 < largest <= contribution_bound(trees)
+def path_sums(trees, node: int, sums: np.ndarray) -> list[np.ndarray]:
+    """Return the contributions at each leaf below a node."""
+    if trees.column[node] < 0:
+        return [sums]
+    unit = np.eye(trees.features, dtype=np.int64)[trees.feature[node]]
+    children = trees.left[node], trees.left[node] + 1
+    changes = [int(trees.value[child]) - int(trees.value[node]) for child in children]
+    return [path for child, change in zip(children, changes, strict=True) for path in path_sums(trees, child, sums + change * unit)]
+
+
+def test_bounds_of_contributions_are_the_largest_of_all_paths():
+    trees = tree_table(np.random.default_rng(3), 5, 3, [5, 2, 0, 4], full=0.8)
+    expected = [np.abs(path_sums(trees, root, np.zeros(3, np.int64))).max(axis=0) for root in trees.roots]
+    np.testing.assert_array_equal(contribution_bounds(complete_trees(trees), 3), expected)
 
 
 def test_segments_of_a_rule_plan_read_earlier_levels_only():
