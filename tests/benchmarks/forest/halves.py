@@ -14,6 +14,8 @@ def on_two_threads(make: Callable[[np.ndarray], Call], pool: ThreadPoolExecutor)
     """Return a way to score both halves at once: one in the caller's thread, one in the pool's."""
 
     def make_both(x: np.ndarray) -> Call:
+        if len(x) < 2:
+            return make(x)
         middle = len(x) // 2
         first, second = make(x[:middle]), make(x[middle:])
 

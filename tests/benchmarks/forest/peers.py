@@ -142,7 +142,7 @@ def open_tl2cgen(case: ForestCase, limit: int | None = COMPILED_NODES) -> Engine
     import tl2cgen
     import treelite
 
-    _refuse_long_compiling(case, limit)
+    refuse_long_compiling(case, limit)
     model = treelite.frontend.load_xgboost_model(str(case.model_file))
     library = case.folder / "tl2cgen.so"
     started = time.perf_counter()
@@ -178,7 +178,7 @@ def open_lightgbm(case: ForestCase) -> Engine:
 def open_lleaves(case: ForestCase, limit: int | None = COMPILED_NODES) -> Engine:
     import lleaves
 
-    _refuse_long_compiling(case, limit)
+    refuse_long_compiling(case, limit)
     file = case.folder / "lightgbm.txt"
     booster = _own_lightgbm(case)
     booster.save_model(str(file))
@@ -247,7 +247,8 @@ def _columns(case: ForestCase, x: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(x[:, i]) for i, name in enumerate(case.feature_names)}
 
 
-def _refuse_long_compiling(case: ForestCase, limit: int | None) -> None:
+def refuse_long_compiling(case: ForestCase, limit: int | None) -> None:
+    """Raise LeftOut for a forest of more than `limit` nodes; None is no limit."""
     if limit is not None and case.nodes > limit:
         raise LeftOut(f"compiling {case.nodes:,} nodes takes minutes; ARGS=--full does it")
 

@@ -127,6 +127,8 @@ def _rate(cell: dict[str, Any] | None) -> str:
 
 def _losses(document: dict[str, Any]) -> str:
     found = losses(document)
+    if any(_cell(case["one_row"]) is None for case in document["cases"]):
+        return "Ours was not measured on every shape: see what failed."
     if not found:
         return "Losses: none; no peer was faster than ours in any cell."
     rows = [[f["where"], f["engine"], f"{number(f['peer'])} {f['unit']}", f"{number(f['ours'])} {f['unit']}"] for f in found]
