@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inference_core.runtime import cpu
+from inference_core.runtime import cpu, gpu
 from inference_core.runtime.cost import CostLine, CostTable
 from inference_core.runtime.devices import Device, DeviceKind, cpu_device, detect_devices
 from inference_core.runtime.executor import DynamicVariant, Executor, Shape, StaticVariant
@@ -39,7 +39,7 @@ def default_executor(tables: ScoreTables, devices: Sequence[Device] | None = Non
     static: list[StaticVariant] = []
     dynamic: list[DynamicVariant] = []
     for device in devices or (cpu_device(),):
-        of = cpu
-        static += of.static_variants(tables, device)
-        dynamic += of.dynamic_variants(tables, device)
+        of_device = (cpu if device.kind is DeviceKind.CPU else gpu).variants(tables, device)
+        static += of_device[0]
+        dynamic += of_device[1]
     return Ladder(tables, static, dynamic, config)

@@ -20,19 +20,15 @@ _ANY = 1 << 62
 _pool = shared_pool("score", usable_cores())
 
 
-def static_variants(tables: ScoreTables, device: Device) -> Sequence[StaticVariant]:
-    """Return the variants of which static programs are made."""
-    general = PreparedRows(tables, device)
-    if tables.trees is None or not tables.trees.shift.any():
-        return (general,)
-    return general, PreparedRows(tables, device, complete=True)
-
-
-def dynamic_variants(tables: ScoreTables, device: Device) -> Sequence[DynamicVariant]:
-    """Return the variants that take any batch; several threads where there are several cores."""
-    cores = usable_cores()
-    blocked = BlockedRows(tables, device)
-    return (blocked, ThreadedRows(tables, device, cores)) if cores > 1 else (blocked,)
+def variants(tables: ScoreTables, device: Device) -> tuple[Sequence[StaticVariant], Sequence[DynamicVariant]]:
+    """Return the variants of which static programs are made, and those for any batch: threads where there are cores."""
+    static = [PreparedRows(tables, device)]
+    if tables.trees is not None and tables.trees.shift.any():
+        static.append(PreparedRows(tables, device, complete=True))
+    dynamic: list[DynamicVariant] = [BlockedRows(tables, device)]
+    if (cores := usable_cores()) > 1:
+        dynamic.append(ThreadedRows(tables, device, cores))
+    return static, dynamic
 
 
 class BlockedRows:
@@ -76,6 +72,7 @@ class PreparedRows:
     """
 
     usual_rows = (1, 8)
+    most_rows = 1024  # where copying the rows has come to cost more than finding their address
     quick_to_build = True
 
     def __init__(self, tables: ScoreTables, device: Device, *, complete: bool = False) -> None:

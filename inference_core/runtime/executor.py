@@ -55,6 +55,7 @@ class StaticVariant(Protocol):
         device: where it runs.
         name: device and variant, such as "cpu:0 prepared".
         usual_rows: (least, most) rows for which it is taken as long as no cost lines were measured.
+        most_rows: no program of it takes more.
         needs_complete: its programs are right only for rows without a missing value: the ladder looks first. The cost of
             looking is part of the cost line.
         quick_to_build: whether a program may be made between two batches, or had better be made beside them.
@@ -63,6 +64,7 @@ class StaticVariant(Protocol):
     device: Device
     name: str
     usual_rows: tuple[int, int]
+    most_rows: int
     needs_complete: bool
     quick_to_build: bool
 

@@ -307,7 +307,7 @@ class Ladder:
         limit = min(line.at(mean_rows) for line in self._dynamic_costs.lines)
         found: list[StaticVariant | None] = []
         for complete in (False, True):
-            measured = [v for v in self._static if v.name in lines and v.needs_complete == complete]
+            measured = [v for v in self._static if v.name in lines and v.needs_complete == complete and size <= v.most_rows]
             best = min(measured, key=lambda v: lines[v.name].at(size), default=None)
             if best is None or lines[best.name].at(size) >= limit:
                 found.append(None)

@@ -11,12 +11,11 @@ import numpy as np
 from inference_core.errors import ProgramError
 from inference_core.runtime.cost import CALIBRATION_ROWS, CostLine, CostTable, measure
 from inference_core.runtime.devices import Device
-from inference_core.runtime.executor import Shape, StaticVariant
+from inference_core.runtime.executor import DynamicVariant, Shape, StaticVariant
 from inference_core.runtime.ladder import Ladder, has_missing
+from kernels.errors import KernelInputError
 
 logger = logging.getLogger(__name__)
-# Static programs are for small batches: larger sizes than this are not timed for them.
-_LARGEST_STATIC = 1024
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,18 @@ class Serving:
 
 
 def measure_costs(ladder: Ladder, x: np.ndarray, memberships: np.ndarray | None, top: int) -> tuple[CostTable, ...]:
-    """Time every variant on rows x [m, F], repeated as often as needed, and return a table for each hardware."""
+    """Time every variant on rows x [m, F], repeated as often as needed, and return a table for each hardware.
+
+    A variant that does not take this program is left out.
+    """
     lines: dict[str, list[CostLine]] = {}
     for variant in ladder.variants():
-        lines.setdefault(variant.device.hardware, []).append(_line(variant, x, memberships, top, ladder.config.largest))
+        try:
+            line = _line(variant, x, memberships, top, ladder.config.largest)
+        except KernelInputError as error:
+            logger.info("%s is left out: %s", variant.name, error)
+            continue
+        lines.setdefault(variant.device.hardware, []).append(line)
     return tuple(CostTable(hardware, tuple(of)) for hardware, of in lines.items())
 
 
@@ -49,23 +56,21 @@ def make_ready(
 
     Lines that were measured on this very hardware are believed; otherwise they are measured now.
     """
-    known = {table.hardware: table for table in stored}
-    here = {
-        variant.device.hardware: {v.name for v in ladder.variants() if v.device == variant.device}
-        for variant in ladder.variants()
-    }
-    if all(hardware in known and names <= {line.variant for line in known[hardware].lines} for hardware, names in here.items()):
-        costs = tuple(known[hardware] for hardware in here)
-    else:
+    hardware = {variant.device.hardware for variant in ladder.variants()}
+    costs = tuple(table for table in stored if table.hardware in hardware)
+    measured = {line.variant for table in costs for line in table.lines}
+    if not all(variant.name in measured for variant in ladder.dynamic_variants()):
         costs = measure_costs(ladder, x, memberships, top)
-        logger.info("costs measured on %s", ", ".join(here))
+        logger.info("costs measured on %s", ", ".join(sorted(hardware)))
     ladder.use_costs(costs)
     ladder.warm(largest, tops=(top,), lists=(memberships is not None,))
 
 
-def _line(variant, x: np.ndarray, memberships: np.ndarray | None, top: int, largest: int) -> CostLine:
+def _line(
+    variant: StaticVariant | DynamicVariant, x: np.ndarray, memberships: np.ndarray | None, top: int, largest: int
+) -> CostLine:
     is_static = hasattr(variant, "prepare")
-    sizes = [n for n in CALIBRATION_ROWS if not is_static or n <= min(largest, _LARGEST_STATIC)]
+    sizes = [n for n in CALIBRATION_ROWS if not is_static or n <= min(largest, variant.most_rows)]
     rows = {n: np.resize(x, (n, x.shape[1])) for n in sizes}
     lists = {n: None if memberships is None else np.resize(memberships, (n, memberships.shape[1])) for n in sizes}
     if not is_static:

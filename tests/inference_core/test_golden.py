@@ -130,7 +130,7 @@ def test_one_wrong_bit_of_any_variant_refuses_the_build_and_is_named(field, row,
 
     right = [cpu.BlockedRows(TABLES, device)]
     ladder = (
-        Ladder(TABLES, [], [*cpu.dynamic_variants(TABLES, device), Wrong()])
+        Ladder(TABLES, [], [*cpu.variants(TABLES, device)[1], Wrong()])
         if kind == "dynamic"
         else Ladder(TABLES, [Wrong()], right)
     )

@@ -28,7 +28,7 @@ def ladder(
     of: ScoreTables = TABLES, config: LadderConfig = SMALL, *, static: float | None = None, complete: float = 9e9
 ) -> Ladder:
     """A ladder on the CPU; with `static` microseconds a static program, 1,000 a dynamic one."""
-    built = Ladder(of, cpu.static_variants(of, CPU), [cpu.BlockedRows(of, CPU), cpu.ThreadedRows(of, CPU, 2)], config)
+    built = Ladder(of, cpu.variants(of, CPU)[0], [cpu.BlockedRows(of, CPU), cpu.ThreadedRows(of, CPU, 2)], config)
     if static is not None:
         lines = {"cpu:0 blocked": 1000, "cpu:0 threads": 2000, "cpu:0 prepared": static, "cpu:0 prepared complete": complete}
         built.use_costs([CostTable(CPU.hardware, tuple(CostLine(name, us, 0.0) for name, us in lines.items()))])
@@ -57,7 +57,7 @@ def test_a_setting_out_of_range_is_refused_by_name(changed, says):
 
 def test_a_ladder_without_a_dynamic_variant_is_refused():
     with pytest.raises(ProgramError, match="dynamic"):
-        Ladder(TABLES, cpu.static_variants(TABLES, CPU), [])
+        Ladder(TABLES, cpu.variants(TABLES, CPU)[0], [])
 
 
 # --- the same bits -------------------------------------------------------------------------------------------------------
