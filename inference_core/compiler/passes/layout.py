@@ -22,5 +22,8 @@ def run(draft: Draft) -> tuple[Draft, str]:
     trees = tree_table(draft.ir, draft.cuts)
     rules = rule_table(draft.ir, draft.cuts)
     tables = ScoreTables(cut_table(draft.ir, draft.cuts), rules, trees)
-    forest = "no trees" if trees is None else f"{len(trees.column)} nodes in fixed point with {trees.scale} binary digits"
+    forest = "no trees"
+    if trees is not None:
+        rounding = len(trees.roots) * 2.0 ** -(trees.scale + 1)  # half a digit a leaf
+        forest = f"{len(trees.column)} nodes, {trees.scale} binary digits, sums of leaves exact to {rounding:.1e}"
     return replace(draft, tables=tables), f"layout: {forest}; {len(rules.steps)} rule steps, {rules.registers} registers"

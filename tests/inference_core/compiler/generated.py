@@ -28,6 +28,7 @@ class Recipe:
     objective: str = "binary:logistic"
     rows: int = 200
     max_bin: int = 256
+    target: float = 10.0
 
 
 @functools.cache
@@ -37,7 +38,7 @@ def trained(recipe: Recipe) -> tuple[xgboost.Booster, Forest]:
     x = np.round(rng.normal(size=(recipe.rows, recipe.features)), recipe.digits).astype(np.float32)
     x[rng.random(x.shape) < recipe.missing] = np.nan
     signal = np.nan_to_num(x[:, 0]) * np.nan_to_num(x[:, -1]) + rng.normal(size=recipe.rows)
-    target = (signal > 0.5).astype(float) if recipe.objective.startswith("binary") else 1000 * signal
+    target = (signal > 0.5).astype(float) if recipe.objective.startswith("binary") else recipe.target * signal
     parameters = {
         "objective": recipe.objective, "max_depth": recipe.depth, "base_score": recipe.base_score, "nthread": 1, "eta": 0.5,
         "min_child_weight": 0.1, "max_bin": recipe.max_bin,
