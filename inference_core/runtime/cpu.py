@@ -105,8 +105,7 @@ class _PreparedCall:
     """A call of the compiled kernel whose addresses are known; it runs what came, without padding."""
 
     def __init__(self, native: ctypes.CDLL, tables: ScoreTables, shape: Shape) -> None:
-        self._layouts = [Layout(rows, tables.rules.words, shape.top) for rows in range(shape.rows + 1)]
-        self._layout = self._layouts[-1]
+        self._layout = Layout.of(tables, shape.rows, shape.top)
         self._buffer = np.empty(self._layout.bytes, np.uint8)
         self._answer, self._lists = self._buffer, shape.lists
         self._tables = tables.native  # kept alive: the call holds its address
@@ -117,7 +116,7 @@ class _PreparedCall:
         rows = x.shape[0]
         if rows != self._rows:
             self._call.rows = self._rows = rows
-            self._layout = self._layouts[rows]
+            self._layout = replace(self._layout, rows=rows)
             self._answer = self._buffer[: self._layout.bytes]
         if self._score(self._address, x.tobytes(), memberships.tobytes() if self._lists else None):
             check(-1)

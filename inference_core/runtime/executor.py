@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from inference_core.runtime.devices import Device
-from kernels.score_rows import Layout, ScoredRows
+from kernels.score_rows import ScoredRows
+from kernels.tables import RuleBits
 
 
 class Executor(Protocol):
@@ -90,21 +91,17 @@ class DynamicVariant(Protocol):
 
 
 def first_rows(scored: ScoredRows, rows: int) -> ScoredRows:
-    """Return the first `rows` in a buffer of their own."""
+    """Return the first `rows` in arrays of their own."""
     return joined([scored], rows)
 
 
 def joined(parts: Sequence[ScoredRows], rows: int) -> ScoredRows:
     """Return the first `rows` of the parts of a batch as one."""
-    layout = Layout(rows, parts[0].bits.hit.shape[1], parts[0].top_features.shape[1])
-    whole = ScoredRows(layout, np.empty(layout.bytes, np.uint8))
-    to = _arrays(whole)
-    start = 0
-    for part in parts:
-        for ours, theirs in zip(to, _arrays(part), strict=True):
-            ours[start : start + len(theirs)] = theirs[: rows - start]
-        start += len(part)
-    return whole
+    arrays = [_arrays(part) for part in parts]
+    margin, hit, insufficient, error, features, contributions = (
+        of[0][:rows] if len(of) == 1 else np.concatenate(of)[:rows] for of in zip(*arrays, strict=True)
+    )
+    return ScoredRows.of(margin, RuleBits(hit, insufficient, error), features, contributions)
 
 
 def _arrays(of: ScoredRows) -> tuple[np.ndarray, ...]:

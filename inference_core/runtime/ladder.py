@@ -178,7 +178,9 @@ class Ladder:
     def _run_dynamic(self, why: str, x: np.ndarray, memberships: np.ndarray | None, top: int) -> ScoredRows:
         with self._lock:
             self._count[why] += 1
-        return self._dynamic_for(len(x) if x.ndim else 0).run(x, memberships, top)
+        rows = len(x) if x.ndim else 0
+        run = self._dynamic_run[self._bucket[rows]] if rows <= self._largest else self._dynamic_for(rows).run
+        return run(x, memberships, top)
 
     def _lists_fit(self, memberships: np.ndarray, rows: int) -> bool:
         return memberships.dtype is _BOOL and memberships.shape == (rows, self._lists) and memberships.flags.c_contiguous
@@ -288,8 +290,9 @@ class Ladder:
                 if variant is not None:
                     chosen[size, bool(complete)] = variant
             below = size
+        dynamic_run = {size: self._dynamic_for(size).run for size in (0, *self._buckets)}
         with self._lock:
-            self._chosen = chosen
+            self._chosen, self._dynamic_run = chosen, dynamic_run
             self._asks_for_missing = frozenset(size for size, complete in chosen if complete)
             for key in [key for key, rung in self._rungs.items() if chosen.get((key[0], key[3])) is not rung.variant]:
                 self._drop(key)
