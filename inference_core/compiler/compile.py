@@ -25,7 +25,12 @@ def compile_program(
     trees: tuple[Tree, ...] | None,
     base: float = 0.0,
 ) -> Plan:
-    """Compile rules and trees over the columns of a schema; `trees` is None for rules alone.
+    """Compile rules and trees over the columns of a schema.
+
+    Args:
+        list_names: the order of the columns of the memberships.
+        trees: a forest's trees, or None for rules alone.
+        base: margin of a forest without trees.
 
     Raises:
         RuleError: a rule is not well formed or too large for the tables; with the rule and the place.

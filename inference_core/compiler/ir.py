@@ -15,6 +15,8 @@ from kernels.tables import Arithmetic
 
 
 class Comparison(enum.StrEnum):
+    """As rules write them."""
+
     LT = "lt"
     LE = "le"
     GT = "gt"
@@ -62,6 +64,8 @@ Number = Constant | Column | Derived
 
 @dataclass(frozen=True, slots=True)
 class Always:
+    """The same on every row."""
+
     value: bool
 
 
@@ -76,6 +80,8 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class IsMissing:
+    """Whether a number is NaN."""
+
     a: int
 
 
@@ -88,16 +94,22 @@ class InList:
 
 @dataclass(frozen=True, slots=True)
 class Not:
+    """The opposite of a truth."""
+
     a: int
 
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
+    """And; true without arguments."""
+
     args: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
+    """Or; false without arguments."""
+
     args: tuple[int, ...]
 
 
