@@ -7,10 +7,12 @@ from functools import cache
 
 import numpy as np
 
+from kernels.clauses import clauses_of
 from kernels.tables import DERIVATION, CutTable, RuleTable, TreeTable
 
 BLOCK = 128
 TILE_DEPTH = 6
+_WIDE = BLOCK + 16
 _NEVER_RIGHT = 256
 _TOGETHER, _TOP_LEVELS = 16, 4
 
@@ -49,7 +51,11 @@ class _Trees(ctypes.Structure):
 
 
 class _Scores(ctypes.Structure):
-    _fields_ = [("cuts", _POINTER), ("rules", _POINTER), ("trees", _POINTER)]
+    _fields_ = [("cuts", _POINTER), ("rules", _POINTER), ("trees", _POINTER), ("clauses", _POINTER)]
+
+
+class _Clauses(ctypes.Structure):
+    _fields_ = [("turned", _LONG), ("runs", _POINTER), ("clause", _POINTER), ("literals", _POINTER), ("turned_at", _POINTER)]
 
 
 _TILE_NODE = np.dtype([("offset", "<u4"), ("rank", "<u4")])
@@ -153,8 +159,27 @@ def native_trees(table: TreeTable) -> Native:
 
 def native_scores(cuts: CutTable, rules: RuleTable, trees: TreeTable | None) -> Native:
     """Return the score_tables of all three, which it keeps alive."""
-    native = Native(_Scores(cuts.native.address, rules.native.address, trees.native.address if trees else None))
-    native.parts = (cuts, rules, trees)
+    clauses = native_clauses(cuts, rules) if trees is None else None
+    parts = (cuts.native, rules.native, trees.native if trees else None, clauses)
+    native = Native(_Scores(*(part.address if part else None for part in parts)))
+    native.parts = parts
+    return native
+
+
+def native_clauses(cuts: CutTable, rules: RuleTable) -> Native | None:
+    """Return the rules as a clause_table, or None where they would be too many clauses."""
+    found = clauses_of(cuts, rules)
+    if found is None:
+        return None
+    native = Native(_Clauses(len(found.turned)))
+    width = cuts.features + len(cuts.derived) + cuts.lists
+    turned_at = np.full(width, -1, np.int32)
+    turned_at[found.turned] = width + np.arange(len(found.turned))
+    literals = found.literals.copy()
+    literals["column"] *= _WIDE
+    of = native.structure
+    of.runs, of.clause, of.literals = native.keep(found.runs), native.keep(found.clauses), native.keep(literals)
+    of.turned_at = native.keep(turned_at)
     return native
 
 

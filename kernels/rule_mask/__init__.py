@@ -27,6 +27,6 @@ def rule_mask(table: RuleTable, bins: np.ndarray) -> RuleBits:
 
         return reference.rule_mask(table, bins)
     rows = bins.shape[1]
-    words = [np.empty((rows, table.words), np.uint64) for _ in range(3)]
+    words = [np.zeros((rows, table.words), np.uint64) for _ in range(3)]  # outputs that no rule has stay zero
     check(native.rule_mask(table.native.address, pointer(bins), table.columns, rows, *map(pointer, words)))
     return RuleBits(*words)

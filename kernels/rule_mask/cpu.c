@@ -99,13 +99,94 @@ void rules_block(const rule_table *rules, const uint8_t *plain, int64_t rows, ui
         run_plain(rules, plain, registers);
     (void)variant;
     for (int o = 0; o < 3; o++) {
-        uint64_t *to = out[o] + first_row * rules->words;
-        if (rules->used[o])
-            write_words(rules, rules->outputs[o], registers, rows, to);
-        else
-            memset(to, 0, (size_t)(rows * rules->words) * sizeof(uint64_t));
+        if (rules->used[o]) write_words(rules, rules->outputs[o], registers, rows, out[o] + first_row * rules->words);
     }
 }
+
+#if HAS_X86
+/* Four vectors of rows at a time. The cut stands first, so that the comparison can read the column from memory. The masks are
+ * plain variables: in a structure they would be copied from register to register. */
+#define COMPARE(v, kind) _mm512_cmp_ps_mask(cut, _mm512_loadu_ps(column + 16 * v), kind)
+#define AND_COMPARE(v, kind) _mm512_mask_cmp_ps_mask(hit##v, cut, _mm512_loadu_ps(column + 16 * v), kind)
+#define FIRST(kind) hit0 = COMPARE(0, kind), hit1 = COMPARE(1, kind), hit2 = COMPARE(2, kind), hit3 = COMPARE(3, kind)
+#define AND_ALL(kind)                                                                                                  \
+    hit0 = AND_COMPARE(0, kind), hit1 = AND_COMPARE(1, kind), hit2 = AND_COMPARE(2, kind), hit3 = AND_COMPARE(3, kind)
+#define SET_BITS                                                                                                       \
+    do {                                                                                                               \
+        const __m512i bit = _mm512_set1_epi32((int)(1u << (of->rule & 31)));                                           \
+        bits[0] = _mm512_mask_or_epi32(bits[0], hit0, bits[0], bit);                                                   \
+        bits[1] = _mm512_mask_or_epi32(bits[1], hit1, bits[1], bit);                                                   \
+        bits[2] = _mm512_mask_or_epi32(bits[2], hit2, bits[2], bit);                                                   \
+        bits[3] = _mm512_mask_or_epi32(bits[3], hit3, bits[3], bit);                                                   \
+    } while (0)
+
+/* Clauses of LESS alone. The first comparison overwrites the masks: set to ones first, they would wait for the clause before. */
+INLINE FOR_AVX512 void common_clauses(const clause *of, const clause *end, const literal *literals, const float *wide,
+                                      int64_t from, __m512i bits[4]) {
+    for (; of < end; of++) {
+        const literal *at = literals + of->first, *const last = at + of->less;
+        const float *column = wide + at->offset + from;
+        __m512 cut = _mm512_set1_ps(at->cut);
+        __mmask16 hit0, hit1, hit2, hit3;
+        FIRST(_CMP_GT_OQ);
+        while (++at < last) {
+            column = wide + at->offset + from;
+            cut = _mm512_set1_ps(at->cut);
+            AND_ALL(_CMP_GT_OQ);
+        }
+        SET_BITS;
+    }
+}
+
+FOR_AVX512 static void rare_clauses(const clause *of, const clause *end, const literal *literals, const float *wide,
+                                    int64_t from, __m512i bits[4]) {
+    for (; of < end; of++) {
+        __mmask16 hit0 = 0xffff, hit1 = 0xffff, hit2 = 0xffff, hit3 = 0xffff;
+        const literal *at = literals + of->first, *const last = at + of->less + of->other;
+        for (; at < last; at++) {
+            const float *column = wide + at->offset + from;
+            const __m512 cut = _mm512_set1_ps(at->cut);
+            switch (at->kind) {
+                case LESS: AND_ALL(_CMP_GT_OQ); break;
+                case NOT_LESS: AND_ALL(_CMP_NGT_UQ); break;
+                case MISSING_VALUE: AND_ALL(_CMP_UNORD_Q); break;
+                default: AND_ALL(_CMP_ORD_Q); break;
+            }
+        }
+        SET_BITS;
+    }
+}
+
+/* Sixteen rows are a vector of 32-bit halves of words: a rule that hits sets its bit in them, so that nothing has to be
+ * transposed. */
+FOR_AVX512 void rules_columns(const rule_table *rules, const clause_table *clauses, const float *wide, int64_t from,
+                              int64_t rows, uint64_t *const out[3], int64_t first_row) {
+    const clause *of = clauses->clause;
+    for (int output = 0; output < 3; output++) {
+        if (!rules->used[output]) continue;
+        for (int64_t word = 0; word < rules->words; word++) {
+            uint32_t halves[2][64] __attribute__((aligned(64)));
+            for (int h = 0; h < 2; h++) {
+                __m512i bits[4];
+                for (int v = 0; v < 4; v++) bits[v] = _mm512_setzero_si512();
+                const int64_t run = (output * rules->words + word) * 2 + h;
+                const clause *const common = of + clauses->runs[2 * run], *const end = common + clauses->runs[2 * run + 1];
+                common_clauses(of, common, clauses->literals, wide, from, bits);
+                if (common < end) rare_clauses(common, end, clauses->literals, wide, from, bits);
+                of = end;
+                for (int v = 0; v < 4; v++) _mm512_store_si512(halves[h] + 16 * v, bits[v]);
+            }
+            uint64_t *to = out[output] + first_row * rules->words + word;
+            uint64_t words[64] __attribute__((aligned(64)));
+            for (int r = 0; r < 64; r++) words[r] = (uint64_t)halves[1][r] << 32 | halves[0][r];
+            if (rules->words == 1)
+                memcpy(to, words, (size_t)rows * sizeof(uint64_t));
+            else
+                for (int64_t r = 0; r < rows; r++) to[r * rules->words] = words[r];
+        }
+    }
+}
+#endif
 
 void rules_row(const rule_table *rules, const uint8_t *plain, uint8_t *registers, uint64_t *const out[3]) {
     unsigned accumulator = 0;
@@ -121,8 +202,8 @@ void rules_row(const rule_table *rules, const uint8_t *plain, uint8_t *registers
         if (step.store >= 0) registers[step.store] = (uint8_t)accumulator;
     }
     for (int o = 0; o < 3; o++) {
-        memset(out[o], 0, (size_t)rules->words * sizeof(uint64_t));
         if (!rules->used[o]) continue;
+        memset(out[o], 0, (size_t)rules->words * sizeof(uint64_t));
         for (int64_t r = 0; r < rules->rules; r++)
             if (rules->outputs[o][r] >= 0) out[o][r / 64] |= (uint64_t)registers[rules->outputs[o][r]] << (r % 64);
     }

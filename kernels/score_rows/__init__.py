@@ -56,15 +56,41 @@ class ScoreTables:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the arrays of a ScoredRows lie in its buffer: three arrays of words, margins, features, contributions."""
+    """Where the arrays of a ScoredRows lie in its buffer: words, margins, features, contributions.
+
+    Attributes:
+        rows: B.
+        words: W.
+        outputs: of hit, insufficient and error, which any rule has; the others are all zeros and take no room.
+        trees: whether there are margins.
+        top: contributions a row.
+    """
 
     rows: int
     words: int
+    outputs: tuple[bool, bool, bool]
+    trees: bool
     top: int
 
-    @property
+    @classmethod
+    def of(cls, tables: ScoreTables, rows: int, top: int) -> Layout:
+        rules = tables.rules
+        outputs = tuple(bool((of >= 0).any()) for of in (rules.hit, rules.insufficient, rules.error))
+        return cls(rows, rules.words, outputs, tables.trees is not None, top)
+
+    @cached_property
+    def margins(self) -> int:
+        """Byte at which the margins begin."""
+        return self.rows * self.words * 8 * sum(self.outputs)
+
+    @cached_property
+    def features(self) -> int:
+        """Byte at which the top features begin."""
+        return self.margins + self.rows * 4 * self.trees
+
+    @cached_property
     def bytes(self) -> int:
-        return self.rows * (self.words * 24 + 4 + 8 * self.top)
+        return self.features + self.rows * self.top * 8
 
 
 class ScoredRows:
@@ -78,7 +104,7 @@ class ScoredRows:
     @classmethod
     def of(cls, margin: np.ndarray, bits: RuleBits, top_features: np.ndarray, top_contributions: np.ndarray) -> ScoredRows:
         """Return the same as arrays that were computed one by one."""
-        layout = Layout(len(margin), bits.hit.shape[1], top_features.shape[1])
+        layout = Layout(len(margin), bits.hit.shape[1], (True, True, True), True, top_features.shape[1])
         scored = cls(layout, np.empty(layout.bytes, np.uint8))
         of = scored.bits
         of.hit[...], of.insufficient[...], of.error[...] = bits.hit, bits.insufficient, bits.error
@@ -95,27 +121,30 @@ class ScoredRows:
     @property
     def bits(self) -> RuleBits:
         """The rules' words."""
-        step = self._layout.rows * self._layout.words * 8
-        return RuleBits(*(self._view(i * step, np.uint64, self._layout.words) for i in range(3)))
+        layout, words, start = self._layout, [], 0
+        for used in layout.outputs:
+            words.append(self._view(start, np.uint64, layout.words) if used else np.zeros((layout.rows, layout.words), np.uint64))
+            start += layout.rows * layout.words * 8 * used
+        return RuleBits(*words)
 
     @property
     def margin(self) -> np.ndarray:
         """[B] float32; NaN without trees."""
         layout = self._layout
-        start = layout.rows * layout.words * 24
-        return self._buffer[start : start + layout.rows * 4].view(np.float32)
+        if not layout.trees:
+            return np.full(layout.rows, np.nan, np.float32)
+        return self._buffer[layout.margins : layout.features].view(np.float32)
 
     @property
     def top_features(self) -> np.ndarray:
         """[B, top] int32 columns of x, largest contribution first, as top_values gives them."""
-        layout = self._layout
-        return self._view(layout.rows * (layout.words * 24 + 4), np.int32, layout.top)
+        return self._view(self._layout.features, np.int32, self._layout.top)
 
     @property
     def top_contributions(self) -> np.ndarray:
         """[B, top] float32."""
         layout = self._layout
-        return self._view(layout.rows * (layout.words * 24 + 4 + 4 * layout.top), np.float32, layout.top)
+        return self._view(layout.features + 4 * layout.rows * layout.top, np.float32, layout.top)
 
 
 class _Prepared:
@@ -124,7 +153,7 @@ class _Prepared:
     __slots__ = ("address", "buffer", "call", "layout", "run")
 
     def __init__(self, native: ctypes.CDLL, tables: ScoreTables, rows: int, top: int) -> None:
-        self.layout = Layout(rows, tables.rules.words, top)
+        self.layout = Layout.of(tables, rows, top)
         self.buffer = np.empty(self.layout.bytes, np.uint8)
         self.call = ScoreCall(tables.native.address, rows, tables.cuts.features, 1, top, self.buffer.ctypes.data)
         self.address = ctypes.addressof(self.call)
@@ -153,7 +182,7 @@ def score_rows(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | Non
     if len(x) <= FEW_ROWS:
         return _score_few(tables, tables.prepared.setdefault((x.shape, top), []), x, memberships, top)
     x = owned_rows(x)
-    layout = Layout(len(x), tables.rules.words, top)
+    layout = Layout.of(tables, len(x), top)
     buffer = np.empty(layout.bytes, np.uint8)
     call = ScoreCall(tables.native.address, len(x), x.strides[0] // 4, x.strides[1] // 4, top, buffer.ctypes.data)
     lists = None if memberships is None else np.ascontiguousarray(memberships)

@@ -100,11 +100,12 @@ typedef struct {
     const cut_table *cuts;
     const rule_table *rules;
     const tree_table *trees; /* NULL: rules alone */
+    const clause_table *clauses; /* NULL: the rules need bins */
 } score_tables;
 
 typedef struct {
-    uint64_t *bits[3]; /* [rows][words] each */
-    float *margin;     /* [rows] */
+    uint64_t *bits[3]; /* [rows][words] each; NULL where no rule has such an output */
+    float *margin;     /* [rows]; not there without trees */
     int32_t *position; /* [rows][top] */
     float *value;      /* [rows][top] */
 } score_output;
@@ -113,13 +114,12 @@ typedef struct {
 typedef struct {
     const score_tables *tables;
     int64_t rows, row_stride, column_stride, top;
-    uint8_t *out; /* the arrays of score_output, one after the other */
+    uint8_t *out; /* the arrays of score_output one after the other, without those that nothing fills */
 } score_call;
 
 static size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 static void without_trees(int64_t rows, int64_t top, const score_output *out) {
-    for (int64_t r = 0; r < rows; r++) out->margin[r] = NAN;
     for (int64_t i = 0; i < rows * top; i++) {
         /* All contributions are zero: the first columns win the tie. */
         out->position[i] = (int32_t)(i % top);
@@ -184,23 +184,62 @@ static int blocks(const score_tables *tables, const float *x, int64_t rows, int6
     return 0;
 }
 
+#if HAS_X86
+/* Twenty columns are more streams than the processor foresees by itself. */
+static void fetch_block(const cut_table *cuts, const float *x, int64_t column_stride, int64_t left) {
+    if (left < BLOCK) return;
+    for (int64_t n = 0; n < cuts->needed; n++)
+        for (int line = 0; line < BLOCK; line += 16) __builtin_prefetch(x + cuts->need[n] * column_stride + line);
+}
+
+static int rules_alone(const score_tables *tables, const float *x, int64_t rows, int64_t row_stride, int64_t column_stride,
+                       const uint8_t *memberships, int64_t top, const score_output *out) {
+    const cut_table *cuts = tables->cuts;
+    const clause_table *clauses = tables->clauses;
+    const int64_t width = cuts->features + cuts->derived + cuts->lists + clauses->turned;
+    float *wide = kernels_scratch((size_t)width * WIDE * sizeof(float));
+    if (wide == NULL) return -1;
+    for (int64_t first = 0; first < rows; first += BLOCK) {
+        const int64_t here = rows - first < BLOCK ? rows - first : BLOCK;
+        wide_block(cuts, clauses, x + first * row_stride, row_stride, column_stride, here,
+                   memberships ? memberships + first * cuts->lists : NULL, wide);
+        if (row_stride == 1) fetch_block(cuts, x + first + BLOCK, column_stride, rows - first - BLOCK);
+        for (int64_t from = 0; from < here; from += 64) {
+            const int64_t some = here - from < 64 ? here - from : 64;
+            rules_columns(tables->rules, clauses, wide, from, some, out->bits, first + from);
+        }
+    }
+    without_trees(rows, top, out);
+    return 0;
+}
+#endif
+
 /* Rows that are quicker one by one than as part of a block. */
 #define FEW 12
 
 int score_rows(const score_call *call, const float *x, const uint8_t *memberships) {
     const score_tables *tables = call->tables;
     const int64_t rows = call->rows, top = call->top, words = tables->rules->words;
-    uint64_t *bits = (uint64_t *)call->out;
-    float *margin = (float *)(bits + 3 * rows * words);
-    int32_t *position = (int32_t *)(margin + rows);
-    const score_output out = {{bits, bits + rows * words, bits + 2 * rows * words}, margin, position, (float *)(position + rows * top)};
+    score_output out = {{NULL, NULL, NULL}, NULL, NULL, NULL};
+    uint64_t *next = (uint64_t *)call->out;
+    for (int o = 0; o < 3; o++)
+        if (tables->rules->used[o]) {
+            out.bits[o] = next;
+            next += rows * words;
+        }
+    out.margin = (float *)next;
+    out.position = (int32_t *)(out.margin + (tables->trees ? rows : 0));
+    out.value = (float *)(out.position + rows * top);
+#if HAS_X86
+    if (rows > FEW && tables->clauses && kernels_variant() == AVX512)
+        return rules_alone(tables, x, rows, call->row_stride, call->column_stride, memberships, top, &out);
+#endif
     if (rows > FEW || (rows && call->column_stride != 1))
         return blocks(tables, x, rows, call->row_stride, call->column_stride, memberships, top, &out);
     for (int64_t r = 0; r < rows; r++) {
-        const score_output of = {{out.bits[0] + r * words, out.bits[1] + r * words, out.bits[2] + r * words},
-                                 out.margin + r,
-                                 out.position + r * top,
-                                 out.value + r * top};
+        score_output of = {{NULL, NULL, NULL}, out.margin + r, out.position + r * top, out.value + r * top};
+        for (int o = 0; o < 3; o++)
+            if (out.bits[o]) of.bits[o] = out.bits[o] + r * words;
         const uint8_t *lists = memberships ? memberships + r * tables->cuts->lists : NULL;
         if (one_row(tables, x + r * call->row_stride, lists, top, &of)) return -1;
     }

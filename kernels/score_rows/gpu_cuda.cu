@@ -11,7 +11,7 @@
 // the top bit whether bin >= rank. Slots hold bins, or bins + 1 mod 256 where a missing value goes left (see TreeTable).
 //
 // Compile-time numbers: FEATURES, DEPTH (1..8, 0: no forest), TOP, WIDE (sums need more than 32 bits, see KEPT), CUT_DEPTH, FROM_BINS (the rows
-// are bins [K, B], and only margins are asked for), PARAMETER_ROW (the one row comes with the launch), THREADS (of score_few),
+// are bins [K, B], and only margins are asked for), HOST_ROW (the one row and its result lie in the host's memory), THREADS (of score_few),
 // GROUP (trees that a lane walks at a time).
 
 typedef unsigned char u8;
@@ -22,12 +22,20 @@ typedef long long i64;
 #define NODES ((1 << DEPTH) - 1)         // of a tree
 #define CHANGES ((2 << DEPTH) - 2)       // of a tree: one for each node but the root
 #define LEAVES (1 << DEPTH)
+#define VALUES (CONTRIBUTIONS ? CHANGES : LEAVES)
 #define SLOT_MASK 0x1f83u
 #define FEATURE_MASK (0x3ffu << 13)
 #define CONTRIBUTIONS (TOP > 0 && DEPTH > 0)
 #define FULL 0xffffffffu
 
+struct Row {
+  float x[FEATURES];
+  u32 ticket;
+  u8 listed[64];
+};
+
 struct Program {
+  const Row *row;            // HOST_ROW
   const float *x;            // [B, FEATURES]
   const u8 *listed;          // [B, lists] or null
   const u8 *bins;            // [K, B], FROM_BINS
@@ -52,16 +60,10 @@ struct Program {
   i64 rows;
   i64 root_sum;
   double base, step;         // margin = base + sum * step
-  int columns, lists, derived, shifted_count, predicate_count, level_count, rules, words, trees;
+  int columns, lists, derived, shifted_count, predicate_count, level_count, rules, words, trees, split;
   int chunk_count, chunk_trees, chunk_columns, chunk_bytes, bin_bytes, area_bytes, bins_at, area_at;  // of shared memory
-  int rules_at, nodes_at, rule_bytes, node_bytes;                                                     // likewise, score_few
+  int rules_at, rule_bytes;                                                                           // likewise, score_few
   int segments_at, predicates_at, levels_at, outputs_at, shifted_at;                                  // in rule_block, words
-};
-
-struct Row {
-  float x[FEATURES];
-  u32 ticket;
-  u8 listed[64];
 };
 
 extern __shared__ __align__(1024) char shared[];
@@ -134,8 +136,8 @@ __device__ __forceinline__ void derive_columns(const Program &g, float *tile, in
 }
 
 // Bins of 4 columns at a time, so that four searches overlap and one word is written.
-__device__ __forceinline__ void bin_columns(const Program &g, const float *cuts, float *tile, char *bins, int first, int count, int lane) {
-  for (int k = 0; k < count; k += 4) {
+__device__ __forceinline__ void bin_columns(const Program &g, const float *cuts, float *tile, char *bins, int first, int count, int part, int lane) {
+  for (int k = 4 * part; k < count; k += 4 * g.split) {
     float value[4];
     u32 at[4];
 #pragma unroll
@@ -151,6 +153,11 @@ __device__ __forceinline__ void bin_columns(const Program &g, const float *cuts,
   }
 }
 
+__device__ __forceinline__ void sync_group(const Program &g) {
+  if (g.split > 1) __syncthreads();
+  else __syncwarp();
+}
+
 __device__ __forceinline__ void shift_columns(const Program &g, char *bins, int slot) {
   for (int i = 0; i < g.shifted_count; i++)
     *(u8 *)(bins + slot_offset(slot + i)) = *(u8 *)(bins + slot_offset(__ldg(g.shifted + i))) + 1;
@@ -158,10 +165,10 @@ __device__ __forceinline__ void shift_columns(const Program &g, char *bins, int 
 
 // --------------------------------------------------------------------------------------------------------------- rules
 
-// One bit a row: words[0] is false, then the predicates, then what the steps store. Lanes take segments, for all 32 rows.
-__device__ __forceinline__ void run_rules(const Program &g, const char *bins, u32 *words, i64 row, int lane) {
-  if (lane == 0) words[0] = 0;
-  for (int first = 0; first < g.predicate_count; first += 32) {
+// One bit a row: words[0] is false, then the predicates, then what the steps store.
+__device__ __forceinline__ void test_predicates(const Program &g, const char *bins, u32 *words, int part, int lane) {
+  if (part == 0 && lane == 0) words[0] = 0;
+  for (int first = 32 * part; first < g.predicate_count; first += 32 * g.split) {
     u32 mine = 0;
     int here = min(32, g.predicate_count - first);
 #pragma unroll 8
@@ -173,7 +180,10 @@ __device__ __forceinline__ void run_rules(const Program &g, const char *bins, u3
     }
     if (lane < here) words[1 + first + lane] = mine;
   }
-  __syncwarp();
+}
+
+// Lanes take segments, for all 32 rows.
+__device__ __forceinline__ void run_rules(const Program &g, u32 *words, i64 row, int lane) {
   for (int level = 0; level < g.level_count; level++) {
     int last = __ldg(g.levels + level + 1);
     for (int s = __ldg(g.levels + level) + lane; s < last; s += 32) {
@@ -231,10 +241,12 @@ __device__ __forceinline__ i64 sum_of(char *sums, int feature) {
   return WIDE ? ((i64)high_of(sums, feature) << KEPT) + low : low;
 }
 
-// All trees of a chunk for one row. Without contributions the leaves are added to `total`.
-__device__ __forceinline__ i64 walk(const char *nodes, const char *values, int count, u32 bins, char *sums) {
+// The trees first, first + 1, .. first + GROUP - 1 of each `stride` trees of a chunk for one row. Without contributions their
+// leaves are added up.
+__device__ __forceinline__ i64 walk(const char *nodes, const char *values, int first, int stride, int count, u32 bins, char *sums) {
   i64 total = 0;
-  for (int t = 0; t < count; t += GROUP) {
+  nodes += first * NODES * 4, values += first * VALUES * 4;
+  for (int t = first; t < count; t += stride) {
     u32 at[GROUP], word[GROUP], byte[GROUP];
 #pragma unroll
     for (int j = 0; j < GROUP; j++) at[j] = 0;
@@ -254,19 +266,15 @@ __device__ __forceinline__ i64 walk(const char *nodes, const char *values, int c
 #endif
     }
 #if CONTRIBUTIONS
-    values += GROUP * CHANGES * 4;
 #else
 #pragma unroll
     for (int j = 0; j < GROUP; j++) total += *(const int *)(values + 4 * (j * LEAVES + at[j]));
-    values += GROUP * LEAVES * 4;
 #endif
-    nodes += GROUP * NODES * 4;
+    nodes += stride * NODES * 4, values += stride * VALUES * 4;
   }
   return total;
 }
 #endif
-
-#define VALUES (CONTRIBUTIONS ? CHANGES : LEAVES)
 
 __device__ __forceinline__ void stage_trees(const Program &g, int first, int count) {
 #if DEPTH
@@ -314,42 +322,51 @@ __device__ __forceinline__ i64 write_top(const Program &g, char *sums, i64 row) 
 
 __device__ __forceinline__ float margin_of(const Program &g, i64 total) { return (float)(g.base + (double)total * g.step); }
 
+// A block is groups of `split` warps; a group takes 32 rows, and its warps share their columns, predicates and trees. Large
+// batches have split 1; in smaller ones more warps a row shorten the way, since they would stand idle otherwise.
 extern "C" __global__ void __launch_bounds__(MAX_THREADS, MIN_BLOCKS) score_rows(const __grid_constant__ Program g) {
-  int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, tile_rows = blockDim.x;
-  u32 bins_at = g.bins_at + warp * g.bin_bytes + lane * 4;
-  char *bins = shared + bins_at, *area = shared + g.area_at + warp * g.area_bytes;
+  int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, group = warp / g.split, part = warp % g.split;
+  int tile_rows = blockDim.x / g.split;
+  u32 bins_at = g.bins_at + group * g.bin_bytes + lane * 4;
+  char *bins = shared + bins_at, *area = shared + g.area_at + group * g.area_bytes;
   int padded = (g.columns + 3) & ~3;
   bool staged = false;
   for (i64 tile = blockIdx.x; tile * tile_rows < g.rows; tile += gridDim.x) {
-    i64 first = tile * tile_rows + warp * 32, row = first + lane;
+    i64 first = tile * tile_rows + group * 32, row = first + lane;
 #if FROM_BINS
 #pragma unroll 8
     for (int k = 0; k < g.columns; k++)
       *(u8 *)(bins + slot_offset(k)) = row < g.rows ? __ldg(g.bins + (i64)k * g.rows + row) : 0;
     shift_columns(g, bins, padded + g.lists);
 #else
-    load_rows(g, (float *)area, first, lane);
-    __syncwarp();
-    derive_columns(g, (float *)area, lane);
+    if (part == 0) {
+      load_rows(g, (float *)area, first, lane);
+      __syncwarp();
+      derive_columns(g, (float *)area, lane);
+      for (int i = 0; i < g.lists; i++)
+        *(u8 *)(bins + slot_offset(padded + i)) = g.listed && row < g.rows ? g.listed[row * g.lists + i] : 0;
+    }
     for (int k = 0; k < padded; k += g.chunk_columns) {
       int count = min(g.chunk_columns, padded - k);
       __syncthreads();
       stage(shared, g.cuts + ((i64)k << CUT_DEPTH), count << (CUT_DEPTH + 2));
       __syncthreads();
-      bin_columns(g, (const float *)shared, (float *)area, bins, k, count, lane);
+      bin_columns(g, (const float *)shared, (float *)area, bins, k, count, part, lane);
     }
-    for (int i = 0; i < g.lists; i++)
-      *(u8 *)(bins + slot_offset(padded + i)) = g.listed && row < g.rows ? g.listed[row * g.lists + i] : 0;
-    shift_columns(g, bins, padded + g.lists);
-    __syncwarp();
-    run_rules(g, bins, (u32 *)area, row, lane);
-    __syncwarp();
+    sync_group(g);
+    test_predicates(g, bins, (u32 *)area, part, lane);
+    if (part == 0) shift_columns(g, bins, padded + g.lists);
+    sync_group(g);
+    if (part == 0) run_rules(g, (u32 *)area, row, lane);
+    sync_group(g);
 #endif
 #if DEPTH
 #if CONTRIBUTIONS
     char *sums = area + lane * 4;
 #pragma unroll 8
-    for (int f = 0; f < FEATURES + (WIDE ? (FEATURES + 1) / 2 : 0); f++) *(int *)(sums + f * 128) = 0;
+    for (int f = part; f < FEATURES + (WIDE ? (FEATURES + 1) / 2 : 0); f += g.split) *(int *)(sums + f * 128) = 0;
+#else
+    char *sums = 0;
 #endif
     i64 total = 0;
     for (int c = 0; c < g.chunk_count; c++) {
@@ -360,24 +377,25 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, MIN_BLOCKS) score_rows
         __syncthreads();
         staged = FROM_BINS && g.chunk_count == 1;  // nothing else needs the place
       }
-#if CONTRIBUTIONS
-      walk(shared, shared + g.chunk_trees * NODES * 4, count, bins_at, sums);
-      if (WIDE) carry(sums);
-#else
-      total += walk(shared, shared + g.chunk_trees * NODES * 4, count, bins_at, 0);
-#endif
+      total += walk(shared, shared + g.chunk_trees * NODES * 4, part * GROUP, g.split * GROUP, count, bins_at, sums);
+      if (WIDE && CONTRIBUTIONS) {
+        sync_group(g);
+        if (part == 0) carry(sums);
+      }
     }
 #if CONTRIBUTIONS
-    total = g.root_sum + write_top(g, sums, row);
+    sync_group(g);
+    if (part == 0) total = g.root_sum + write_top(g, sums, row);
 #endif
-    if (row < g.rows) g.margin[row] = margin_of(g, total);
+    if (part == 0 && row < g.rows) g.margin[row] = margin_of(g, total);
     __syncwarp();
 #else
-    if (row < g.rows) {
+    if (part == 0 && row < g.rows) {
       g.margin[row] = not_a_number();
       for (int i = 0; i < TOP; i++) g.top_features[row * TOP + i] = i, g.top_contributions[row * TOP + i] = 0;
     }
 #endif
+    if (g.split > 1) __syncthreads();  // before the next rows take the place
   }
 }
 
@@ -457,7 +475,7 @@ __device__ __forceinline__ i64 tree_of_row(const int *nodes, const int *values, 
   int change[DEPTH];
 #pragma unroll
   for (int d = 0; d < DEPTH; d++) {
-    word[d] = nodes[(1 << d) - 1 + at];
+    word[d] = __ldg(nodes + (1 << d) - 1 + at);
     at = __funnelshift_l(((u32)bins[word[d] & SLOT_MASK] << 23) + word[d], at, 1);
     if (CONTRIBUTIONS) change[d] = __ldg(values + (2 << d) - 2 + at);
   }
@@ -473,15 +491,11 @@ __device__ __forceinline__ i64 tree_of_row(const int *nodes, const int *values, 
   return total;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) score_few(const __grid_constant__ Program g
-#if PARAMETER_ROW
-  , const __grid_constant__ Row given
-#endif
-) {
+extern "C" __global__ void __launch_bounds__(THREADS) score_few(const __grid_constant__ Program g) {
   int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5;
   i64 row = blockIdx.x;
   int padded = (g.columns + 3) & ~3, shifted_at = padded + g.lists;
-  int *rules = (int *)(shared + g.rules_at), *nodes = (int *)(shared + g.nodes_at);
+  int *rules = (int *)(shared + g.rules_at);
   u8 *bins = (u8 *)(shared + g.bins_at);     // [slots], by slot_offset with lane 0: the nodes' offsets fit as they are
   float *x = (float *)(shared + g.area_at);  // [FEATURES + derived]
   u32 *low = (u32 *)(x + ((FEATURES + g.derived + 3) & ~3)), *high = low + FEATURES;
@@ -489,7 +503,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) score_few(const __grid_con
   u8 *truth = (u8 *)(contribution + FEATURES);  // [slots of the rules]
   __shared__ i64 partial[WARPS];
   copy_ahead((char *)rules, g.rule_block, g.rule_bytes);
-  if (g.node_bytes) copy_ahead((char *)nodes, g.nodes, g.node_bytes);
   Cuts ahead[AHEAD];
   int source[AHEAD];
 #pragma unroll
@@ -497,9 +510,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) score_few(const __grid_con
     int k = warp + i * WARPS;
     if (k < g.columns) ahead[i] = cuts_of(g, k, lane), source[i] = __ldg(g.source + k);
   }
-#if PARAMETER_ROW
-  for (int f = thread; f < FEATURES; f += THREADS) x[f] = given.x[f];
-  const u8 *listed = given.listed;
+#if HOST_ROW
+  for (int f = thread; f < FEATURES; f += THREADS) x[f] = g.row->x[f];
+  const u8 *listed = g.row->listed;
+  u32 ticket = thread == 0 ? g.row->ticket : 0;
 #else
   for (int f = thread; f < FEATURES; f += THREADS) x[f] = g.x[row * FEATURES + f];
   const u8 *listed = g.listed ? g.listed + row * g.lists : 0;
@@ -544,7 +558,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) score_few(const __grid_con
     rules_of_row(g, rules, truth, row, lane);
   } else if (DEPTH) {
     for (int t = thread - 32; t < g.trees; t += THREADS - 32)
-      total += tree_of_row((g.node_bytes ? nodes : g.nodes) + (i64)t * NODES, g.values + (i64)t * VALUES, bins, low, high);
+      total += tree_of_row(g.nodes + (i64)t * NODES, g.values + (i64)t * VALUES, bins, low, high);
 #pragma unroll
     for (int s = 16; s; s >>= 1) total += __shfl_xor_sync(FULL, total, s);
     if (lane == 0) partial[warp] = total;
@@ -567,10 +581,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) score_few(const __grid_con
     for (int w = 1; w < WARPS; w++) sum += partial[w];
     g.margin[row] = DEPTH ? margin_of(g, sum) : not_a_number();
   }
-#if PARAMETER_ROW
+#if HOST_ROW
   __threadfence_system();
   __syncthreads();
-  if (thread == 0) *(volatile u32 *)g.done = given.ticket;
+  if (thread == 0) *(volatile u32 *)g.done = ticket;
 #endif
 }
 #endif

@@ -14,33 +14,32 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kernels.cuda_module import BoundLaunch, CudaFunction, compile_source
+from kernels.cuda_module import BoundLaunch, CudaFunction, CudaGraph, compile_source
 from kernels.errors import KernelInputError
-from kernels.gpu import DeviceTables, Outputs, allocate, check_bins, check_outputs, check_rows, choose_variant, result_views
+from kernels.gpu import DeviceTables, Outputs, allocate, check_bins, check_outputs, check_rows, choose_variant, result_views, whole_layout
 from kernels.gpu_layouts import complete_trees, contribution_bounds
-from kernels.score_rows import Layout, ScoredRows
+from kernels.score_rows import ScoredRows
 from kernels.tables import TreeTable
 
-EXPERIMENT: dict[str, int] = {}
 GROUP = 4  # trees that a lane walks at a time
 MAX_SLOTS = 256
 MAX_FEATURES = 1023
 MAX_TOP = 16
 MAX_LISTS = 64
 FEW_THREADS = 512
-FEW_NODE_BYTES = 100_000  # so that two rows fit a multiprocessor
 MOST_WARPS = 28  # more gain nothing: shared memory is the limit, and chunks become small
 GOOD_CHUNK_BYTES = 28_000
 _SOURCE = Path(__file__).with_suffix(".cu")
 _POINTERS = (
-    "x", "listed", "bins", "cuts", "source", "derivations", "shifted", "predicates", "steps", "segments", "levels", "outputs",
-    "nodes", "chunks", "rule_block", "values", "margin", "hit", "insufficient", "error", "top_features",
+    "row", "x", "listed", "bins", "cuts", "source", "derivations", "shifted", "predicates", "steps", "segments", "levels",
+    "outputs", "nodes", "chunks", "rule_block", "values", "margin", "hit", "insufficient", "error", "top_features",
     "top_contributions", "done",
 )  # fmt: skip
 _COUNTS = (
-    "columns", "lists", "derived", "shifted_count", "predicate_count", "level_count", "rules", "words", "trees", "chunk_count",
-    "chunk_trees", "chunk_columns", "chunk_bytes", "bin_bytes", "area_bytes", "bins_at", "area_at", "rules_at", "nodes_at",
-    "rule_bytes", "node_bytes", "segments_at", "predicates_at", "levels_at", "outputs_at", "shifted_at",
+    "columns", "lists", "derived", "shifted_count", "predicate_count", "level_count", "rules", "words", "trees", "split",
+    "chunk_count", "chunk_trees", "chunk_columns", "chunk_bytes", "bin_bytes", "area_bytes", "bins_at", "area_at",
+    "rules_at", "rule_bytes",
+    "segments_at", "predicates_at", "levels_at", "outputs_at", "shifted_at",
 )  # fmt: skip
 
 
@@ -53,10 +52,15 @@ class _Program(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a batch is spread: warps of 32 rows a block, and blocks a multiprocessor."""
+    """How a batch is spread: a block takes 32 rows for each of `groups` groups of `split` warps.
 
-    warps: int
+    Attributes:
+        blocks: blocks a multiprocessor.
+    """
+
+    groups: int
     blocks: int = 1
+    split: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,12 +151,12 @@ def score_rows(
     if not x.is_contiguous():
         raise KernelInputError("x must be contiguous for the CUDA kernel; call x.contiguous() or use the Triton one")
     rows = len(x)
-    out = allocate(tables, rows, top) if out is None else out
+    out = allocate(tables, rows, top, scratch=False) if out is None else out
     check_outputs(out, rows, top)
     _require(tables, top)
     if not rows:
         return out
-    stream = torch.cuda.current_stream(x.device).cuda_stream
+    stream = _stream(x.device)
     listed = None if memberships is None else memberships.contiguous()
     if choose_variant(variant, rows) == "tree_parallel":
         bind_few(tables, x, listed, top, out).run(stream)
@@ -180,10 +184,12 @@ def forest_margin(
         ready = cuda_tables(tables, 0)
         fit = _fit(ready, tables, rows, tiling, from_bins=True)
         program = _program(ready, fit, rows, bins=bins, margin=margin)
-        _function("score_rows", tables, ready, 0, fit, FROM_BINS=1).bind(*fit.launch, program).run(
-            torch.cuda.current_stream(bins.device).cuda_stream
-        )
+        _function("score_rows", tables, ready, 0, fit, FROM_BINS=1).bind(*fit.launch, program).run(_stream(bins.device))
     return margin
+
+
+def _stream(device: torch.device) -> ctypes.c_void_p:
+    return ctypes.c_void_p(torch.cuda.current_stream(device).cuda_stream)
 
 
 def _require(tables: DeviceTables, top: int) -> None:
@@ -337,7 +343,7 @@ def _fitting(ready: CudaTables, tables: DeviceTables, tiling: Tiling, from_bins:
     sums = features + (-(-features // 2) if ready.wide else 0)
     area = max((features + ready.counts["derived"]) * 128, ready.rule_slots * 4, sums * 128)
     area = 0 if from_bins else -(-area // 128) * 128
-    room = min(optin, whole // tiling.blocks - 1024) - tiling.warps * (bin_bytes + area)
+    room = min(optin, whole // tiling.blocks - 1024) - tiling.groups * (bin_bytes + area)
     room = room // bin_bytes * bin_bytes
     tree = 0 if not ready.depth else 4 * sum(ready.tensors[name].shape[1] for name in ("nodes", "values"))
     column = 0 if from_bins else 4 << ready.cut_depth
@@ -348,26 +354,31 @@ def _fitting(ready: CudaTables, tables: DeviceTables, tiling: Tiling, from_bins:
     chunk = -(-max(chunk_trees * tree, chunk_columns * column) // bin_bytes) * bin_bytes
     return {
         "all_trees": ready.counts["trees"], "chunk_trees": max(chunk_trees, GROUP), "chunk_columns": max(chunk_columns, 1),
-        "chunk_bytes": chunk, "bin_bytes": bin_bytes, "area_bytes": area, "bins_at": chunk, "area_at": chunk + tiling.warps * bin_bytes,
+        "chunk_bytes": chunk, "bin_bytes": bin_bytes, "area_bytes": area, "bins_at": chunk,
+        "area_at": chunk + tiling.groups * bin_bytes,
     }  # fmt: skip
 
 
-def _fit(ready: CudaTables, tables: DeviceTables, rows: int, tiling: Tiling | None, from_bins: bool = False) -> _Fit:
+def _fit(
+    ready: CudaTables, tables: DeviceTables, rows: int, tiling: Tiling | None, from_bins: bool = False, adds_up: bool = False
+) -> _Fit:
     """Return the widest tiling that fits; a small batch is spread over all multiprocessors."""
     processors = _properties(_index(tables))[0]
-    chosen = tiling or Tiling(max(1, min(MOST_WARPS, -(-rows // (32 * processors)))))
+    groups = max(1, min(MOST_WARPS, -(-rows // (32 * processors))))
+    # Only contributions are added up by several warps.
+    chosen = tiling or Tiling(groups, split=MOST_WARPS // groups if adds_up else 1)
     while (places := _fitting(ready, tables, chosen, from_bins)) is None or (tiling is None and _cramped(places, chosen)):
-        chosen = Tiling(chosen.warps - 4 if chosen.warps > 4 else chosen.warps // 2)
-    tiles = -(-rows // (32 * chosen.warps))
-    shared = places["area_at"] + chosen.warps * places["area_bytes"]
+        chosen = Tiling(chosen.groups - 4 if chosen.groups > 4 else chosen.groups // 2, split=chosen.split)
+    tiles = -(-rows // (32 * chosen.groups))
+    shared = places["area_at"] + chosen.groups * places["area_bytes"]
     chunks = _chunks(ready, tables, places["chunk_trees"])
-    places["chunk_count"] = len(chunks) - 1
-    return _Fit((min(tiles, processors * chosen.blocks), 32 * chosen.warps, shared), places, chunks, chosen)
+    places.update(chunk_count=len(chunks) - 1, split=chosen.split)
+    return _Fit((min(tiles, processors * chosen.blocks), 32 * chosen.groups * chosen.split, shared), places, chunks, chosen)
 
 
 def _cramped(places: dict[str, int], tiling: Tiling) -> bool:
     """Whether fewer warps would be better than so small chunks, each of which all warps wait for."""
-    return tiling.warps > 4 and places["chunk_bytes"] < GOOD_CHUNK_BYTES and places["chunk_trees"] < places["all_trees"]
+    return tiling.groups > 4 and places["chunk_bytes"] < GOOD_CHUNK_BYTES and places["chunk_trees"] < places["all_trees"]
 
 
 def _chunks(ready: CudaTables, tables: DeviceTables, most: int) -> torch.Tensor:
@@ -379,11 +390,11 @@ def _chunks(ready: CudaTables, tables: DeviceTables, most: int) -> torch.Tensor:
 
 def _function(name: str, tables: DeviceTables, ready: CudaTables, top: int, fit: _Fit | None, **defines: int) -> CudaFunction:
     blocks = fit.tiling.blocks if fit else 1
-    threads = 1024 if fit is None else 32 * fit.tiling.warps if blocks > 1 else 1024
+    threads = 1024 if fit is None else 32 * fit.tiling.groups * fit.tiling.split if blocks > 1 else 1024
     shape = {
         "FEATURES": tables.tables.cuts.features, "DEPTH": ready.depth, "TOP": top, "WIDE": ready.wide,
-        "CUT_DEPTH": ready.cut_depth, "FROM_BINS": 0, "PARAMETER_ROW": 0, "THREADS": FEW_THREADS, "MAX_THREADS": threads,
-        "MIN_BLOCKS": blocks, "GROUP": GROUP, "KEPT": ready.kept if ready.wide else 0, **EXPERIMENT, **defines,
+        "CUT_DEPTH": ready.cut_depth, "FROM_BINS": 0, "HOST_ROW": 0, "THREADS": FEW_THREADS, "MAX_THREADS": threads,
+        "MIN_BLOCKS": blocks, "GROUP": GROUP, "KEPT": ready.kept if ready.wide else 0, **defines,
     }  # fmt: skip
     return _compiled(name, tuple(shape.items()), _index(tables))
 
@@ -414,7 +425,7 @@ def bind_rows(
 ) -> BoundLaunch:
     """Return the launch that scores a large batch: a lane a row."""
     ready = cuda_tables(tables, top)
-    fit = _fit(ready, tables, len(x), tiling)
+    fit = _fit(ready, tables, len(x), tiling, adds_up=top > 0 and ready.depth > 0)
     program = _program(ready, fit, len(x), x=x, listed=listed, **_results(out))
     return _function("score_rows", tables, ready, top, fit).bind(*fit.launch, program)
 
@@ -428,23 +439,18 @@ def bind_few(tables: DeviceTables, x: torch.Tensor, listed: torch.Tensor | None,
 
 
 def _few_places(ready: CudaTables, tables: DeviceTables, program: _Program) -> int:
-    """Set where bins and the rest lie in the shared memory of score_few; return how much it takes.
-
-    The nodes come along where there is room for them, else they are read from afar.
-    """
+    """Set where bins and the rest lie in the shared memory of score_few; return how much it takes."""
     features = tables.tables.cuts.features
     program.bins_at, program.area_at = 0, 128 * -(-ready.slots // 4)
     numbers = -(-(features + ready.counts["derived"]) // 4) * 4 + 3 * features
     program.rules_at = -(-(program.area_at + 4 * numbers + ready.rule_slots) // 16) * 16
-    program.nodes_at = program.rules_at + program.rule_bytes
-    size = 4 * ready.tensors["nodes"].numel() if ready.depth else 0
-    program.node_bytes = size if program.nodes_at + size <= FEW_NODE_BYTES else 0
-    return program.nodes_at + program.node_bytes
+    return program.rules_at + program.rule_bytes
 
 
 class OneRow:
-    """Scores one row at a time, host to host: the row travels with the launch, the result comes back into pinned memory, and
-    the host watches a number there instead of waiting for the stream.
+    """Scores one row at a time, host to host, by a CUDA graph of one kernel: it reads the row from pinned memory of the host
+    and writes the result there; the host watches for the number of the call, which comes last, instead of waiting for the
+    stream.
 
     Not for several threads at a time. tables, top: as for score_rows.
 
@@ -454,41 +460,38 @@ class OneRow:
 
     def __init__(self, tables: DeviceTables, top: int) -> None:
         _require(tables, top)
-        self._table = tables.tables.cuts
-        ready = cuda_tables(tables, top)
-        self._layout = Layout(1, tables.tables.rules.words, top)
-        self._memory = torch.zeros(self._layout.bytes + 8, dtype=torch.uint8).pin_memory()
-        tensors = result_views(self._memory, self._layout)
-        tensors["done"] = self._memory[-(-self._layout.bytes // 4) * 4 :]
-        self._result = self._memory.numpy()[: self._layout.bytes]
-        program = _program(ready, None, 1, **tensors)
-        row_type = type("Row", (ctypes.Structure,), {"_fields_": [
-            ("x", ctypes.c_float * self._table.features), ("ticket", ctypes.c_uint32), ("listed", ctypes.c_uint8 * MAX_LISTS)
-        ]})  # fmt: skip
-        self._row = row_type()
-        self._x, self._listed = np.ctypeslib.as_array(self._row.x), np.ctypeslib.as_array(self._row.listed)
-        function = _function("score_few", tables, ready, top, None, PARAMETER_ROW=1)
+        table, ready, device = tables.tables.cuts, cuda_tables(tables, top), tables.cuts.cuts.device
+        self._layout, self._lists = whole_layout(1, tables.tables.rules.words, top), table.lists
+        row_at = -(-self._layout.bytes // 8) * 8 + 8
+        self._memory = torch.zeros(row_at + 4 * table.features + 4 + MAX_LISTS, dtype=torch.uint8).pin_memory()
+        host = self._memory.numpy()
+        self._result = host[: self._layout.bytes]
+        self._x = host[row_at : row_at + 4 * table.features].view(np.float32)
+        self._listed = host[row_at + 4 * table.features + 4 :].view(np.bool_)
+        self._done = ctypes.c_uint32.from_address(self._memory.data_ptr() + row_at - 8)
+        self._ticket = ctypes.c_uint32.from_address(self._memory.data_ptr() + row_at + 4 * table.features)
+        program = _program(
+            ready, None, 1, row=self._memory[row_at:], done=self._memory[row_at - 8 :], **result_views(self._memory, self._layout)
+        )
         shared = _few_places(ready, tables, program)
-        self._launch = function.bind(1, FEW_THREADS, shared, program, self._row)
-        self._device = tables.cuts.cuts.device
-        self._stream = torch.cuda.Stream(self._device)
-        self._handle = ctypes.c_void_p(self._stream.cuda_stream)
-        self._done = ctypes.c_uint32.from_address(program.done)
+        launch = _function("score_few", tables, ready, top, None, HOST_ROW=1).bind(1, FEW_THREADS, shared, program)
+        self._stream = torch.cuda.Stream(device)
+        self._graph = CudaGraph(launch, ctypes.c_void_p(self._stream.cuda_stream))
 
     def __call__(self, x: np.ndarray, memberships: np.ndarray | None = None) -> ScoredRows:
         """Return what score_rows says of one row x [F] float32 with memberships [L] bool (None: in no list)."""
         if x.dtype != np.float32 or x.shape != self._x.shape:
             raise KernelInputError(f"x must be float32 {list(self._x.shape)}; got {x.dtype} {list(x.shape)}")
         self._x[:] = x
-        if self._table.lists:
-            self._listed[: self._table.lists] = False if memberships is None else memberships
-        row, done = self._row, self._done
-        ticket = row.ticket = row.ticket + 1 & 0xFFFFFFFF
-        self._launch.run(self._handle)
+        if self._lists:
+            self._listed[: self._lists] = False if memberships is None else memberships
+        done, ticket = self._done, self._ticket.value + 1 & 0xFFFFFFFF
+        self._ticket.value = ticket
+        self._graph.run()
         spins = 0
         while done.value != ticket:
             spins += 1
-            if spins > 1_000_000:  # some tenths of a second: raises what went wrong on the device
+            if spins > 1_000_000:  # some tenths of a second: says what went wrong on the device, if something did
                 self._stream.synchronize()
                 spins = 0
         return ScoredRows(self._layout, self._result.copy())

@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 
 from kernels.bin_features.gpu_triton import EXACT, bin_block, bin_of, derive_block, wide_column
+from kernels.errors import KernelInputError
 from kernels.forest_margin.gpu_triton import margin_of, tree_arguments
 from kernels.gpu import DeviceTables, Outputs, allocate, check_outputs, check_rows, choose_variant
 from kernels.path_contributions.gpu_triton import TREES, contributions_of, rows_of_tile
@@ -34,6 +35,8 @@ def score_rows(
     rows = len(x)
     out = allocate(tables, rows, top) if out is None else out
     check_outputs(out, rows, top)
+    if not out.scratch:
+        raise KernelInputError("the Triton kernel needs allocate(..., scratch=True)")
     by_tree = choose_variant(variant, rows) == "tree_parallel"
     if rows:
         _launch(tables, x, memberships, top, by_tree, out)
