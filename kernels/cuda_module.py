@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 
+_CAPTURE_OF_THIS_THREAD = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 _MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
@@ -17,10 +18,7 @@ class CudaUnavailableError(RuntimeError):
 
 @functools.cache
 def _driver() -> ctypes.CDLL:
-    driver = _load("libcuda.so.1")
-    handle, count = ctypes.c_void_p, ctypes.c_uint
-    driver.cuLaunchKernel.argtypes = [handle, *[count] * 7, handle, handle, handle]
-    return driver
+    return _load("libcuda.so.1")
 
 
 @functools.cache
@@ -106,12 +104,38 @@ class BoundLaunch:
     def __init__(self, function: ctypes.c_void_p, grid: int, block: int, shared: int, arguments: tuple) -> None:
         self._arguments = arguments  # kept alive: the launch reads them
         pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(argument) for argument in arguments))
-        self._call = (function, grid, 1, 1, block, 1, 1, shared)
-        self._pointers = pointers
+        # All of ctypes' own types: nothing is left to convert when it runs.
+        one = ctypes.c_uint(1)
+        self._call = (function, ctypes.c_uint(grid), one, one, ctypes.c_uint(block), one, one, ctypes.c_uint(shared))
+        self._rest = pointers, ctypes.c_void_p()
         self._launch = _driver().cuLaunchKernel
 
-    def run(self, stream: int | ctypes.c_void_p) -> None:
+    def run(self, stream: ctypes.c_void_p) -> None:
         """Launch on a stream (torch's stream.cuda_stream); returns at once."""
-        result = self._launch(*self._call, stream, self._pointers, None)
+        result = self._launch(*self._call, stream, *self._rest)
         if result:
             _check(result, "launching a kernel")
+
+
+class CudaGraph:
+    """One launch as a CUDA graph: the driver has less to do each time."""
+
+    def __init__(self, launch: BoundLaunch, stream: ctypes.c_void_p) -> None:
+        """Raises CudaUnavailableError if the driver refuses it."""
+        driver, graph, executable = _driver(), ctypes.c_void_p(), ctypes.c_void_p()
+        _check(driver.cuStreamBeginCapture_v2(stream, _CAPTURE_OF_THIS_THREAD), "beginning a capture")
+        launch.run(stream)
+        _check(driver.cuStreamEndCapture(stream, ctypes.byref(graph)), "ending a capture")
+        _check(driver.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, ctypes.c_ulonglong(0)), "making a graph")
+        _check(driver.cuGraphDestroy(graph), "giving a graph's template back")
+        self._arguments, self._launch, self._kept = (executable, stream), driver.cuGraphLaunch, launch
+
+    def __del__(self) -> None:
+        if hasattr(self, "_arguments"):
+            _driver().cuGraphExecDestroy(self._arguments[0])
+
+    def run(self) -> None:
+        """Launch on the stream; returns at once."""
+        result = self._launch(*self._arguments)
+        if result:
+            _check(result, "launching a graph")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 VARIANTS = ("auto", "tree_parallel", "row_parallel")
 # Below this many rows the rows alone do not fill a GPU, and the trees of a row are walked side by side.
-TREE_PARALLEL_ROWS = 4096
+TREE_PARALLEL_ROWS = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ class Outputs:
     margin: [B] float32; NaN without trees.
     hit, insufficient, error: [B, W] int64, the bits of RuleBits' uint64.
     top_features, top_contributions: [B, top] int32 and float32, as top_values gives them.
-    scratch: buffers that a kernel writes on the way, by name.
+    scratch: buffers that the Triton kernel writes on the way, by name; may be empty for the CUDA one.
     """
 
     margin: torch.Tensor
@@ -166,8 +166,8 @@ def upload_rules(table: RuleTable, device: str | torch.device) -> DeviceRules:
     return DeviceRules(*_tensors(device, steps, outputs), plan, *_tensors(device, *plan_arrays), table)
 
 
-def allocate(tables: DeviceTables, rows: int, top: int) -> Outputs:
-    """Return output and scratch buffers for batches of exactly `rows` rows.
+def allocate(tables: DeviceTables, rows: int, top: int, scratch: bool = True) -> Outputs:
+    """Return output and scratch buffers for batches of exactly `rows` rows; the CUDA kernel needs no scratch.
 
     Raises:
         KernelInputError: top is not from 0 to the width of x.
@@ -181,15 +181,20 @@ def allocate(tables: DeviceTables, rows: int, top: int) -> Outputs:
     def empty(*shape: int, dtype: torch.dtype) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype, device=tables.device)
 
-    layout = Layout(rows, rules.words, top)
+    layout = whole_layout(rows, rules.words, top)
     buffer = empty(layout.bytes, dtype=torch.uint8)
-    scratch = {
+    buffers = {} if not scratch else {
         "bins": empty(cuts.width, rows, dtype=torch.uint8),
         "derived": empty(len(cuts.derived), rows, dtype=torch.float32),
         "registers": empty(max(rules.registers, tables.rules.plan.slots), rows, dtype=torch.uint8),
         "changes": empty(rows, cuts.features, dtype=torch.int64),
-    }
-    return Outputs(**result_views(buffer, layout), buffer=buffer, layout=layout, scratch=scratch)
+    }  # fmt: skip
+    return Outputs(**result_views(buffer, layout), buffer=buffer, layout=layout, scratch=buffers)
+
+
+def whole_layout(rows: int, words: int, top: int) -> Layout:
+    """Return the layout that has room for every result, also those that a program always answers with zeros or NaN."""
+    return Layout(rows=rows, words=words, outputs=(True, True, True), trees=True, top=top)
 
 
 def result_views(buffer: torch.Tensor, layout: Layout) -> dict[str, torch.Tensor]:

@@ -16,7 +16,17 @@ import torch
 
 from kernels.cuda_module import BoundLaunch, CudaFunction, CudaGraph, compile_source
 from kernels.errors import KernelInputError
-from kernels.gpu import DeviceTables, Outputs, allocate, check_bins, check_outputs, check_rows, choose_variant, result_views, whole_layout
+from kernels.gpu import (
+    DeviceTables,
+    Outputs,
+    allocate,
+    check_bins,
+    check_outputs,
+    check_rows,
+    choose_variant,
+    result_views,
+    whole_layout,
+)
 from kernels.gpu_layouts import complete_trees, contribution_bounds
 from kernels.score_rows import ScoredRows
 from kernels.tables import TreeTable
@@ -364,7 +374,8 @@ def _fit(
 ) -> _Fit:
     """Return the widest tiling that fits; a small batch is spread over all multiprocessors."""
     processors = _properties(_index(tables))[0]
-    groups = max(1, min(MOST_WARPS, -(-rows // (32 * processors))))
+    rounds = -(-rows // (32 * MOST_WARPS * processors))  # each multiprocessor takes as many tiles as the others
+    groups = -(-rows // (32 * processors * max(rounds, 1)))
     # Only contributions are added up by several warps.
     chosen = tiling or Tiling(groups, split=MOST_WARPS // groups if adds_up else 1)
     while (places := _fitting(ready, tables, chosen, from_bins)) is None or (tiling is None and _cramped(places, chosen)):

@@ -161,8 +161,11 @@ def score_tables(
     return ScoreTables(table, rule_table(rng, table.width, rules), trees)
 
 
-def cases(small: bool = False) -> Iterator[Case]:
-    """Yield the contract's cases; `small` keeps them to what Triton's interpreter gets through in seconds."""
+def cases(small: bool = False) -> Iterator[tuple[int, Case]]:
+    """Yield the contract's cases, each with the number of its tables.
+
+    `small` keeps them to what Triton's interpreter gets through in seconds.
+    """
     shapes = {
         "complete trees": {"depths": [6] * 20},
         "sparse trees of depth 1 to 16": {"depths": list(range(1, 17)), "full": 0.55},
@@ -197,4 +200,4 @@ def cases(small: bool = False) -> Iterator[Case]:
         for rows in batches:
             x = rows_for(rng, tables.cuts, rows)
             listed = rng.random((rows, tables.cuts.lists)) < 0.5 if tables.cuts.lists and rows != 1 else None
-            yield Case(f"{name}, {rows} rows", tables, x, listed, min(4, tables.cuts.features) if rows != 2 else 0)
+            yield number, Case(f"{name}, {rows} rows", tables, x, listed, min(4, tables.cuts.features) if rows != 2 else 0)

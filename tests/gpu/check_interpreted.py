@@ -18,7 +18,7 @@ from tests.gpu.operations import check, operation_names  # noqa: E402
 def failures() -> dict[str, list[str]]:
     """Return each operation's failures; a crash counts as one."""
     found: dict[str, list[str]] = {name: [] for name in operation_names()}
-    for case in cases(small=True):
+    for _, case in cases(small=True):
         for name, wrong in found.items():
             try:
                 check(name, case, "cpu")

@@ -1,6 +1,6 @@
-"""python -m tests.gpu.contract OPERATION: the contract's cases on a real GPU. Prints one JSON object.
+"""python -m tests.gpu.contract OPERATION PART PARTS: a share of the contract's cases on a real GPU. Prints one JSON object.
 
-Each operation has a process of its own (see run.py): their kernels are compiled side by side.
+Several of these run side by side (see run.py), because compiling the kernels is what takes long.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from tests.gpu.cases import cases
 from tests.gpu.operations import check
 
 
-def failures(operation: str) -> dict:
+def failures(operation: str, part: int, parts: int) -> dict:
     """Return how many cases ran and what went wrong in which."""
     count, wrong = 0, []
-    for case in cases():
+    for group, case in cases():
+        if group % parts != part:
+            continue
         count += 1
         try:
             check(operation, case, "cuda:0")
@@ -25,4 +27,4 @@ def failures(operation: str) -> dict:
 
 
 if __name__ == "__main__":
-    print(json.dumps(failures(sys.argv[1])))
+    print(json.dumps(failures(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))

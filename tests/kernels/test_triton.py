@@ -81,7 +81,8 @@ def path_sums(trees, node: int, sums: np.ndarray) -> list[np.ndarray]:
     unit = np.eye(trees.features, dtype=np.int64)[trees.feature[node]]
     children = trees.left[node], trees.left[node] + 1
     changes = [int(trees.value[child]) - int(trees.value[node]) for child in children]
-    return [path for child, change in zip(children, changes, strict=True) for path in path_sums(trees, child, sums + change * unit)]
+    below = [path_sums(trees, child, sums + change * unit) for child, change in zip(children, changes, strict=True)]
+    return below[0] + below[1]
 
 
 def test_bounds_of_contributions_are_the_largest_of_all_paths():

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kernels.score_rows import ScoreTables
-from kernels.tables import CutTable, TreeTable
-from tests.gpu.cases import rule_table
+from kernels.tables import INSTRUCTION, MISSING, NEVER, Combine, CutTable, RuleTable, Source, TreeTable
 
 BASE = 0.0  # XGBoost's base_score 0.5 as log-odds
 
@@ -52,7 +51,24 @@ def random_forest(seed: int = 0, trees: int = 200, depth: int = 6, features: int
     )  # fmt: skip
     cut_table = CutTable(sorted_cuts.ravel(), np.arange(features + 1) * cuts, np.arange(features), features)
     thresholds = np.where(inner, sorted_cuts[np.maximum(column, 0), cut], np.float32(np.nan))
-    return Forest(ScoreTables(cut_table, rule_table(rng, features, rules), table), thresholds)
+    return Forest(ScoreTables(cut_table, analyst_rules(rng, features, cuts, rules), table), thresholds)
+
+
+def analyst_rules(rng: np.random.Generator, features: int, cuts: int, rules: int) -> RuleTable:
+    """Return rules of three comparisons each, joined by and / or, that lack history where one of their columns is missing."""
+    steps = []
+    for rule in range(rules):
+        columns = rng.choice(features, 3, replace=False)
+        for i, column in enumerate(columns):
+            low, width = (0, rng.integers(1, cuts)) if rng.random() < 0.5 else (rng.integers(1, cuts), MISSING - 1)
+            op = Combine.SET if i == 0 else Combine.AND if rng.random() < 0.7 else Combine.OR
+            # Between low and the last bin, so that a missing value is in no interval.
+            steps.append((op, Source.PREDICATE, 0, low, min(width, MISSING - low), 0, column, rule if i == 2 else NEVER))
+        for i, column in enumerate(columns):
+            op, store = Combine.OR if i else Combine.SET, rules + rule if i == 2 else NEVER
+            steps.append((op, Source.PREDICATE, 0, MISSING, 1, 0, column, store))
+    number = np.arange(rules)
+    return RuleTable(np.array(steps, INSTRUCTION), 2 * rules, number, rules + number, np.full(rules, NEVER), features)
 
 
 def random_rows(rows: int, features: int = 32, seed: int = 1, missing: float = 0.0) -> np.ndarray:
@@ -88,11 +104,13 @@ def _tree(forest: Forest, number: int, first: int, last: int) -> dict:
     parents = np.full(nodes, 2147483647)
     parents[left[inner]] = parents[left[inner] + 1] = np.flatnonzero(inner)
     leaf = trees.value[first:last] * 2.0**-trees.scale
+    none = {f"categories{name}": [] for name in ("", "_nodes", "_segments", "_sizes")}
     return {
-        "base_weights": leaf.tolist(), "categories": [], "categories_nodes": [], "categories_segments": [], "categories_sizes": [],
-        "default_left": trees.shift[first:last].astype(int).tolist(), "id": number, "left_children": np.where(inner, left, -1).tolist(),
+        "base_weights": leaf.tolist(), **none, "default_left": trees.shift[first:last].astype(int).tolist(), "id": number,
+        "left_children": np.where(inner, left, -1).tolist(),
         "loss_changes": [0.0] * nodes, "parents": parents.tolist(), "right_children": np.where(inner, left + 1, -1).tolist(),
         "split_conditions": np.where(inner, forest.thresholds[first:last].astype(np.float64), leaf).tolist(),
-        "split_indices": np.maximum(trees.column[first:last], 0).tolist(), "split_type": [0] * nodes, "sum_hessian": [1.0] * nodes,
+        "split_indices": np.maximum(trees.column[first:last], 0).tolist(), "split_type": [0] * nodes,
+        "sum_hessian": [1.0] * nodes,
         "tree_param": {"num_deleted": "0", "num_feature": str(trees.features), "num_nodes": str(nodes), "size_leaf_vector": "1"},
     }  # fmt: skip
