@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,8 +15,8 @@ from inference_core.runtime.pools import shared_pool
 from kernels.native import ScoreCall, check, library
 from kernels.score_rows import Layout, ScoredRows, ScoreTables, score_rows
 
-# A thread is worth its hand-over from about this many rows on; measured cost lines replace the guess.
-_LEAST_ROWS_A_THREAD = 512
+# Fewer rows than this are not worth handing over to a thread, whatever they cost.
+_LEAST_ROWS_A_THREAD = 128
 _ANY = 1 << 62
 _pool = shared_pool("score", usable_cores())
 
@@ -34,7 +35,7 @@ def variants(tables: ScoreTables, device: Device) -> tuple[Sequence[StaticVarian
 class BlockedRows:
     """One call of the fused kernel, which takes rows in blocks."""
 
-    usual_rows = (0, 2 * _LEAST_ROWS_A_THREAD - 1)
+    usual_rows = (0, 1023)
 
     def __init__(self, tables: ScoreTables, device: Device) -> None:
         self._tables, self.device, self.name = tables, device, f"{device.label} blocked"
@@ -46,16 +47,17 @@ class BlockedRows:
 class ThreadedRows:
     """A part of the rows for each core; the compiled kernel lets go of the interpreter's lock."""
 
-    usual_rows = (2 * _LEAST_ROWS_A_THREAD, _ANY)
+    usual_rows = (1024, _ANY)
 
     def __init__(self, tables: ScoreTables, device: Device, threads: int) -> None:
         self._tables, self._threads, self.device, self.name = tables, threads, device, f"{device.label} threads"
 
     def run(self, x: np.ndarray, memberships: np.ndarray | None, top: int) -> ScoredRows:
-        edges = np.linspace(0, len(x), self._threads + 1).astype(int).tolist()
-        parts = [(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
-        if len(parts) < 2:
+        threads = min(self._threads, len(x) // _LEAST_ROWS_A_THREAD) if x.ndim == 2 else 1
+        if threads < 2:
             return score_rows(self._tables, x, memberships, top)
+        edges = np.linspace(0, len(x), threads + 1).astype(int).tolist()
+        parts = list(itertools.pairwise(edges))
 
         def score(part: tuple[int, int]) -> ScoredRows:
             a, b = part

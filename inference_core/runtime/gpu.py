@@ -202,6 +202,7 @@ class _Graph:
             kernel(tables, x, lists, shape.top, parallel, out)
             answer.copy_(out.buffer, non_blocking=True)
 
+        self._kept = tables, x, lists, out  # the graph knows their addresses alone
         self._replay = backend.capture(work)
         self._x, self._lists = host_x.numpy(), None if host_lists is None else host_lists.numpy()
         self._answer, self._layout = answer.numpy(), out.layout

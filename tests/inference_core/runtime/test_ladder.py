@@ -96,6 +96,18 @@ def test_each_variant_by_itself_gives_the_bits_of_the_reference(seed, count, lis
             assert_same(variant.run(x, given_lists, top), expected)
 
 
+@pytest.mark.parametrize("count", [255, 256, 257, 1000, 2_001])
+@pytest.mark.parametrize("lists", [False, True])
+def test_threads_share_a_large_batch_and_give_its_bits(count, lists):
+    x, memberships = rows(TABLES, count, count)
+    given_lists = memberships if lists else None
+    for make in (np.ascontiguousarray, np.asfortranarray):
+        ours = cpu.ThreadedRows(TABLES, CPU, 3).run(make(x), given_lists, 2)
+        assert_same(ours, reference(TABLES, x, given_lists, 2))
+    with pytest.raises(KernelInputError):
+        cpu.ThreadedRows(TABLES, CPU, 3).run(x.astype(float), given_lists, 2)
+
+
 def test_what_a_static_program_answered_is_not_overwritten_by_the_next_batch():
     ours = ladder(static=1.0)
     ours.warm(8, tops=(3,))
