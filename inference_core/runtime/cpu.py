@@ -12,6 +12,7 @@ import numpy as np
 from inference_core.runtime.devices import Device, usable_cores
 from inference_core.runtime.executor import DynamicVariant, Shape, StaticProgram, StaticVariant, first_rows, joined
 from inference_core.runtime.pools import shared_pool
+from kernels.bin_features import check_rows
 from kernels.native import ScoreCall, check, library
 from kernels.score_rows import Layout, ScoredRows, ScoreTables, score_rows
 
@@ -53,7 +54,8 @@ class ThreadedRows:
         self._tables, self._threads, self.device, self.name = tables, threads, device, f"{device.label} threads"
 
     def run(self, x: np.ndarray, memberships: np.ndarray | None, top: int) -> ScoredRows:
-        threads = min(self._threads, len(x) // _LEAST_ROWS_A_THREAD) if x.ndim == 2 else 1
+        check_rows(self._tables.cuts, x, memberships)  # a part of memberships would fit where the whole does not
+        threads = min(self._threads, len(x) // _LEAST_ROWS_A_THREAD)
         if threads < 2:
             return score_rows(self._tables, x, memberships, top)
         edges = np.linspace(0, len(x), threads + 1).astype(int).tolist()

@@ -106,6 +106,8 @@ def test_threads_share_a_large_batch_and_give_its_bits(count, lists):
         assert_same(ours, reference(TABLES, x, given_lists, 2))
     with pytest.raises(KernelInputError):
         cpu.ThreadedRows(TABLES, CPU, 3).run(x.astype(float), given_lists, 2)
+    with pytest.raises(KernelInputError):
+        cpu.ThreadedRows(TABLES, CPU, 3).run(x, np.zeros((count + 1, TABLES.cuts.lists), bool), 2)
 
 
 def test_what_a_static_program_answered_is_not_overwritten_by_the_next_batch():
