@@ -175,7 +175,8 @@ class TreeTable:
         if (self.column >= self.columns).any() or (self.feature[inner] >= self.features).any() or (self.feature[inner] < 0).any():
             raise KernelInputError("a node tests a column that is not there")
         here = np.arange(nodes)
-        if (self.left[inner] <= here[inner]).any() or (self.left[inner] + 1 >= nodes).any() or (self.left[~inner] != here[~inner]).any():
+        left = self.left
+        if (left[inner] <= here[inner]).any() or (left[inner] + 1 >= nodes).any() or (left[~inner] != here[~inner]).any():
             raise KernelInputError("children come after their parent; a leaf points at itself")
         if len(self.roots) and not 0 <= self.roots.min() <= self.roots.max() < nodes:
             raise KernelInputError("a root is not a node")
@@ -235,7 +236,8 @@ class RuleTable:
             raise KernelInputError("a rule program begins with SET")
         if ((steps["source"] == Source.PREDICATE) & (steps["operand"] >= self.columns)).any():
             raise KernelInputError("a predicate reads a bin column that is not there")
-        if ((steps["source"] == Source.REGISTER) & (steps["operand"] >= self.registers)).any() or (steps["store"] >= self.registers).any():
+        reads_register = steps["source"] == Source.REGISTER
+        if (reads_register & (steps["operand"] >= self.registers)).any() or (steps["store"] >= self.registers).any():
             raise KernelInputError("a step uses a register that is not there")
 
     @cached_property

@@ -32,7 +32,8 @@ def bin_features(table: CutTable, x: np.ndarray, memberships: np.ndarray | None 
     bins = np.empty((table.width, len(x)), np.uint8)
     lists = None if memberships is None else np.ascontiguousarray(memberships)
     strides = (x.strides[0] // 4, x.strides[1] // 4)
-    check(native.bin_features(table.native.address, pointer(x), len(x), *strides, None if lists is None else pointer(lists), pointer(bins)))
+    members = None if lists is None else pointer(lists)
+    check(native.bin_features(table.native.address, pointer(x), len(x), *strides, members, pointer(bins)))
     return bins
 
 

@@ -89,6 +89,7 @@ static void write_words(const rule_table *rules, const int32_t *output, const ui
 void rules_block(const rule_table *rules, const uint8_t *plain, int64_t rows, uint64_t *registers, uint64_t *const out[3],
                  int64_t first_row) {
     const int variant = kernels_variant();
+    memset(registers, 0, (size_t)rules->registers * WORDS * sizeof(uint64_t));
 #if HAS_X86
     if (variant == AVX512)
         run_avx512(rules, plain, registers);
@@ -190,6 +191,7 @@ FOR_AVX512 void rules_columns(const rule_table *rules, const clause_table *claus
 
 void rules_row(const rule_table *rules, const uint8_t *plain, uint8_t *registers, uint64_t *const out[3]) {
     unsigned accumulator = 0;
+    memset(registers, 0, (size_t)rules->registers);
     for (int64_t s = 0; s < rules->steps; s++) {
         const rule_step step = rules->step[s];
         unsigned operand = 1;

@@ -19,5 +19,6 @@ def score_rows(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | Non
         margin, contributions = np.full(len(x), np.nan, np.float32), np.zeros((len(x), tables.cuts.features), np.float32)
     else:
         margin, contributions = path_contributions(tables.trees, bins)
-    position, value = top_values(contributions, top) if top else (np.zeros((len(x), 0), np.int32), np.zeros((len(x), 0), np.float32))
+    nothing = np.zeros((len(x), 0))
+    position, value = top_values(contributions, top) if top else (nothing.astype(np.int32), nothing.astype(np.float32))
     return ScoredRows.of(margin, bits, position, value)

@@ -13,10 +13,28 @@ from typing import Any
 import numpy as np
 
 import kernels
-from kernels import forest_margin, top_values, velocity_windows
+from kernels import (
+    bin_features,
+    forest_margin,
+    path_contributions,
+    rule_mask,
+    score_rows,
+    top_values,
+    tree_shap,
+    velocity_windows,
+)
+from kernels.bin_features import reference as bin_reference
 from kernels.forest_margin import reference as forest_reference
+from kernels.path_contributions import reference as path_reference
+from kernels.rule_mask import reference as rule_reference
+from kernels.score_rows import ScoredRows
+from kernels.score_rows import reference as score_reference
+from kernels.tables import RuleBits
 from kernels.top_values import reference as top_reference
+from kernels.tree_shap import reference as shap_reference
 from kernels.velocity_windows import reference as windows_reference
+from tests.kernels.random_tables import Shape, random_tables, rows_near
+from tests.kernels.shap_forests import random_bins, random_table
 from tests.strategies import KINDS, SMALL_LAYOUT
 
 Arrays = tuple[np.ndarray, ...]
@@ -62,21 +80,24 @@ def _windows(store_type: Callable) -> Callable[..., Arrays]:
     return run
 
 
-def _some_forest() -> forest_margin.ForestArrays:
-    """Two trees: one of depth two over columns 0 and 2, one that is a leaf."""
-    nodes = np.array(
-        [(0.5, 0, 1, 1), (0.0, -1, 1, 0), (-1.0, 2, 3, 0), (0.0, -1, 3, 0), (0.0, -1, 4, 0), (0.0, -1, 5, 0)], forest_margin.NODE
-    )
-    mean = np.array([0.1, -0.3, 0.4, 0.25, 0.75, 0.125], np.float32)
-    return forest_margin.ForestArrays(nodes, mean, np.array([0, 5], np.int32), base=-1.5, features=3)
+TABLES = random_tables(Shape(features=6, cuts=300, trees=20, depth=7, rules=70))
+_SHAP = random_table(5, trees=4, depth=6, features=5)
 
 
-def _forest_arrays(rows: int) -> Arrays:
-    rng = np.random.default_rng(rows)
-    x = rng.normal(size=(rows, 3)).astype(np.float32)
-    x[rng.random(x.shape) < 0.3] = np.nan
-    x[rng.random(x.shape) < 0.2] = 0.5
-    return (x,)
+def _rows(rows: int) -> Arrays:
+    return rows_near(TABLES.cuts, rows, seed=rows)
+
+
+def _bins(rows: int) -> Arrays:
+    return (bin_reference.bin_features(TABLES.cuts, *_rows(rows)),)
+
+
+def _words(bits: RuleBits) -> Arrays:
+    return bits.hit, bits.insufficient, bits.error
+
+
+def _scored(of: ScoredRows) -> Arrays:
+    return of.margin, *_words(of.bits), of.top_features, of.top_contributions
 
 
 def _ranked_arrays(rows: int) -> Arrays:
@@ -92,11 +113,41 @@ OPERATIONS = {
         _windows(windows_reference.ReferenceWindowStore),
         relative=2e-6,
     ),
+    "bin_features": Operation(
+        _rows,
+        lambda x, lists: (bin_features.bin_features(TABLES.cuts, x, lists),),
+        lambda x, lists: (bin_reference.bin_features(TABLES.cuts, x, lists),),
+        relative=0.0,
+    ),
+    "rule_mask": Operation(
+        _bins,
+        lambda bins: _words(rule_mask.rule_mask(TABLES.rules, bins)),
+        lambda bins: _words(rule_reference.rule_mask(TABLES.rules, bins)),
+        relative=0.0,
+    ),
     "forest_margin": Operation(
-        _forest_arrays,
-        lambda x: forest_margin.forest_contributions(_some_forest(), x),
-        lambda x: forest_reference.forest_contributions(_some_forest(), x),
-        relative=1e-6,
+        _bins,
+        lambda bins: (forest_margin.forest_margin(TABLES.trees, bins),),
+        lambda bins: (forest_reference.forest_margin(TABLES.trees, bins),),
+        relative=0.0,
+    ),
+    "path_contributions": Operation(
+        _bins,
+        lambda bins: path_contributions.path_contributions(TABLES.trees, bins),
+        lambda bins: path_reference.path_contributions(TABLES.trees, bins),
+        relative=0.0,
+    ),
+    "score_rows": Operation(
+        _rows,
+        lambda x, lists: _scored(score_rows.score_rows(TABLES, x, lists, 3)),
+        lambda x, lists: _scored(score_reference.score_rows(TABLES, x, lists, 3)),
+        relative=0.0,
+    ),
+    "tree_shap": Operation(
+        lambda rows: (random_bins(rows, _SHAP, rows),),
+        lambda bins: tuple(map(np.asarray, tree_shap.tree_shap(_SHAP, bins))),
+        lambda bins: tuple(map(np.asarray, shap_reference.tree_shap(_SHAP, bins))),
+        relative=1e-9,
     ),
     "top_values": Operation(
         _ranked_arrays, lambda x: top_values.top_values(x, 4), lambda x: top_reference.top_values(x, 4), relative=0.0

@@ -27,7 +27,7 @@ def _compiled():
 
 
 def test_the_folders_of_operations_are_found():
-    assert {"velocity_windows", "forest_margin"} <= set(operation_names())
+    assert {"bin_features", "forest_margin", "rule_mask", "path_contributions", "score_rows"} <= set(operation_names())
 
 
 @pytest.mark.parametrize("name", operation_names())
@@ -43,7 +43,7 @@ def test_fast_path_equals_the_reference(name, rows):
     assert len(fast) == len(reference)
     for ours, truth in zip(fast, reference, strict=True):
         assert ours.dtype == truth.dtype and ours.shape == truth.shape
-        np.testing.assert_allclose(ours, truth, rtol=OPERATIONS[name].relative, atol=1e-6, equal_nan=True)
+        np.testing.assert_allclose(ours, truth, rtol=OPERATIONS[name].relative, atol=1e-6 * (OPERATIONS[name].relative > 0))
 
 
 @pytest.mark.parametrize("which", ["fast", "reference"])
