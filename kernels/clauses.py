@@ -15,8 +15,8 @@ MAX_CLAUSES = 16
 """Clauses that one output of a rule may have."""
 
 LITERAL = np.dtype([("column", "<i4"), ("cut", "<f4"), ("kind", "<i4")])
-CLAUSE = np.dtype([("rule", "<i4"), ("first", "<i4"), ("less", "<i4"), ("other", "<i4")])
-LESS, NOT_LESS, MISSING_VALUE, PRESENT, AT_LEAST, NOT_AT_LEAST = range(6)
+CLAUSE = np.dtype([("rule", "<i4"), ("first", "<i4"), ("less", "<i4"), ("at_least", "<i4"), ("other", "<i4")])
+LESS, AT_LEAST, NOT_LESS, NOT_AT_LEAST, MISSING_VALUE, PRESENT = range(6)
 
 _OPPOSITE = {
     LESS: NOT_LESS, NOT_LESS: LESS, AT_LEAST: NOT_AT_LEAST, NOT_AT_LEAST: AT_LEAST, MISSING_VALUE: PRESENT,
@@ -34,16 +34,15 @@ _TRUE: _Form = frozenset([frozenset()])
 @dataclass(frozen=True)
 class Clauses:
     """Attributes:
-    clauses: [C] CLAUSE in order of output and half word of rules; in each half word those of LESS alone come first.
-    runs: [3, W, 2, 2] int32, for each output and half word how many clauses of LESS alone there are, and how many others.
-    literals: [N] LITERAL, of the kinds before AT_LEAST.
-    turned: columns of [x, derived, lists] whose copies with the sign turned follow them.
+    clauses: [C] CLAUSE in order of output, half word of rules, and class: those that begin with LESS, those that begin with
+        AT_LEAST, those that have other literals or none.
+    runs: [3, W, 2, 3] int32, for each output and half word how many clauses of each class there are.
+    literals: [N] LITERAL, in the order of their kinds within a clause.
     """
 
     clauses: np.ndarray
     runs: np.ndarray
     literals: np.ndarray
-    turned: list[int]
 
 
 class _TooMany(Exception):
@@ -56,47 +55,29 @@ def clauses_of(cuts: CutTable, rules: RuleTable) -> Clauses | None:
         registers = _run(cuts, rules)
     except _TooMany:
         return None
-    turned = _Turned(cuts.features + len(cuts.derived) + cuts.lists)
     found = []
     for output, of in enumerate((rules.hit, rules.insufficient, rules.error)):
         for rule, register in enumerate(of):
             for clause in registers[register] if register >= 0 else ():
-                tests = sorted((turned.plain(literal) for literal in clause), key=lambda literal: literal[2])
-                less = sum(literal[2] == LESS for literal in tests)
-                found.append((output, rule, less, len(tests) - less, tests))
-    # The loop over a clause's literals is predicted well when clauses of one length follow each other.
-    found.sort(key=lambda of: (of[0], of[1] // 32, _is_rare(*of[2:4]), of[2], of[3]))
-    runs = np.zeros((3, rules.words, 2, 2), np.int32)
+                tests = sorted(clause, key=lambda literal: literal[2])
+                kinds = [literal[2] for literal in tests]
+                counts = (kinds.count(LESS), kinds.count(AT_LEAST), sum(kind > AT_LEAST for kind in kinds))
+                found.append((output, rule, _class(*counts), counts, tests))
+    # The loops over a clause's literals are predicted well when clauses of one shape follow each other.
+    found.sort(key=lambda of: (of[0], of[1] // 32, of[2], of[3]))
+    runs = np.zeros((3, rules.words, 2, 3), np.int32)
     clauses, literals = [], []
-    for output, rule, less, other, tests in found:
-        runs[output, rule // 64, rule // 32 % 2, int(_is_rare(less, other))] += 1
-        clauses.append((rule, len(literals), less, other))
+    for output, rule, kind, counts, tests in found:
+        runs[output, rule // 64, rule // 32 % 2, kind] += 1
+        clauses.append((rule, len(literals), *counts))
         literals += tests
-    return Clauses(np.array(clauses, CLAUSE), runs, np.array(literals, LITERAL), turned.columns)
+    return Clauses(np.array(clauses, CLAUSE), runs, np.array(literals, LITERAL))
 
 
-def _is_rare(less: int, other: int) -> bool:
-    """Return whether a clause is not a row of at least one LESS and nothing else, which is what the quick loop takes."""
-    return other > 0 or less == 0
-
-
-class _Turned:
-    """The columns that are also needed with the sign turned: x >= cut is -x < the float after -cut."""
-
-    def __init__(self, width: int) -> None:
-        self.width, self.columns = width, []
-
-    def plain(self, literal: _Literal) -> _Literal:
-        """Return the literal as one of the kinds that the kernel knows."""
-        column, cut, kind = literal
-        if kind not in (AT_LEAST, NOT_AT_LEAST):
-            return literal
-        if cut == -np.inf:  # no float comes after +inf
-            return column, 0.0, PRESENT if kind == AT_LEAST else MISSING_VALUE
-        if column not in self.columns:
-            self.columns.append(column)
-        after = float(np.nextafter(np.float32(-cut), np.float32(np.inf)))
-        return self.width + self.columns.index(column), after, LESS if kind == AT_LEAST else NOT_LESS
+def _class(less: int, at_least: int, other: int) -> int:
+    if other or not less + at_least:
+        return 2
+    return 0 if less else 1
 
 
 def _run(cuts: CutTable, rules: RuleTable) -> dict[int, _Form]:

@@ -63,29 +63,34 @@ typedef struct {
 } rule_table;
 
 /* The rules once more, for programs that have nothing else: on the numbers themselves, without bins. An output of a rule is
- * true where one of its clauses is, and a clause where all its literals are. Nearly all literals are LESS: a column that is
- * also compared the other way has a copy with the sign turned. */
-enum { LESS = 0, NOT_LESS, MISSING_VALUE, PRESENT };
+ * true where one of its clauses is, and a clause where all its literals are. */
+enum { LESS = 0, AT_LEAST, NOT_LESS, NOT_AT_LEAST, MISSING_VALUE, PRESENT };
 
 typedef struct {
-    int32_t offset; /* of the column in wide: [x, derived, lists, turned][WIDE] */
+    int32_t offset; /* of the column in wide: [x, derived, lists][WIDE] */
     float cut;
     int32_t kind;
 } literal;
 
 typedef struct {
     int32_t rule;
-    int32_t first, less, other; /* literals: so many LESS, then others */
+    int32_t first, less, at_least, other; /* literals: so many LESS, so many AT_LEAST, then others */
 } clause;
 
 typedef struct {
-    int64_t turned;
-    /* [3 outputs][words][2 halves][2] how many clauses of LESS alone, and how many others after them */
+    /* [3 outputs][words][2 halves][3] how many clauses there are that begin with LESS, with AT_LEAST, and that have others */
     const int32_t *runs;
     const clause *clause;
     const literal *literals;
-    const int32_t *turned_at; /* [x, derived, lists] place of a column's copy, or -1 */
 } clause_table;
+
+/* Columns of the rows to come, fetched a few lines at a time while the rows at hand are worked on: so many columns are more
+ * streams than the processor foresees by itself. */
+typedef struct {
+    const float *x;
+    const int32_t *need;
+    int64_t column_stride, line, lines;
+} fetcher;
 
 typedef struct {
     uint32_t offset; /* of the column in a block of bins */
@@ -144,11 +149,11 @@ void rules_block(const rule_table *rules, const uint8_t *plain, int64_t rows, ui
 
 /* rows <= 64 rows of wide, from row `from` on; words as in rules_block. AVX-512 only. */
 void rules_columns(const rule_table *rules, const clause_table *clauses, const float *wide, int64_t from, int64_t rows,
-                   uint64_t *const out[3], int64_t first_row);
+                   uint64_t *const out[3], int64_t first_row, fetcher *fetch);
 
-/* x, derived columns, lists and turned copies of rows <= BLOCK, as columns of WIDE floats. AVX-512 only. */
-void wide_block(const cut_table *cuts, const clause_table *clauses, const float *x, int64_t row_stride, int64_t column_stride,
-                int64_t rows, const uint8_t *memberships, float *wide);
+/* x, derived columns and lists of rows <= BLOCK, as columns of WIDE floats. */
+void wide_block(const cut_table *cuts, const float *x, int64_t row_stride, int64_t column_stride, int64_t rows,
+                const uint8_t *memberships, float *wide);
 
 /* totals[rows], and where changes is not NULL changes[rows][features], zeroed by the caller */
 void trees_block(const tree_table *trees, const uint8_t *block, int64_t rows, int64_t *totals, int64_t *changes);

@@ -55,7 +55,7 @@ class _Scores(ctypes.Structure):
 
 
 class _Clauses(ctypes.Structure):
-    _fields_ = [("turned", _LONG), ("runs", _POINTER), ("clause", _POINTER), ("literals", _POINTER), ("turned_at", _POINTER)]
+    _fields_ = [("runs", _POINTER), ("clause", _POINTER), ("literals", _POINTER)]
 
 
 _TILE_NODE = np.dtype([("offset", "<u4"), ("rank", "<u4")])
@@ -171,15 +171,11 @@ def native_clauses(cuts: CutTable, rules: RuleTable) -> Native | None:
     found = clauses_of(cuts, rules)
     if found is None:
         return None
-    native = Native(_Clauses(len(found.turned)))
-    width = cuts.features + len(cuts.derived) + cuts.lists
-    turned_at = np.full(width, -1, np.int32)
-    turned_at[found.turned] = width + np.arange(len(found.turned))
+    native = Native(_Clauses())
     literals = found.literals.copy()
     literals["column"] *= _WIDE
     of = native.structure
     of.runs, of.clause, of.literals = native.keep(found.runs), native.keep(found.clauses), native.keep(literals)
-    of.turned_at = native.keep(turned_at)
     return native
 
 

@@ -106,35 +106,14 @@ static void derive_columns(const cut_table *cuts, float *wide) {
         for (int64_t r = 0; r < BLOCK; r++) wide[(cuts->features + d) * WIDE + r] = derive(cuts->derivations + d, wide + r, WIDE);
 }
 
-#if HAS_X86
-FOR_AVX512 static void copy_and_turn(const float *x, int64_t rows, float *to, float *turned) {
-    const __m512 sign = _mm512_set1_ps(-0.0f);
-    for (int64_t r = 0; r < rows; r += 16) {
-        const __mmask16 there = rows - r < 16 ? (__mmask16)((1u << (rows - r)) - 1) : (__mmask16)0xffff;
-        const __m512 value = _mm512_maskz_loadu_ps(there, x + r);
-        _mm512_store_ps(to + r, value);
-        if (turned) _mm512_store_ps(turned + r, _mm512_xor_ps(value, sign));
-    }
-}
-
-void wide_block(const cut_table *cuts, const clause_table *clauses, const float *x, int64_t row_stride, int64_t column_stride,
-                int64_t rows, const uint8_t *memberships, float *wide) {
-    const int64_t width = cuts->features + cuts->derived + cuts->lists;
-    if (row_stride != 1 || cuts->derived) gather_columns(cuts, x, row_stride, column_stride, rows, wide);
+void wide_block(const cut_table *cuts, const float *x, int64_t row_stride, int64_t column_stride, int64_t rows,
+                const uint8_t *memberships, float *wide) {
+    gather_columns(cuts, x, row_stride, column_stride, rows, wide);
     derive_columns(cuts, wide);
     for (int64_t l = 0; l < cuts->lists; l++)
         for (int64_t r = 0; r < rows; r++)
             wide[(cuts->features + cuts->derived + l) * WIDE + r] = memberships ? memberships[r * cuts->lists + l] : 0;
-    if (row_stride == 1 && !cuts->derived)
-        for (int64_t n = 0; n < cuts->needed; n++) {
-            const int32_t f = cuts->need[n], turned = clauses->turned_at[f];
-            copy_and_turn(x + f * column_stride, rows, wide + f * WIDE, turned < 0 ? NULL : wide + turned * WIDE);
-        }
-    for (int64_t c = 0; c < width; c++)
-        if (clauses->turned_at[c] >= 0 && (row_stride != 1 || cuts->derived || c >= cuts->features))
-            copy_and_turn(wide + c * WIDE, rows, wide + c * WIDE, wide + clauses->turned_at[c] * WIDE);
 }
-#endif
 
 void bin_block(const cut_table *cuts, const float *x, int64_t row_stride, int64_t column_stride, int64_t rows,
                const uint8_t *memberships, float *scratch, uint8_t *plain) {

@@ -121,21 +121,37 @@ void rules_block(const rule_table *rules, const uint8_t *plain, int64_t rows, ui
         bits[3] = _mm512_mask_or_epi32(bits[3], hit3, bits[3], bit);                                                   \
     } while (0)
 
-/* Clauses of LESS alone. The first comparison overwrites the masks: set to ones first, they would wait for the clause before. */
-INLINE FOR_AVX512 void common_clauses(const clause *of, const clause *end, const literal *literals, const float *wide,
-                                      int64_t from, __m512i bits[4]) {
+INLINE void fetch_some(fetcher *of) {
+    for (int i = 0; i < 2 && of->line < of->lines; i++, of->line++)
+        __builtin_prefetch(of->x + of->need[of->line / (BLOCK / 16)] * of->column_stride + of->line % (BLOCK / 16) * 16);
+}
+
+/* Clauses of LESS and AT_LEAST; those that begin with LESS apart from those that do not. The first comparison overwrites the
+ * masks: set to ones first, they would wait for the clause before. */
+INLINE FOR_AVX512 void common_clauses(const clause *of, const clause *end, int begin_with_less, const literal *literals,
+                                      const float *wide, int64_t from, __m512i bits[4], fetcher *fetch) {
     for (; of < end; of++) {
-        const literal *at = literals + of->first, *const last = at + of->less;
+        const literal *at = literals + of->first, *const less = at + of->less, *const last = less + of->at_least;
         const float *column = wide + at->offset + from;
         __m512 cut = _mm512_set1_ps(at->cut);
         __mmask16 hit0, hit1, hit2, hit3;
-        FIRST(_CMP_GT_OQ);
-        while (++at < last) {
+        if (begin_with_less)
+            FIRST(_CMP_GT_OQ);
+        else
+            FIRST(_CMP_LE_OQ);
+        at++;
+        for (; begin_with_less && at < less; at++) {
             column = wide + at->offset + from;
             cut = _mm512_set1_ps(at->cut);
             AND_ALL(_CMP_GT_OQ);
         }
+        for (; at < last; at++) {
+            column = wide + at->offset + from;
+            cut = _mm512_set1_ps(at->cut);
+            AND_ALL(_CMP_LE_OQ);
+        }
         SET_BITS;
+        fetch_some(fetch);
     }
 }
 
@@ -143,13 +159,15 @@ FOR_AVX512 static void rare_clauses(const clause *of, const clause *end, const l
                                     int64_t from, __m512i bits[4]) {
     for (; of < end; of++) {
         __mmask16 hit0 = 0xffff, hit1 = 0xffff, hit2 = 0xffff, hit3 = 0xffff;
-        const literal *at = literals + of->first, *const last = at + of->less + of->other;
+        const literal *at = literals + of->first, *const last = at + of->less + of->at_least + of->other;
         for (; at < last; at++) {
             const float *column = wide + at->offset + from;
             const __m512 cut = _mm512_set1_ps(at->cut);
             switch (at->kind) {
                 case LESS: AND_ALL(_CMP_GT_OQ); break;
+                case AT_LEAST: AND_ALL(_CMP_LE_OQ); break;
                 case NOT_LESS: AND_ALL(_CMP_NGT_UQ); break;
+                case NOT_AT_LEAST: AND_ALL(_CMP_NLE_UQ); break;
                 case MISSING_VALUE: AND_ALL(_CMP_UNORD_Q); break;
                 default: AND_ALL(_CMP_ORD_Q); break;
             }
@@ -161,7 +179,7 @@ FOR_AVX512 static void rare_clauses(const clause *of, const clause *end, const l
 /* Sixteen rows are a vector of 32-bit halves of words: a rule that hits sets its bit in them, so that nothing has to be
  * transposed. */
 FOR_AVX512 void rules_columns(const rule_table *rules, const clause_table *clauses, const float *wide, int64_t from,
-                              int64_t rows, uint64_t *const out[3], int64_t first_row) {
+                              int64_t rows, uint64_t *const out[3], int64_t first_row, fetcher *fetch) {
     const clause *of = clauses->clause;
     for (int output = 0; output < 3; output++) {
         if (!rules->used[output]) continue;
@@ -170,11 +188,13 @@ FOR_AVX512 void rules_columns(const rule_table *rules, const clause_table *claus
             for (int h = 0; h < 2; h++) {
                 __m512i bits[4];
                 for (int v = 0; v < 4; v++) bits[v] = _mm512_setzero_si512();
-                const int64_t run = (output * rules->words + word) * 2 + h;
-                const clause *const common = of + clauses->runs[2 * run], *const end = common + clauses->runs[2 * run + 1];
-                common_clauses(of, common, clauses->literals, wide, from, bits);
-                if (common < end) rare_clauses(common, end, clauses->literals, wide, from, bits);
-                of = end;
+                const int32_t *run = clauses->runs + ((output * rules->words + word) * 2 + h) * 3;
+                common_clauses(of, of + run[0], 1, clauses->literals, wide, from, bits, fetch);
+                of += run[0];
+                common_clauses(of, of + run[1], 0, clauses->literals, wide, from, bits, fetch);
+                of += run[1];
+                if (run[2]) rare_clauses(of, of + run[2], clauses->literals, wide, from, bits);
+                of += run[2];
                 for (int v = 0; v < 4; v++) _mm512_store_si512(halves[h] + 16 * v, bits[v]);
             }
             uint64_t *to = out[output] + first_row * rules->words + word;

@@ -185,29 +185,20 @@ static int blocks(const score_tables *tables, const float *x, int64_t rows, int6
 }
 
 #if HAS_X86
-/* Twenty columns are more streams than the processor foresees by itself. */
-static void fetch_block(const cut_table *cuts, const float *x, int64_t column_stride, int64_t left) {
-    if (left < BLOCK) return;
-    for (int64_t n = 0; n < cuts->needed; n++)
-        for (int line = 0; line < BLOCK; line += 16) __builtin_prefetch(x + cuts->need[n] * column_stride + line);
-}
-
 static int rules_alone(const score_tables *tables, const float *x, int64_t rows, int64_t row_stride, int64_t column_stride,
                        const uint8_t *memberships, int64_t top, const score_output *out) {
     const cut_table *cuts = tables->cuts;
-    const clause_table *clauses = tables->clauses;
-    const int64_t width = cuts->features + cuts->derived + cuts->lists + clauses->turned;
-    float *wide = kernels_scratch((size_t)width * WIDE * sizeof(float));
+    float *wide = kernels_scratch((size_t)(cuts->features + cuts->derived + cuts->lists) * WIDE * sizeof(float));
     if (wide == NULL) return -1;
     for (int64_t first = 0; first < rows; first += BLOCK) {
         const int64_t here = rows - first < BLOCK ? rows - first : BLOCK;
-        wide_block(cuts, clauses, x + first * row_stride, row_stride, column_stride, here,
+        wide_block(cuts, x + first * row_stride, row_stride, column_stride, here,
                    memberships ? memberships + first * cuts->lists : NULL, wide);
-        if (row_stride == 1) fetch_block(cuts, x + first + BLOCK, column_stride, rows - first - BLOCK);
-        for (int64_t from = 0; from < here; from += 64) {
-            const int64_t some = here - from < 64 ? here - from : 64;
-            rules_columns(tables->rules, clauses, wide, from, some, out->bits, first + from);
-        }
+        const int more = row_stride == 1 && rows - first >= 2 * BLOCK;
+        fetcher fetch = {x + first + BLOCK, cuts->need, column_stride, 0, more ? cuts->needed * (BLOCK / 16) : 0};
+        for (int64_t from = 0; from < here; from += 64)
+            rules_columns(tables->rules, tables->clauses, wide, from, here - from < 64 ? here - from : 64, out->bits, first + from,
+                          &fetch);
     }
     without_trees(rows, top, out);
     return 0;

@@ -96,17 +96,16 @@ def holds(tables: ScoreTables, x: np.ndarray, lists: np.ndarray) -> np.ndarray:
     """Return [B, R] hits as the clauses tell them, in plain NumPy."""
     found = clauses_of(tables.cuts, tables.rules)
     columns = np.concatenate([bin_reference.derive(tables.cuts, x), lists.astype(np.float32)], axis=1)
-    columns = np.concatenate([columns, -columns[:, found.turned]], axis=1)
     hits = np.zeros((len(x), tables.rules.rules), bool)
     for clause in found.clauses[: found.runs[0].sum()]:
-        last = clause["first"] + clause["less"] + clause["other"]
+        last = clause["first"] + clause["less"] + clause["at_least"] + clause["other"]
         tests = [_test(columns[:, of["column"]], of["cut"], of["kind"]) for of in found.literals[clause["first"] : last]]
         hits[:, clause["rule"]] |= np.logical_and.reduce([np.ones(len(x), bool), *tests])
     return hits
 
 
 def _test(column: np.ndarray, cut: np.float32, kind: int) -> np.ndarray:
-    return [column < cut, ~(column < cut), np.isnan(column), ~np.isnan(column)][kind]
+    return [column < cut, column >= cut, ~(column < cut), ~(column >= cut), np.isnan(column), ~np.isnan(column)][kind]
 
 
 @examples(40)
