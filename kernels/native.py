@@ -67,8 +67,8 @@ def _open(path: Path, wanted: str) -> ctypes.CDLL:
     native = ctypes.CDLL(str(path))
     for name, arguments in _SIGNATURES.items():
         getattr(native, name).argtypes = arguments
-    if wanted:
-        native.kernels_choose_variant(VARIANTS.index(wanted))
+    if wanted and (used := VARIANTS[native.kernels_choose_variant(VARIANTS.index(wanted))]) != wanted:
+        logger.warning("RISKAPP_KERNELS asks for %s, which this processor does not have: %s is in use", wanted, used)
     return native
 
 
