@@ -13,7 +13,16 @@ from tests.benchmarks import peers
 from tests.benchmarks.side_by_side.engines import Engine, LeftOut, Lineup, Way, open_engines
 from tests.benchmarks.side_by_side.environment import CpuWatch, noise_note, stamp
 from tests.benchmarks.side_by_side.tables import lineup_notes, number, table
-from tests.benchmarks.side_by_side.timing import BLOCK, fastest_way, latencies, percentiles_us, rate_summary, rates, results_of
+from tests.benchmarks.side_by_side.timing import (
+    BLOCK,
+    TRIAL_ROWS,
+    fastest_way,
+    latencies,
+    percentiles_us,
+    rate_summary,
+    rates,
+    results_of,
+)
 
 
 def engine_of(name: str, *makes, threads: int = 1, **more) -> Engine:
@@ -69,6 +78,19 @@ def test_a_batch_that_fails_is_named_and_the_others_go_on():
 def test_an_engine_that_goes_row_by_row_gets_fewer_rows():
     lineup = Lineup({"rows": engine_of("rows", lambda x: lambda: len(x), most_rows=10)})
     assert results_of(rates(lineup, np.zeros((30, 2)), threads=1, rounds=1, seconds=1.0))["rows"]["rows_timed"] == 10
+
+
+def test_the_way_that_is_fastest_on_the_whole_batch_is_taken():
+    def costly_start(x):
+        return lambda: time.sleep(0.005)
+
+    def costly_rows(x):
+        return lambda: time.sleep(len(x) * 1e-6 / 4)
+
+    lineup = Lineup({"two": engine_of("two", costly_rows, costly_start)})
+    short, long = np.zeros(TRIAL_ROWS), np.zeros(20 * TRIAL_ROWS)
+    taken = [results_of(rates(lineup, data, 1, rounds=1, seconds=1.0))["two"]["setting"] for data in (short, long)]
+    assert taken == ["way 0", "way 1"]
 
 
 def test_an_engine_is_told_its_threads_before_each_turn():

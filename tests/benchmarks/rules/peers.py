@@ -16,6 +16,8 @@ from tests.benchmarks.rules.generated import GENERATED_C, PYTHON, open_c, open_p
 from tests.benchmarks.side_by_side.engines import Call, Engine, Way, version_of
 
 _BLOCK = 8192
+# Engines that go through the columns once a rule take minutes for a thousand rules on a million rows, and are no faster a row.
+_MANY_RULES, _FEWER_ROWS = 250, 200_000
 
 
 def open_cel(case: RulesCase) -> Engine:
@@ -147,7 +149,7 @@ def open_duckdb(case: RulesCase) -> Engine:
     def enter(threads: int) -> None:
         connection.execute(f"set threads = {threads}")
 
-    return Engine("DuckDB", duckdb.__version__, {1: (way,), 2: (way,)}, enter=enter)
+    return Engine("DuckDB", duckdb.__version__, {1: (way,), 2: (way,)}, enter=enter, most_rows=_most_rows(case))
 
 
 def open_numexpr(case: RulesCase) -> Engine:
@@ -160,7 +162,8 @@ def open_numexpr(case: RulesCase) -> Engine:
         return lambda: [numexpr.evaluate(text, columns) for text in texts]
 
     way = Way("one expression a rule", make, lambda hits: np.stack(hits, axis=1))
-    return Engine("numexpr", numexpr.__version__, {1: (way,), 2: (way,)}, enter=numexpr.set_num_threads)
+    ways, rows = {1: (way,), 2: (way,)}, _most_rows(case)
+    return Engine("numexpr", numexpr.__version__, ways, enter=numexpr.set_num_threads, most_rows=rows)
 
 
 def open_numpy(case: RulesCase) -> Engine:
@@ -179,7 +182,12 @@ def open_numpy(case: RulesCase) -> Engine:
 
         return call
 
-    return Engine("NumPy", np.__version__, {1: (Way(f"columns in blocks of {_BLOCK} rows", make, lambda hits: hits.T),)})
+    way = Way(f"columns in blocks of {_BLOCK} rows", make, lambda hits: hits.T)
+    return Engine("NumPy", np.__version__, {1: (way,)}, most_rows=_most_rows(case))
+
+
+def _most_rows(case: RulesCase) -> int | None:
+    return _FEWER_ROWS if len(case.rules) > _MANY_RULES else None
 
 
 def _dicts(case: RulesCase, x: np.ndarray) -> list[dict[str, float]]:

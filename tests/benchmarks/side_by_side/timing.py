@@ -19,7 +19,8 @@ WARM_UP = 20
 SETTLE_S = 0.01
 # A round of a short call repeats it until this has passed, so that the clock does not matter.
 LEAST_ROUND_S = 0.005
-# Of a longer batch the first rows decide which way of calling an engine is its fastest.
+# Where a whole batch would take longer than this, its first rows decide which way of calling an engine is its fastest.
+LONG_TRIAL_S = 0.3
 TRIAL_ROWS = 4096
 
 
@@ -117,9 +118,7 @@ def rates(lineup: Lineup, data: Any, threads: int, rounds: int, seconds: float) 
         with _reported(lineup, engine, stage):
             engine.enter(threads)
             own = data[: engine.most_rows]
-            way, call, took = fastest_way(engine.ways[threads], own[:TRIAL_ROWS])
-            if len(own) > TRIAL_ROWS:
-                call, took = way.make(own), LEAST_ROUND_S
+            way, call, took = _way_for_batch(engine.ways[threads], own)
             repeat = max(1, int(np.ceil(LEAST_ROUND_S / took)))
             timed[engine.name] = Rates(way.setting, call, len(own), repeat, threads, engine.enter)
     for number in range(rounds):
@@ -139,6 +138,15 @@ def clock_us(calls: int = 10_000) -> float:
     empty = Latencies("", [lambda: None], 1, lambda threads: None)
     _time_block(empty, 0, calls, float("inf"))
     return _digits(float(np.median(empty.ns[0])) / 1e3)
+
+
+def _way_for_batch(ways: Sequence[Way], data: Any) -> tuple[Way, Call, float]:
+    """Return the fastest way on the batch, its call and about how long that takes."""
+    way, call, took = fastest_way(ways, data[:TRIAL_ROWS])
+    if len(data) <= TRIAL_ROWS:
+        return way, call, took
+    took *= len(data) / TRIAL_ROWS
+    return fastest_way(ways, data) if took <= LONG_TRIAL_S else (way, way.make(data), took)
 
 
 def _prepare_rows(engine: Engine, rows: Sequence[Any], threads: int) -> Latencies:
