@@ -129,10 +129,11 @@ class CudaGraph:
         _check(driver.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, ctypes.c_ulonglong(0)), "making a graph")
         _check(driver.cuGraphDestroy(graph), "giving a graph's template back")
         self._arguments, self._launch, self._kept = (executable, stream), driver.cuGraphLaunch, launch
+        self._destroy = driver.cuGraphExecDestroy
 
     def __del__(self) -> None:
-        if hasattr(self, "_arguments"):
-            _driver().cuGraphExecDestroy(self._arguments[0])
+        if hasattr(self, "_destroy"):
+            self._destroy(self._arguments[0])
 
     def run(self) -> None:
         """Launch on the stream; returns at once."""

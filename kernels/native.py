@@ -46,6 +46,7 @@ def library() -> ctypes.CDLL | None:
 
     Raises:
         ValueError: RISKAPP_KERNELS is something else.
+        RuntimeError: the library was built from other sources than these.
     """
     wanted = os.environ.get("RISKAPP_KERNELS", "")
     if wanted not in ("", "reference", *VARIANTS):
@@ -67,6 +68,11 @@ def _open(path: Path, wanted: str) -> ctypes.CDLL:
     native = ctypes.CDLL(str(path))
     for name, arguments in _SIGNATURES.items():
         getattr(native, name).argtypes = arguments
+    native.kernels_size_of.restype = _LONG
+    from kernels.native_tables import layout_sizes
+
+    if [native.kernels_size_of(which) for which in range(len(layout_sizes()) + 1)] != [*layout_sizes(), -1]:
+        raise RuntimeError(f"{path.name} was built from other sources: run 'pip install -e .' again")
     if wanted and (used := VARIANTS[native.kernels_choose_variant(VARIANTS.index(wanted))]) != wanted:
         logger.warning("RISKAPP_KERNELS asks for %s, which this processor does not have: %s is in use", wanted, used)
     return native

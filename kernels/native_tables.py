@@ -7,8 +7,9 @@ from functools import cache
 
 import numpy as np
 
-from kernels.clauses import clauses_of
-from kernels.tables import DERIVATION, CutTable, RuleTable, TreeTable
+from kernels.clauses import CLAUSE, clauses_of
+from kernels.native import ScoreCall
+from kernels.tables import DERIVATION, INSTRUCTION, CutTable, RuleTable, TreeTable
 
 BLOCK = 128
 TILE_DEPTH = 6
@@ -61,6 +62,12 @@ class _Clauses(ctypes.Structure):
 _TILE_NODE = np.dtype([("offset", "<u4"), ("rank", "<u4")])
 _ROW_STEP = np.dtype([("column", "<u2"), ("rank", "<u2")])
 _DEEP_NODE = np.dtype([("column", "<u2"), ("rank", "<u2"), ("left", "<i4")])
+
+
+def layout_sizes() -> list[int]:
+    """Return the sizes that kernels_size_of has to give."""
+    structures = (_Cuts, _Rules, _Trees, _Clauses, _Scores, ScoreCall)
+    return [*map(ctypes.sizeof, structures), INSTRUCTION.itemsize, CLAUSE.itemsize, BLOCK]
 
 
 class Native:

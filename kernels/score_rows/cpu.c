@@ -184,6 +184,13 @@ static int blocks(const score_tables *tables, const float *x, int64_t rows, int6
     return 0;
 }
 
+/* Sizes of the structures as this library was compiled: Python refuses a library that was built from other sources. */
+int64_t kernels_size_of(int which) {
+    const int64_t sizes[] = {sizeof(cut_table), sizeof(rule_table), sizeof(tree_table), sizeof(clause_table),
+                             sizeof(score_tables), sizeof(score_call), sizeof(rule_step), sizeof(clause), BLOCK};
+    return which < (int)(sizeof(sizes) / sizeof(*sizes)) ? sizes[which] : -1;
+}
+
 #if HAS_X86
 static int rules_alone(const score_tables *tables, const float *x, int64_t rows, int64_t row_stride, int64_t column_stride,
                        const uint8_t *memberships, int64_t top, const score_output *out) {

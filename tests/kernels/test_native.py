@@ -60,3 +60,14 @@ def test_without_a_compiled_library_the_references_work_and_say_so_once(tmp_path
 
 def test_the_library_is_loaded_once():
     assert library() is library()
+
+
+def test_a_library_of_other_sources_is_refused(monkeypatch):
+    monkeypatch.setattr("kernels.native_tables.layout_sizes", lambda: [8])
+    library.cache_clear()
+    try:
+        with pytest.raises(RuntimeError, match=r"was built from other sources: run 'pip install -e .' again"):
+            library()
+    finally:
+        monkeypatch.undo()
+        library.cache_clear()
