@@ -19,7 +19,10 @@ IN_PARALLEL := --numprocesses 2 --dist loadfile
 # Read by the recipes as "$$DATA", so that a path may hold spaces and quotes.
 export DATA MINUTES ARGS
 
-.PHONY: help demo test browser bench-accuracy bench-serving bench-forest bench-rules lint clean
+# The GPU host needs PyTorch, Triton and NumPy only, and no installation of ours.
+GPU_PYTHON ?= python3
+
+.PHONY: help demo test gpu browser bench-accuracy bench-serving bench-forest bench-rules lint clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -30,6 +33,7 @@ help:
 	@echo 'make bench-serving                                  transactions/s and latency beside a plain stack'
 	@echo 'make bench-forest [ARGS=--full]                     one row and batches on the CPU beside other engines (10 min)'
 	@echo 'make bench-rules [ARGS=...]                         rules, and rules with a forest, beside other engines'
+	@echo 'make gpu [ARGS="--out file.json"]                     on a GPU host: kernels against references, then the benchmark'
 	@echo 'make lint                                           ruff, and models without a migration'
 	@echo 'make clean                                          remove the installation and build products; var/ stays'
 
@@ -53,6 +57,9 @@ bench-forest: $(PEERS)
 
 bench-rules: $(PEERS)
 	@$(PEERS_RUN) -m tests.benchmarks.rules $(ARGS)
+
+gpu:
+	@$(GPU_PYTHON) -m tests.gpu.run $(ARGS)
 
 lint: $(DEV)
 	$(RUN) -m ruff check .
