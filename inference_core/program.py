@@ -17,6 +17,7 @@ from inference_core.rules import Rule
 from inference_core.rules.codes import outcome_codes
 from inference_core.runtime import Device, Ladder, default_executor
 from inference_core.schema import FeatureSchema
+from kernels.score_rows import ScoredRows
 from kernels.tables import RuleBits
 from kernels.tree_shap import ShapTable
 
@@ -29,20 +30,34 @@ class ProgramResult:
     """What a program says of B rows.
 
     Attributes:
-        margin: [B] float32 log-odds of the forest; NaN where there is none.
+        scored: what the executor said.
         probability: [B] float64 calibrated fraud probability; NaN where there is no forest.
-        bits: the rules' outcomes, a bit a rule.
         rules: R, number of rules.
-        top_features: [B, top] int32 columns of x with the largest contributions to the margin, largest first.
-        top_contributions: [B, top] float32, theirs; zeros where there is no forest.
     """
 
-    margin: np.ndarray
+    scored: ScoredRows
     probability: np.ndarray
-    bits: RuleBits
     rules: int
-    top_features: np.ndarray
-    top_contributions: np.ndarray
+
+    @property
+    def margin(self) -> np.ndarray:
+        """[B] float32 log-odds of the forest; NaN where there is none."""
+        return self.scored.margin
+
+    @property
+    def bits(self) -> RuleBits:
+        """The rules' outcomes, a bit a rule."""
+        return self.scored.bits
+
+    @property
+    def top_features(self) -> np.ndarray:
+        """[B, top] int32 columns of x with the largest contributions to the margin, largest first."""
+        return self.scored.top_features
+
+    @property
+    def top_contributions(self) -> np.ndarray:
+        """[B, top] float32 contributions of top_features; zeros where there is no forest."""
+        return self.scored.top_contributions
 
     @cached_property
     def rule_outcomes(self) -> np.ndarray:
@@ -108,14 +123,7 @@ class RiskProgram:
             if memberships.shape != expected or memberships.dtype != np.bool_:
                 raise SchemaMismatch(f"memberships must be bool {list(expected)}; got {memberships.dtype} {memberships.shape}")
         scored = self.executor.run(x, memberships, min(top, self.schema.width))
-        return ProgramResult(
-            margin=scored.margin,
-            probability=self.calibration.probability(scored.margin),
-            bits=scored.bits,
-            rules=len(self.rules),
-            top_features=scored.top_features,
-            top_contributions=scored.top_contributions,
-        )
+        return ProgramResult(scored, self.calibration.probability(scored.margin), len(self.rules))
 
     @cached_property
     def _shap(self) -> ShapTable | None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from inference_core.outcomes import RuleOutcome
 from kernels.tables import RuleBits
 
 
 def outcome_codes(bits: RuleBits, rules: int) -> np.ndarray:
-    """Return RuleOutcome codes [B, R] uint8 of words [B, W]; R is the number of rules. No bit is NO_HIT."""
-    codes = _unpacked(bits.hit, rules) * np.uint8(RuleOutcome.HIT)
-    codes += _unpacked(bits.insufficient, rules) * np.uint8(RuleOutcome.INSUFFICIENT_HISTORY)
-    codes += _unpacked(bits.error, rules) * np.uint8(RuleOutcome.ERROR)
+    """Return RuleOutcome codes [B, R] uint8 of words [B, W]; R is the number of rules.
+
+    A rule has at most one bit on a row; none is NO_HIT.
+    """
+    # HIT is 01, INSUFFICIENT_HISTORY 10 and ERROR 11: two looks at the bits instead of three
+    codes = _unpacked(bits.insufficient | bits.error, rules)
+    codes += codes
+    codes += _unpacked(bits.hit | bits.error, rules)
     return codes
 
 
