@@ -1,6 +1,8 @@
 """The embedded inference framework: feature windows, rules and forest in one program. Imports no Django."""
 
-from inference_core.artifacts import load_or_create_signing_key, load_program, load_verify_key, save_program
+from importlib import import_module
+from typing import Any
+
 from inference_core.calibration import Calibration, fit_platt
 from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchemaMismatch
 from inference_core.forest import Forest
@@ -51,3 +53,12 @@ __all__ = [
     "rule_to_json",
     "save_program",
 ]
+
+# Reached on first use: signatures need the cryptography package, which a machine that only runs programs may lack.
+_SIGNED = ("load_or_create_signing_key", "load_program", "load_verify_key", "save_program")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SIGNED:
+        return getattr(import_module("inference_core.artifacts"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
