@@ -9,6 +9,7 @@ import pytest
 from django.db import DatabaseError
 from prometheus_client.parser import text_string_to_metric_families
 
+import riskapp.asgi  # noqa: F401  - takes engine_thread by name, and so do the views it finds: not while a test has replaced it
 import scoring.decisions.engine_thread as engine_thread_module
 from scoring.decisions.engine_thread import EngineThread, engine_thread
 from scoring.models import EngineSample
