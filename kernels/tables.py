@@ -11,8 +11,10 @@ share of them, so that every bin is one byte.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +22,8 @@ from kernels.errors import KernelInputError
 
 MISSING = 255
 MAX_CUTS = 254
+MAX_TREE_COLUMNS = 1 << 15
+"""Bin columns of a forest's table: a kernel names a column, shifted or as it is, in 16 bits."""
 NEVER = -1
 
 
@@ -63,6 +67,15 @@ class Source(enum.IntEnum):
     PREDICATE = 0
     REGISTER = 1
     TRUE = 2
+
+
+def made_once(table, make: Callable[..., Any], *parts) -> Any:
+    """Return make(*parts or the table), the same object to every thread: calls under way hold its bare address.
+
+    From Python 3.12 on a cached_property may run twice at once, and the second result would replace the first.
+    """
+    made = make(*(parts or (table,)))
+    return table.__dict__.setdefault("_native", made)
 
 
 def _freeze(table, **kinds) -> None:
@@ -115,7 +128,7 @@ class CutTable:
         """The table as C reads it."""
         from kernels.native_tables import native_cuts
 
-        return native_cuts(self)
+        return made_once(self, native_cuts)
 
     @property
     def columns(self) -> int:
@@ -141,14 +154,14 @@ class TreeTable:
         shift: [N] uint8, 0 or 1.
         rank: [N] uint8.
         left: [N] int32 position of the left child; the right one follows it. A leaf points at itself.
-        value: [N] int32, a leaf's value, or the cover-weighted mean of the leaves below.
+        value: [N] int32, a leaf's value, or the cover-weighted mean of the leaves below; a child's minus its parent's fits too.
         feature: [N] int32 column of x for contributions, -1 for a leaf.
         roots: [T] int32.
         depth: [T] int32 steps from root to the deepest leaf.
         scale: binary digits after the point.
         base: margin of a forest without trees.
         features: F, width of the contributions.
-        columns: rows that a bins array must at least have.
+        columns: rows that a bins array must at least have; at most MAX_TREE_COLUMNS.
     """
 
     column: np.ndarray
@@ -174,10 +187,16 @@ class TreeTable:
             raise KernelInputError("one depth a root, and a scale from 0 to 62")
         if (self.column >= self.columns).any() or (self.feature[inner] >= self.features).any() or (self.feature[inner] < 0).any():
             raise KernelInputError("a node tests a column that is not there")
+        if self.columns > MAX_TREE_COLUMNS:
+            raise KernelInputError(f"a forest's table has at most {MAX_TREE_COLUMNS} bin columns; got {self.columns}")
         here = np.arange(nodes)
         left = self.left
         if (left[inner] <= here[inner]).any() or (left[inner] + 1 >= nodes).any() or (left[~inner] != here[~inner]).any():
             raise KernelInputError("children come after their parent; a leaf points at itself")
+        value, below = self.value.astype(np.int64), left[inner]
+        change = np.concatenate([value[below], value[below + 1]]) - np.tile(value[inner], 2)
+        if ((change < -(2**31)) | (change >= 2**31)).any():
+            raise KernelInputError("what a step of a path changes must fit into int32: take fewer binary digits")
         if len(self.roots) and not 0 <= self.roots.min() <= self.roots.max() < nodes:
             raise KernelInputError("a root is not a node")
 
@@ -191,7 +210,7 @@ class TreeTable:
         """The table as C reads it."""
         from kernels.native_tables import native_trees
 
-        return native_trees(self)
+        return made_once(self, native_trees)
 
     @property
     def bias(self) -> float:
@@ -245,7 +264,7 @@ class RuleTable:
         """The table as C reads it."""
         from kernels.native_tables import native_rules
 
-        return native_rules(self)
+        return made_once(self, native_rules)
 
     @property
     def rules(self) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from kernels.bin_features import check_rows
 from kernels.errors import KernelInputError
 from kernels.native import ScoreCall, check, library, owned_rows, pointer
-from kernels.tables import CutTable, RuleBits, RuleTable, TreeTable
+from kernels.tables import CutTable, RuleBits, RuleTable, TreeTable, made_once
 
 FEW_ROWS = 16
 """Batches up to this size use buffers that are kept between calls: making them would take longer than the pass."""
@@ -43,7 +43,7 @@ class ScoreTables:
         """The tables as C reads them."""
         from kernels.native_tables import native_scores
 
-        return native_scores(self.cuts, self.rules, self.trees)
+        return made_once(self, native_scores, self.cuts, self.rules, self.trees)
 
     @cached_property
     def prepared(self) -> dict[tuple[tuple[int, ...], int], list[_Prepared]]:

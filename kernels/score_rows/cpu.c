@@ -62,6 +62,7 @@ void *kernels_scratch(size_t bytes) {
             return NULL;
         }
     }
+    if (bytes < 64) bytes = 64; /* tables may be so empty that they need none, and NULL would mean that there is none */
     if (of->bytes < bytes) {
         free(of->memory);
         of->bytes = 0;

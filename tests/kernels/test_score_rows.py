@@ -18,7 +18,7 @@ from kernels.path_contributions import reference as path_reference
 from kernels.rule_mask import reference as rule_reference
 from kernels.rule_mask import rule_mask
 from kernels.score_rows import ScoredRows, ScoreTables, reference, score_rows
-from kernels.tables import CutTable
+from kernels.tables import INSTRUCTION, MAX_TREE_COLUMNS, CutTable, RuleTable, TreeTable
 from tests.kernels.random_tables import Shape, random_tables, rows_near
 from tests.kernels.variants import each_instruction_set, instruction_set
 from tests.strategies import examples
@@ -174,3 +174,64 @@ def test_tables_that_do_not_belong_together_are_refused():
 def test_cuts_that_are_no_cuts_are_refused(cuts, offsets, says):
     with pytest.raises(KernelInputError, match=says):
         CutTable(np.array(cuts, np.float32), np.array(offsets), np.array([0]), 1)
+
+
+def leaves(**changes) -> TreeTable:
+    """A root with two leaves, or what the changes make of it."""
+    of = {"column": [0, -1, -1], "shift": [0] * 3, "rank": [1, 0, 0], "left": [1, 1, 2], "value": [0, -1, 1],
+          "feature": [0, -1, -1], "roots": [0], "depth": [1], "scale": 3, "base": 0.0, "features": 1, "columns": 1}  # fmt: skip
+    return TreeTable(**of | changes)
+
+
+def test_values_whose_differences_do_not_fit_are_refused():
+    for value in ([0, -(2**31), 2**31 - 1], [-1, 0, 2**31 - 2], [0, 0, 0]):
+        assert leaves(value=value).root_sum == value[0]
+    for value in ([1, -(2**31), 0], [-1, 0, 2**31 - 1], [2**31 - 1, 0, -(2**31)]):
+        with pytest.raises(KernelInputError, match="must fit into int32"):
+            leaves(value=value)
+
+
+def test_more_bin_columns_than_trees_can_name_are_refused():
+    with pytest.raises(KernelInputError, match="at most 32768 bin columns"):
+        leaves(columns=MAX_TREE_COLUMNS + 1)
+
+
+@each_instruction_set
+def test_the_last_bin_column_that_trees_can_name(instructions):
+    columns = MAX_TREE_COLUMNS
+    cuts = CutTable(np.zeros(columns, np.float32), np.arange(columns + 1), np.arange(columns), columns)
+    last = [columns - 1, -1, -1]
+    tables = ScoreTables(cuts, NO_RULES, leaves(column=last, feature=last, features=columns, columns=columns))
+    x = np.full((20, columns), -1, np.float32)
+    x[::2, -1] = 1
+    with instruction_set(instructions):
+        for rows in (x, x[:1], x[1:2]):
+            same(score_rows(tables, rows).margin, reference.score_rows(tables, rows).margin)
+
+
+NO_RULES = RuleTable(np.zeros(0, INSTRUCTION), 0, [], [], [], columns=0)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, 20, 200])
+def test_tables_of_nothing_score_in_a_thread_that_scored_nothing_before(rows):
+    nothing = CutTable(np.zeros(0, np.float32), [0], [], 0)
+    leaf = leaves(column=[-1], shift=[0], rank=[0], left=[0], value=[7], feature=[-1], depth=[0], features=0, columns=0)
+    x, found = np.zeros((rows, 0), np.float32), []
+
+    def work() -> None:
+        found.extend(score_rows(ScoreTables(nothing, NO_RULES, trees), x).margin for trees in (leaf, None))
+        found.append(bin_features(nothing, x))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    same(found[0], np.full(rows, 7 / 8, np.float32))
+    assert np.isnan(found[1]).all() and found[2].shape == (0, rows)
+
+
+def test_what_c_reads_is_one_object_for_all_threads():
+    """From Python 3.12 on a cached_property may run twice at once: the second result must not free the first."""
+    tables = random_tables(Shape(seed=2))
+    for of in (tables, tables.cuts, tables.rules, tables.trees):
+        late = type(of).native.func(of)
+        assert of.native is late and type(of).native.func(of) is late

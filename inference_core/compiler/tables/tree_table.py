@@ -8,15 +8,25 @@ import numpy as np
 
 from inference_core.compiler.draft import CutPlan
 from inference_core.compiler.ir import ProgramIR, Tree
-from kernels.tables import TreeTable
+from inference_core.errors import ProgramError
+from kernels.tables import MAX_TREE_COLUMNS, TreeTable
 
 _MAX_SCALE = 62
 
 
 def tree_table(ir: ProgramIR, cuts: CutPlan) -> TreeTable | None:
-    """Return the trees one after the other, or None for a program without a forest."""
+    """Return the trees one after the other, or None for a program without a forest.
+
+    Raises:
+        ProgramError: the cuts need more bin columns than a table of trees can name.
+    """
     if ir.trees is None:
         return None
+    if cuts.columns > MAX_TREE_COLUMNS:
+        raise ProgramError(
+            f"forest and rules need {cuts.columns} bin columns, and a forest's table has at most {MAX_TREE_COLUMNS}: "
+            "use fewer features, or coarser thresholds"
+        )
     sizes = [len(tree.feature) for tree in ir.trees]
     roots = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)[:-1]
     feature = _joined(ir.trees, "feature", np.int32)

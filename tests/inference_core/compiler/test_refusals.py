@@ -10,7 +10,7 @@ import xgboost
 
 from inference_core import Forest, ProgramError, RuleError
 from inference_core.compiler import compile_program
-from inference_core.compiler.tables import rule_table
+from inference_core.compiler.tables import rule_table, tree_table
 from tests.inference_core.compiler.generated import Recipe, trained
 from tests.inference_core.expressions import FEATURES, LISTS, SCHEMA, TRUE, node, rule
 
@@ -100,6 +100,13 @@ def test_more_registers_than_a_step_can_name_are_refused(monkeypatch):
     assert compile_program(SCHEMA, rules[:3], LISTS, None).tables.rules.registers == 3
     with pytest.raises(ProgramError, match="4 rules need 4 registers, and a program has 3: spread them"):
         compile_program(SCHEMA, rules, LISTS, None)
+
+
+def test_more_bin_columns_than_trees_can_name_are_refused(monkeypatch):
+    forest = trained(Recipe(features=3, trees=3))[1]
+    monkeypatch.setattr(tree_table, "MAX_TREE_COLUMNS", 2)
+    with pytest.raises(ProgramError, match="need 3 bin columns, and a forest's table has at most 2: use fewer features"):
+        compile_program(SCHEMA, (), LISTS, forest.trees)
 
 
 def test_a_forest_of_more_features_than_the_schema_is_refused_by_tree():
