@@ -48,10 +48,15 @@ class ProgramSource:
         self._release_version: str | None = None
         self._loading: tuple[str, Future] | None = None
         self._retry_at = 0.0
-        self._retired = LadderCounters()  # of the programs before this one
         self.swaps = 0
         self.refused: str | None = None  # why the champion is not the program in use
-        self.writer = AnswerWriter(rules_only_program())  # the program in use, with what its answers share
+        # One pair, swapped in one assignment: counters that were read between two would count a program twice.
+        self._serving = AnswerWriter(rules_only_program()), LadderCounters()
+
+    @property
+    def writer(self) -> AnswerWriter:
+        """The program in use, with what its answers share."""
+        return self._serving[0]
 
     @property
     def current(self) -> RiskProgram:
@@ -60,7 +65,8 @@ class ProgramSource:
 
     def ladder_counters(self) -> LadderCounters:
         """Return how batches were run since the start, whatever the program; safe to call from any thread."""
-        return self._retired + self.current.executor.counters()
+        writer, retired = self._serving
+        return retired + writer.program.executor.counters()
 
     def refresh(self, *, wait: bool = True) -> bool:
         """Follow the champion; return whether the program changed. A refused one is tried again now and then.
@@ -79,8 +85,7 @@ class ProgramSource:
         except Exception as error:
             self._refuse(version, error)
             return False
-        self._retired = self.ladder_counters()
-        self.writer = writer
+        self._serving = writer, self.ladder_counters()
         self._release_version, self.refused = version, None
         self.swaps += 1
         return True

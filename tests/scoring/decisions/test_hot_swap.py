@@ -232,3 +232,24 @@ def test_a_program_is_ready_before_it_serves_and_the_counters_outlive_it(make_ch
         assert source.refresh()
     after = source.ladder_counters()
     assert after.hits >= before + 2 and source.swaps == 3
+
+
+@pytest.mark.django_db
+def test_counters_never_fall_while_a_swap_is_under_way(make_champion, fresh_engine):
+    told = []
+
+    class Watched(ProgramSource):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if hasattr(self, "_serving"):
+                told.append(self.ladder_counters().dynamic)  # what another thread would read at this moment
+
+    make_champion("v1")
+    source = Watched()
+    fresh_engine()
+    for version in ("v1", "v2"):
+        make_champion(version) if version == "v2" else None
+        for _ in range(3):
+            source.current.run(np.zeros((0, current_schema().width), np.float32))
+        assert source.refresh()
+    assert told[-1] >= 6 and told == sorted(told)
