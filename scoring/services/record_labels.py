@@ -97,7 +97,8 @@ def _faults_of(label: LabelInput) -> list[FieldFault]:
         moment = getattr(label, name)
         if moment is not None and not _EARLIEST <= moment <= _LATEST:
             faults.append(FieldFault(f"/{name}", "out_of_range", f"{name} must lie between 1970 and {_LATEST.year}"))
-    for name in ("transaction_id", "decision_id", "label_id", "fraud_type"):
+    # Not decision_id: we gave it out, it is only looked up, and one in some thousands happens to look like a card number.
+    for name in ("transaction_id", "label_id", "fraud_type"):
         if holds_card_number(getattr(label, name) or ""):
             message = f"{name} looks like a card number; card numbers are not accepted"
             faults.append(FieldFault(f"/{name}", "card_number_not_accepted", message))

@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from scoring.decisions.known_labels import read_truths_after
 from scoring.models import Decision, Label
 from scoring.services.record_labels import record_labels
+from scoring.transactions import holds_card_number
 from tests.factories import make_decision
 
 pytestmark = pytest.mark.any_database
@@ -177,3 +178,11 @@ def test_two_senders_of_one_label_id_make_one_label():
         thread.join(30)
     assert sorted(result["status"] for result in results) == [200, 200, 200, 201]
     assert Label.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_a_decision_id_that_happens_to_look_like_a_card_number_is_one_of_ours():
+    decision = make_decision(decision_id="a4111111-1111-4111-8119-aaaaaaaaaaaa", transaction_id="t-alike")
+    assert holds_card_number(decision.decision_id)
+    (result,) = record_labels([label(decision, label_id="alike")], "alice")
+    assert result["status"] == 201
