@@ -24,7 +24,7 @@ class ScoreCall(ctypes.Structure):
 
     _fields_ = [
         ("tables", _POINTER), ("rows", _LONG), ("row_stride", _LONG), ("column_stride", _LONG), ("top", _LONG),
-        ("out", _POINTER),
+        ("first", _LONG), ("total", _LONG), ("out", _POINTER),
     ]  # fmt: skip
 
 

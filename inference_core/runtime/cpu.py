@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from inference_core.runtime.devices import Device, usable_cores
-from inference_core.runtime.executor import DynamicVariant, Shape, StaticProgram, StaticVariant, first_rows, joined
+from inference_core.runtime.executor import DynamicVariant, Shape, StaticProgram, StaticVariant, first_rows
 from inference_core.runtime.pools import shared_pool
 from kernels.bin_features import check_rows
 from kernels.native import ScoreCall, check, library
-from kernels.score_rows import Layout, ScoredRows, ScoreTables, score_rows
+from kernels.score_rows import Layout, ScoredRows, ScoreTables, score_part, score_rows
 
 # Fewer rows than this are not worth handing over to a thread, whatever they cost.
 _LEAST_ROWS_A_THREAD = 128
@@ -61,12 +61,19 @@ class ThreadedRows:
         edges = np.linspace(0, len(x), threads + 1).astype(int).tolist()
         parts = list(itertools.pairwise(edges))
 
-        def score(part: tuple[int, int]) -> ScoredRows:
+        if library() is None:
+            return score_rows(self._tables, x, memberships, top)  # the references hold the interpreter's lock
+        scored = ScoredRows.empty(self._tables, len(x), top)
+
+        def score(part: tuple[int, int]) -> None:
             a, b = part
-            return score_rows(self._tables, x[a:b], None if memberships is None else memberships[a:b], top)
+            score_part(self._tables, x[a:b], None if memberships is None else memberships[a:b], scored, a)
 
         others = [_pool().submit(score, part) for part in parts[1:]]
-        return joined([score(parts[0]), *(other.result() for other in others)], len(x))
+        score(parts[0])
+        for other in others:
+            other.result()
+        return scored
 
 
 class PreparedRows:
@@ -113,13 +120,14 @@ class _PreparedCall:
         self._buffer = np.empty(self._layout.bytes, np.uint8)
         self._answer, self._lists = self._buffer, shape.lists
         self._tables = tables.native  # kept alive: the call holds its address
-        self._call = ScoreCall(self._tables.address, shape.rows, tables.cuts.features, 1, shape.top, self._buffer.ctypes.data)
+        width, out = tables.cuts.features, self._buffer.ctypes.data
+        self._call = ScoreCall(self._tables.address, shape.rows, width, 1, shape.top, 0, shape.rows, out)
         self._address, self._score, self._rows = ctypes.addressof(self._call), native.score_rows, shape.rows
 
     def run(self, x: np.ndarray, memberships: np.ndarray | None) -> ScoredRows:
         rows = x.shape[0]
         if rows != self._rows:
-            self._call.rows = self._rows = rows
+            self._call.rows = self._call.total = self._rows = rows
             self._layout = replace(self._layout, rows=rows)
             self._answer = self._buffer[: self._layout.bytes]
         if self._score(self._address, x.tobytes(), memberships.tobytes() if self._lists else None):

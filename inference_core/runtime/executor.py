@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,15 +91,7 @@ class DynamicVariant(Protocol):
 
 def first_rows(scored: ScoredRows, rows: int) -> ScoredRows:
     """Return the first `rows` in arrays of their own."""
-    return joined([scored], rows)
-
-
-def joined(parts: Sequence[ScoredRows], rows: int) -> ScoredRows:
-    """Return the first `rows` of the parts of a batch as one."""
-    arrays = [_arrays(part) for part in parts]
-    margin, hit, insufficient, error, features, contributions = (
-        of[0][:rows] if len(of) == 1 else np.concatenate(of)[:rows] for of in zip(*arrays, strict=True)
-    )
+    margin, hit, insufficient, error, features, contributions = (of[:rows] for of in _arrays(scored))
     return ScoredRows.of(margin, RuleBits(hit, insufficient, error), features, contributions)
 
 

@@ -7,8 +7,11 @@ for bit, whatever the batch size, the kernel or the device. Rows are float32, Na
 from __future__ import annotations
 
 import ctypes
+import math
+import struct
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -92,6 +95,33 @@ class Layout:
     def bytes(self) -> int:
         return self.features + self.rows * self.top * 8
 
+    @cached_property
+    def structure(self) -> struct.Struct:
+        """One row's numbers in the order of the buffer."""
+        words = self.words * sum(self.outputs)
+        return struct.Struct(f"={words}Q{'f' * self.trees}{self.top}i{self.top}f")
+
+
+class ScoredRow(NamedTuple):
+    """One row in plain numbers.
+
+    Attributes:
+        hit, insufficient, error: bit r says it of rule r.
+        margin: NaN without trees.
+        top_features, top_contributions: largest contribution first.
+    """
+
+    hit: int
+    insufficient: int
+    error: int
+    margin: float
+    top_features: tuple[int, ...]
+    top_contributions: tuple[float, ...]
+
+
+def _joined(words: tuple[int, ...]) -> int:
+    return words[0] if len(words) == 1 else sum(word << (64 * i) for i, word in enumerate(words))
+
 
 class ScoredRows:
     """What the pass says of B rows. The arrays are views of one buffer, made when they are asked for."""
@@ -100,6 +130,12 @@ class ScoredRows:
 
     def __init__(self, layout: Layout, buffer: np.ndarray) -> None:
         self._layout, self._buffer = layout, buffer
+
+    @classmethod
+    def empty(cls, tables: ScoreTables, rows: int, top: int) -> ScoredRows:
+        """Return room for so many rows, with whatever was in memory there."""
+        layout = Layout.of(tables, rows, top)
+        return cls(layout, np.empty(layout.bytes, np.uint8))
 
     @classmethod
     def of(cls, margin: np.ndarray, bits: RuleBits, top_features: np.ndarray, top_contributions: np.ndarray) -> ScoredRows:
@@ -113,6 +149,24 @@ class ScoredRows:
 
     def __len__(self) -> int:
         return self._layout.rows
+
+    def single(self) -> ScoredRow:
+        """Return the one row of a batch of one in plain numbers: quicker than the arrays, which cost as much as the pass.
+
+        Raises:
+            KernelInputError: the batch has another number of rows.
+        """
+        layout = self._layout
+        if layout.rows != 1:
+            raise KernelInputError(f"single() is for a batch of one row; this one has {layout.rows}")
+        numbers = layout.structure.unpack(self._buffer)
+        words, outputs, at = layout.words, [], 0
+        for used in layout.outputs:
+            outputs.append(_joined(numbers[at : at + words]) if used else 0)
+            at += words * used
+        margin = numbers[at] if layout.trees else math.nan
+        at += layout.trees
+        return ScoredRow(*outputs, margin, numbers[at : at + layout.top], numbers[at + layout.top :])
 
     def _view(self, start: int, kind: type, width: int) -> np.ndarray:
         rows = self._layout.rows
@@ -155,7 +209,7 @@ class _Prepared:
     def __init__(self, native: ctypes.CDLL, tables: ScoreTables, rows: int, top: int) -> None:
         self.layout = Layout.of(tables, rows, top)
         self.buffer = np.empty(self.layout.bytes, np.uint8)
-        self.call = ScoreCall(tables.native.address, rows, tables.cuts.features, 1, top, self.buffer.ctypes.data)
+        self.call = ScoreCall(tables.native.address, rows, tables.cuts.features, 1, top, 0, rows, self.buffer.ctypes.data)
         self.address = ctypes.addressof(self.call)
         self.run = native.score_rows
 
@@ -181,13 +235,23 @@ def score_rows(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | Non
         return reference.score_rows(tables, x, memberships, top)
     if len(x) <= FEW_ROWS:
         return _score_few(tables, tables.prepared.setdefault((x.shape, top), []), x, memberships, top)
-    x = owned_rows(x)
-    layout = Layout.of(tables, len(x), top)
-    buffer = np.empty(layout.bytes, np.uint8)
-    call = ScoreCall(tables.native.address, len(x), x.strides[0] // 4, x.strides[1] // 4, top, buffer.ctypes.data)
+    scored = ScoredRows.empty(tables, len(x), top)
+    score_part(tables, x, memberships, scored, 0)
+    return scored
+
+
+def score_part(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | None, into: ScoredRows, first: int) -> None:
+    """Score rows that were checked, and write what they give from row `first` of `into` on: for several threads at once.
+
+    Raises:
+        MemoryError: there is no memory for the scratch of a pass.
+    """
+    native, layout, x = library(), into._layout, owned_rows(x)
+    out = into._buffer.ctypes.data
+    strides = (x.strides[0] // 4, x.strides[1] // 4)
+    call = ScoreCall(tables.native.address, len(x), *strides, layout.top, first, layout.rows, out)
     lists = None if memberships is None else np.ascontiguousarray(memberships)
     check(native.score_rows(ctypes.addressof(call), pointer(x), None if lists is None else pointer(lists)))
-    return ScoredRows(layout, buffer)
 
 
 def _score_few(tables: ScoreTables, idle: list[_Prepared], x: np.ndarray, memberships: np.ndarray | None, top: int) -> ScoredRows:

@@ -115,6 +115,7 @@ typedef struct {
 typedef struct {
     const score_tables *tables;
     int64_t rows, row_stride, column_stride, top;
+    int64_t first, total; /* the rows are those from `first` on of a batch of `total`, whose arrays several calls fill */
     uint8_t *out; /* the arrays of score_output one after the other, without those that nothing fills */
 } score_call;
 
@@ -223,12 +224,13 @@ int score_rows(const score_call *call, const float *x, const uint8_t *membership
     uint64_t *next = (uint64_t *)call->out;
     for (int o = 0; o < 3; o++)
         if (tables->rules->used[o]) {
-            out.bits[o] = next;
-            next += rows * words;
+            out.bits[o] = next + call->first * words;
+            next += call->total * words;
         }
-    out.margin = (float *)next;
-    out.position = (int32_t *)(out.margin + (tables->trees ? rows : 0));
-    out.value = (float *)(out.position + rows * top);
+    int32_t *position = (int32_t *)((float *)next + (tables->trees ? call->total : 0));
+    out.margin = (float *)next + call->first;
+    out.position = position + call->first * top;
+    out.value = (float *)(position + call->total * top) + call->first * top;
 #if HAS_X86
     if (rows > FEW && tables->clauses && kernels_variant() == AVX512)
         return rules_alone(tables, x, rows, call->row_stride, call->column_stride, memberships, top, &out);
