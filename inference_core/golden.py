@@ -14,7 +14,6 @@ import numpy as np
 
 from inference_core.errors import ArtifactRefused, ProgramError
 from inference_core.runtime import Ladder
-from inference_core.runtime.executor import joined
 from kernels.score_rows import ScoredRows, ScoreTables, reference
 from kernels.tables import CutTable, RuleBits
 
@@ -139,7 +138,15 @@ def _answers(golden: GoldenRows, ladder: Ladder) -> Iterator[tuple[str, np.ndarr
         parts = [slice(first, first + shape.rows) for first in range(0, len(rows), shape.rows)]
         if parts:
             answers = [run(x[part], None if lists is None else lists[part]) for part in parts]
-            yield f"{name} for {shape.rows} rows", rows, joined(answers, len(rows))
+            yield f"{name} for {shape.rows} rows", rows, _joined(answers)
+
+
+def _joined(answers: list[ScoredRows]) -> ScoredRows:
+    """Return the answers to the parts of a batch as one."""
+    parts = [dict(_fields(part)) for part in answers]
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    bits = RuleBits(whole["hit"], whole["insufficient"], whole["error"])
+    return ScoredRows.of(whole["margin"], bits, whole["top_features"], whole["top_contributions"])
 
 
 def _first_difference(answers: ScoredRows, rows: np.ndarray, scored: ScoredRows) -> str | None:

@@ -12,9 +12,8 @@ import numpy as np
 from inference_core.runtime.devices import Device, usable_cores
 from inference_core.runtime.executor import DynamicVariant, Shape, StaticProgram, StaticVariant, first_rows
 from inference_core.runtime.pools import shared_pool
-from kernels.bin_features import check_rows
 from kernels.native import ScoreCall, check, library
-from kernels.score_rows import Layout, ScoredRows, ScoreTables, score_part, score_rows
+from kernels.score_rows import Layout, ScoredRows, ScoreTables, check_batch, score_part, score_rows
 
 # Fewer rows than this are not worth handing over to a thread, whatever they cost.
 _LEAST_ROWS_A_THREAD = 128
@@ -54,7 +53,7 @@ class ThreadedRows:
         self._tables, self._threads, self.device, self.name = tables, threads, device, f"{device.label} threads"
 
     def run(self, x: np.ndarray, memberships: np.ndarray | None, top: int) -> ScoredRows:
-        check_rows(self._tables.cuts, x, memberships)  # a part of memberships would fit where the whole does not
+        check_batch(self._tables, x, memberships, top)  # the parts are not checked again
         threads = min(self._threads, len(x) // _LEAST_ROWS_A_THREAD)
         if threads < 2:
             return score_rows(self._tables, x, memberships, top)

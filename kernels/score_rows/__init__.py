@@ -225,9 +225,7 @@ def score_rows(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | Non
         idle = tables.prepared.get((x.shape, top))
         if idle is not None:
             return _score_few(tables, idle, x, None, top)
-    check_rows(tables.cuts, x, memberships)
-    if not 0 <= top <= tables.cuts.features:
-        raise KernelInputError(f"top must be from 0 to {tables.cuts.features}; got {top}")
+    check_batch(tables, x, memberships, top)
     native = library()
     if native is None:
         from kernels.score_rows import reference
@@ -238,6 +236,13 @@ def score_rows(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | Non
     scored = ScoredRows.empty(tables, len(x), top)
     score_part(tables, x, memberships, scored, 0)
     return scored
+
+
+def check_batch(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | None, top: int) -> None:
+    """Raise KernelInputError unless score_rows takes these arguments."""
+    check_rows(tables.cuts, x, memberships)
+    if not 0 <= top <= tables.cuts.features:
+        raise KernelInputError(f"top must be from 0 to {tables.cuts.features}; got {top}")
 
 
 def score_part(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | None, into: ScoredRows, first: int) -> None:

@@ -108,6 +108,9 @@ def test_threads_share_a_large_batch_and_give_its_bits(count, lists):
         cpu.ThreadedRows(TABLES, CPU, 3).run(x.astype(float), given_lists, 2)
     with pytest.raises(KernelInputError):
         cpu.ThreadedRows(TABLES, CPU, 3).run(x, np.zeros((count + 1, TABLES.cuts.lists), bool), 2)
+    for top in (-1, TABLES.cuts.features + 1):
+        with pytest.raises(KernelInputError, match="top must be from 0"):
+            cpu.ThreadedRows(TABLES, CPU, 3).run(x, given_lists, top)
 
 
 def test_what_a_static_program_answered_is_not_overwritten_by_the_next_batch():
