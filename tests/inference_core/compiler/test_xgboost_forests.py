@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from inference_core.compiler import compile_program
 from inference_core.compiler.interpret import interpret
 from inference_core.compiler.ir import ProgramIR
+from inference_core.forest import Forest
 from inference_core.schema import FeatureColumn, FeatureSchema
 from kernels.bin_features import bin_features
 from kernels.path_contributions import path_contributions
@@ -106,3 +107,16 @@ def test_many_rows_are_the_same_as_few():
     x = rows_near(forest, 20_000, 1)
     margins = forest.margins(x)
     np.testing.assert_array_equal(margins[[0, 8191, 8192, 19_999]], forest.margins(x[[0, 8191, 8192, 19_999]]))
+
+
+@pytest.mark.parametrize(("largest", "warned"), [(1e6, True), (2.0, False)])
+def test_one_leaf_that_takes_the_digits_of_all_others_is_said(largest, warned, caplog):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(400, 2)).astype(np.float32), rng.normal(size=400) * 1e-3
+    x[:3, 0], y[:3] = 100, largest
+    parameters = {"objective": "reg:squarederror", "max_depth": 3, "eta": 1.0, "lambda": 0.0}
+    booster = xgboost.train(parameters, xgboost.DMatrix(x, y), 20)
+    forest = Forest.from_xgboost(bytes(booster.save_raw("ubj")), ("a", "b"))
+    schema = FeatureSchema(tuple(FeatureColumn(name, "count", name) for name in "ab"))
+    compile_program(schema, (), (), forest.trees, forest.base)
+    assert ("leaves the others" in caplog.text) == warned
