@@ -41,6 +41,8 @@ def run(draft: Draft) -> tuple[Draft, str]:
 
 def _warn_of_outliers(trees: TreeTable, rounding: float) -> None:
     """All leaves share one scale: one that is far larger than the others takes their digits."""
+    if not len(trees.roots):
+        return
     leaf = np.abs(trees.value[trees.column < 0]) * 2.0**-trees.scale
     usual = float(np.median(leaf)) * len(trees.roots)
     if rounding > PROMISED * max(1.0, usual):
