@@ -166,6 +166,6 @@ void bin_row(const cut_table *cuts, const float *x, const uint8_t *memberships, 
 void rules_row(const rule_table *rules, const uint8_t *plain, uint8_t *registers, uint64_t *const out[3]);
 int64_t trees_row(const tree_table *trees, const uint8_t *twice, int64_t *changes);
 
-void top_of_row(const int64_t *changes, double unit, int64_t features, int64_t top, float *scratch, int32_t *position,
-                float *value);
+/* kernels/top_values/cpu.c */
+void top_values(const float *x, int64_t rows, int64_t columns, int64_t k, int32_t *position, float *value);
 #endif

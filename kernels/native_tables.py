@@ -147,7 +147,7 @@ def native_rules(table: RuleTable) -> Native:
     of = native.structure
     of.step = native.keep(table.steps)
     for i, output in enumerate((table.hit, table.insufficient, table.error)):
-        of.outputs[i], of.used[i] = native.keep(output), bool((output >= 0).any())
+        of.outputs[i], of.used[i] = native.keep(output), table.outputs[i]
     return native
 
 

@@ -270,6 +270,12 @@ class RuleTable:
     def rules(self) -> int:
         return len(self.hit)
 
+    @cached_property
+    def outputs(self) -> tuple[bool, bool, bool]:
+        """Of hit, insufficient and error: whether any rule can say it."""
+        hit, insufficient, error = (bool((of > NEVER).any()) for of in (self.hit, self.insufficient, self.error))
+        return hit, insufficient, error
+
     @property
     def words(self) -> int:
         return (len(self.hit) + 63) // 64

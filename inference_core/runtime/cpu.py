@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,8 +11,8 @@ import numpy as np
 from inference_core.runtime.devices import Device, usable_cores
 from inference_core.runtime.executor import DynamicVariant, Shape, StaticProgram, StaticVariant, first_rows
 from inference_core.runtime.pools import shared_pool
-from kernels.native import ScoreCall, check, library
-from kernels.score_rows import Layout, ScoredRows, ScoreTables, check_batch, score_part, score_rows
+from kernels.native import library
+from kernels.score_rows import PreparedCall, ScoredRows, ScoreTables, check_batch, score_part, score_rows
 
 # Fewer rows than this are not worth handing over to a thread, whatever they cost.
 _LEAST_ROWS_A_THREAD = 128
@@ -91,8 +90,9 @@ class PreparedRows:
         self.name = f"{device.label} prepared" + (" complete" if complete else "")
 
     def prepare(self, shape: Shape) -> StaticProgram:
-        native = library()
-        return _PreparedBatch(self._tables, shape) if native is None else _PreparedCall(native, self._tables, shape)
+        if library() is None:
+            return _PreparedBatch(self._tables, shape)
+        return PreparedCall(self._tables, shape.rows, shape.top)
 
 
 class _PreparedBatch:
@@ -109,29 +109,6 @@ class _PreparedBatch:
         if self._memberships is not None:
             self._memberships[:rows] = memberships
         return first_rows(score_rows(self._tables, self._x, self._memberships, self._top), rows)
-
-
-class _PreparedCall:
-    """A call of the compiled kernel whose addresses are known; it runs what came, without padding."""
-
-    def __init__(self, native: ctypes.CDLL, tables: ScoreTables, shape: Shape) -> None:
-        self._layout = Layout.of(tables, shape.rows, shape.top)
-        self._buffer = np.empty(self._layout.bytes, np.uint8)
-        self._answer, self._lists = self._buffer, shape.lists
-        self._tables = tables.native  # kept alive: the call holds its address
-        width, out = tables.cuts.features, self._buffer.ctypes.data
-        self._call = ScoreCall(self._tables.address, shape.rows, width, 1, shape.top, 0, shape.rows, out)
-        self._address, self._score, self._rows = ctypes.addressof(self._call), native.score_rows, shape.rows
-
-    def run(self, x: np.ndarray, memberships: np.ndarray | None) -> ScoredRows:
-        rows = x.shape[0]
-        if rows != self._rows:
-            self._call.rows = self._call.total = self._rows = rows
-            self._layout = replace(self._layout, rows=rows)
-            self._answer = self._buffer[: self._layout.bytes]
-        if self._score(self._address, x.tobytes(), memberships.tobytes() if self._lists else None):
-            check(-1)
-        return ScoredRows(self._layout, self._answer.copy())
 
 
 def _for_complete_rows(tables: ScoreTables) -> ScoreTables:

@@ -7,11 +7,8 @@ for bit, whatever the batch size, the kernel or the device. Rows are float32, Na
 from __future__ import annotations
 
 import ctypes
-import math
-import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -49,7 +46,7 @@ class ScoreTables:
         return made_once(self, native_scores, self.cuts, self.rules, self.trees)
 
     @cached_property
-    def prepared(self) -> dict[tuple[tuple[int, ...], int], list[_Prepared]]:
+    def prepared(self) -> dict[tuple[tuple[int, ...], int], list[PreparedCall]]:
         """Calls for small batches that are not in use: (shape of x, top) -> a stack that threads take from and give back to.
 
         A shape that is in here has been checked.
@@ -77,9 +74,7 @@ class Layout:
 
     @classmethod
     def of(cls, tables: ScoreTables, rows: int, top: int) -> Layout:
-        rules = tables.rules
-        outputs = tuple(bool((of >= 0).any()) for of in (rules.hit, rules.insufficient, rules.error))
-        return cls(rows, rules.words, outputs, tables.trees is not None, top)
+        return cls(rows, tables.rules.words, tables.rules.outputs, tables.trees is not None, top)
 
     @cached_property
     def margins(self) -> int:
@@ -94,33 +89,6 @@ class Layout:
     @cached_property
     def bytes(self) -> int:
         return self.features + self.rows * self.top * 8
-
-    @cached_property
-    def structure(self) -> struct.Struct:
-        """One row's numbers in the order of the buffer."""
-        words = self.words * sum(self.outputs)
-        return struct.Struct(f"={words}Q{'f' * self.trees}{self.top}i{self.top}f")
-
-
-class ScoredRow(NamedTuple):
-    """One row in plain numbers.
-
-    Attributes:
-        hit, insufficient, error: bit r says it of rule r.
-        margin: NaN without trees.
-        top_features, top_contributions: largest contribution first.
-    """
-
-    hit: int
-    insufficient: int
-    error: int
-    margin: float
-    top_features: tuple[int, ...]
-    top_contributions: tuple[float, ...]
-
-
-def _joined(words: tuple[int, ...]) -> int:
-    return words[0] if len(words) == 1 else sum(word << (64 * i) for i, word in enumerate(words))
 
 
 class ScoredRows:
@@ -150,34 +118,16 @@ class ScoredRows:
     def __len__(self) -> int:
         return self._layout.rows
 
-    def single(self) -> ScoredRow:
-        """Return the one row of a batch of one in plain numbers: quicker than the arrays, which cost as much as the pass.
-
-        Raises:
-            KernelInputError: the batch has another number of rows.
-        """
-        layout = self._layout
-        if layout.rows != 1:
-            raise KernelInputError(f"single() is for a batch of one row; this one has {layout.rows}")
-        numbers = layout.structure.unpack(self._buffer)
-        words, outputs, at = layout.words, [], 0
-        for used in layout.outputs:
-            outputs.append(_joined(numbers[at : at + words]) if used else 0)
-            at += words * used
-        margin = numbers[at] if layout.trees else math.nan
-        at += layout.trees
-        return ScoredRow(*outputs, margin, numbers[at : at + layout.top], numbers[at + layout.top :])
-
-    def _view(self, start: int, kind: type, width: int) -> np.ndarray:
-        rows = self._layout.rows
-        return self._buffer[start : start + rows * width * np.dtype(kind).itemsize].view(kind).reshape(rows, width)
+    def _view(self, start: int, kind: type, *shape: int) -> np.ndarray:
+        return np.ndarray(shape, kind, self._buffer, start)
 
     @property
     def bits(self) -> RuleBits:
         """The rules' words."""
         layout, words, start = self._layout, [], 0
+        shape = (layout.rows, layout.words)
         for used in layout.outputs:
-            words.append(self._view(start, np.uint64, layout.words) if used else np.zeros((layout.rows, layout.words), np.uint64))
+            words.append(self._view(start, np.uint64, *shape) if used else np.zeros(shape, np.uint64))
             start += layout.rows * layout.words * 8 * used
         return RuleBits(*words)
 
@@ -187,31 +137,48 @@ class ScoredRows:
         layout = self._layout
         if not layout.trees:
             return np.full(layout.rows, np.nan, np.float32)
-        return self._buffer[layout.margins : layout.features].view(np.float32)
+        return self._view(layout.margins, np.float32, layout.rows)
 
     @property
     def top_features(self) -> np.ndarray:
         """[B, top] int32 columns of x, largest contribution first, as top_values gives them."""
-        return self._view(self._layout.features, np.int32, self._layout.top)
+        layout = self._layout
+        return self._view(layout.features, np.int32, layout.rows, layout.top)
 
     @property
     def top_contributions(self) -> np.ndarray:
         """[B, top] float32."""
         layout = self._layout
-        return self._view(layout.features + 4 * layout.rows * layout.top, np.float32, layout.top)
+        return self._view(layout.features + 4 * layout.rows * layout.top, np.float32, layout.rows, layout.top)
 
 
-class _Prepared:
-    """A call with its buffer, ready for another batch of the same shape."""
+class PreparedCall:
+    """The compiled kernel with its addresses and buffer at hand, for batches of up to `rows` rows.
 
-    __slots__ = ("address", "buffer", "call", "layout", "run")
+    One call at a time: whoever shares it sees to that. What comes back is a copy.
+    """
 
-    def __init__(self, native: ctypes.CDLL, tables: ScoreTables, rows: int, top: int) -> None:
-        self.layout = Layout.of(tables, rows, top)
-        self.buffer = np.empty(self.layout.bytes, np.uint8)
-        self.call = ScoreCall(tables.native.address, rows, tables.cuts.features, 1, top, 0, rows, self.buffer.ctypes.data)
-        self.address = ctypes.addressof(self.call)
-        self.run = native.score_rows
+    def __init__(self, tables: ScoreTables, rows: int, top: int) -> None:
+        self._tables, self._rows, self._score = tables.native, rows, library().score_rows
+        self._layout = Layout.of(tables, rows, top)
+        self._buffer = self._answer = np.empty(self._layout.bytes, np.uint8)
+        out = self._buffer.ctypes.data
+        self._call = ScoreCall(self._tables.address, rows, tables.cuts.features, 1, top, 0, rows, out)
+        self._address = ctypes.addressof(self._call)
+
+    def run(self, x: np.ndarray, memberships: np.ndarray | None) -> ScoredRows:
+        """Score rows that were checked: x [n, F] float32 in any order of memory, n up to `rows`.
+
+        Raises:
+            MemoryError: there is no memory for the scratch of a pass.
+        """
+        rows = x.shape[0]
+        if rows != self._rows:
+            self._call.rows = self._call.total = self._rows = rows
+            self._layout = replace(self._layout, rows=rows)
+            self._answer = self._buffer[: self._layout.bytes]
+        check(self._score(self._address, x.tobytes(), None if memberships is None else memberships.tobytes()))
+        return ScoredRows(self._layout, self._answer.copy())
 
 
 def score_rows(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | None = None, top: int = 0) -> ScoredRows:
@@ -259,14 +226,13 @@ def score_part(tables: ScoreTables, x: np.ndarray, memberships: np.ndarray | Non
     check(native.score_rows(ctypes.addressof(call), pointer(x), None if lists is None else pointer(lists)))
 
 
-def _score_few(tables: ScoreTables, idle: list[_Prepared], x: np.ndarray, memberships: np.ndarray | None, top: int) -> ScoredRows:
+def _score_few(
+    tables: ScoreTables, idle: list[PreparedCall], x: np.ndarray, memberships: np.ndarray | None, top: int
+) -> ScoredRows:
     try:
         prepared = idle.pop()
     except IndexError:  # as many threads are in here as calls were ever made ready
-        prepared = _Prepared(library(), tables, len(x), top)
-    status = prepared.run(prepared.address, x.tobytes(), None if memberships is None else memberships.tobytes())
-    buffer = prepared.buffer.copy()
+        prepared = PreparedCall(tables, len(x), top)
+    scored = prepared.run(x, memberships)
     idle.append(prepared)
-    if status:
-        check(status)
-    return ScoredRows(prepared.layout, buffer)
+    return scored

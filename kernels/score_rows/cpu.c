@@ -1,7 +1,6 @@
 /* The fused pass: a block of rows is binned, its rules run, its trees evaluated and its largest contributions chosen
  * while the bins are in the nearest cache. See kernels/cpu.h for the tables.
  */
-#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,24 +74,10 @@ void *kernels_scratch(size_t bytes) {
 
 /* --- the largest contributions ---------------------------------------------------------------------------------------- */
 
-/* Ties go to the lower column, as top_values has it. */
-void top_of_row(const int64_t *changes, double unit, int64_t features, int64_t top, float *scratch, int32_t *position,
-                float *value) {
+static void top_of_row(const int64_t *changes, double unit, int64_t features, int64_t top, float *scratch, int32_t *position,
+                       float *value) {
     for (int64_t f = 0; f < features; f++) scratch[f] = (float)((double)changes[f] * unit);
-    for (int64_t k = 0; k < top; k++) {
-        position[k] = -1;
-        value[k] = -INFINITY;
-    }
-    for (int64_t f = 0; f < features; f++) {
-        if (!(scratch[f] > value[top - 1])) continue;
-        int64_t k = top - 1;
-        for (; k > 0 && scratch[f] > value[k - 1]; k--) {
-            value[k] = value[k - 1];
-            position[k] = position[k - 1];
-        }
-        value[k] = scratch[f];
-        position[k] = (int32_t)f;
-    }
+    top_values(scratch, 1, features, top, position, value);
 }
 
 /* --- the pass --------------------------------------------------------------------------------------------------------- */

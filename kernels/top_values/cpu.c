@@ -1,6 +1,7 @@
 /* The k largest values of each row with their columns, largest first; ties by the lower column, NaN never. k is small. */
 #include <math.h>
-#include <stdint.h>
+
+#include "../cpu.h"
 
 void top_values(const float *x, int64_t rows, int64_t columns, int64_t k, int32_t *position, float *value) {
     for (int64_t r = 0; r < rows; r++) {

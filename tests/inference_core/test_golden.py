@@ -18,7 +18,7 @@ from kernels.tables import RuleBits
 from tests.inference_core.runtime.tables import assert_same, tables
 from tests.strategies import examples
 
-TABLES = tables(2, trees=6)
+TABLES = tables(4, trees=6)  # all five features have cuts
 
 
 def ready(of=TABLES, golden: GoldenRows | None = None) -> Ladder:

@@ -124,24 +124,6 @@ def test_threads_share_tables_but_no_buffer():
     assert wrong == []
 
 
-@pytest.mark.parametrize("shape", [Shape(rules=70, seed=2), Shape(trees=0), Shape(rules=0), Shape(rules=3, features=9, seed=5)])
-@pytest.mark.parametrize("top", [0, 3])
-def test_one_row_in_plain_numbers(shape, top):
-    tables = random_tables(shape)
-    x, lists = rows_near(tables.cuts, 20, 7)
-    for row in range(20):
-        scored = score_rows(tables, x[row : row + 1], lists[row : row + 1], top)
-        plain = scored.single()
-        np.testing.assert_equal(plain.margin, float(scored.margin[0]))
-        for name in ("hit", "insufficient", "error"):
-            words = getattr(scored.bits, name)[0]
-            assert getattr(plain, name) == sum(int(word) << (64 * i) for i, word in enumerate(words))
-        assert list(plain.top_features) == scored.top_features[0].tolist()
-        assert list(plain.top_contributions) == scored.top_contributions[0].tolist()
-    with pytest.raises(KernelInputError, match="this one has 2"):
-        score_rows(tables, x[:2], lists[:2], top).single()
-
-
 @pytest.mark.parametrize("trees", [0, 30])
 def test_several_calls_fill_one_batch(trees):
     tables = random_tables(Shape(trees=trees, rules=70, seed=3))

@@ -183,9 +183,9 @@ def test_a_build_that_answers_a_golden_row_otherwise_never_serves_and_says_so(ma
         margin = np.nextafter(scored.margin, np.float32(np.inf))
         return ScoredRows.of(margin, scored.bits, scored.top_features, scored.top_contributions)
 
-    _run = cpu._PreparedCall.run
+    _run = cpu.PreparedCall.run
     with monkeypatch.context() as patched:
-        patched.setattr(cpu._PreparedCall, "run", wrong)
+        patched.setattr(cpu.PreparedCall, "run", wrong)
         engine.refresh()
     assert engine.program_version == "v1"
     assert engine.refused_release.startswith("v2: golden.json: cpu:0 prepared") and "row 0, margin" in engine.refused_release
