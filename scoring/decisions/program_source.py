@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from django.conf import settings
 
 from scoring.decisions.answer import AnswerWriter
+from scoring.decisions.released_programs import check_registered
 from scoring.engine import (
     ArtifactRefused,
     Calibration,
@@ -25,6 +25,7 @@ from scoring.engine import (
     load_verify_key,
 )
 from scoring.features.schema import current_schema
+from scoring.learning.artifact_folder import folder_of
 from scoring.models import ProgramRelease
 from scoring.rules.live import live_rules
 
@@ -110,16 +111,11 @@ class ProgramSource:
 
 def _load(release: ProgramRelease) -> AnswerWriter:
     """Return the release's program, verified to be the one that was registered, and ready to serve."""
-    folder = settings.ARTIFACT_DIR / release.artifact
+    folder = folder_of(release.artifact)
     program = load_program(folder, load_verify_key(settings.VERIFY_KEY_FILE), Serving(_devices(), settings.ENGINE_MAX_BATCH))
-    if hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest() != release.manifest_sha256:
-        raise ArtifactRefused(
-            f"the folder {release.artifact} is signed, but it is not the one that was registered; restore {release.version}"
-        )
+    check_registered(release, program)
     if program.schema.version != current_schema().version:
         raise ArtifactRefused(f"{release.version} was built for another feature schema; train again")
-    if program.version != release.version:
-        raise ArtifactRefused(f"the folder {release.artifact} holds {program.version}; restore {release.version}")
     return AnswerWriter(program)
 
 
