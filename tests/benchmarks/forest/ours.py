@@ -33,11 +33,9 @@ def _engine(case: ForestCase, name: str, top: int) -> Engine:
     prepare_s = time.perf_counter() - started
 
     def score(x: np.ndarray):
-        if len(x) == 1:
-            return lambda: score_rows(tables, x, top=top).single().margin
         return lambda: score_rows(tables, x, top=top).margin
 
-    one = Way("score_rows, 1 thread; one row read with single()", score)
+    one = Way("score_rows, 1 thread, margin read", score)
     threaded = ThreadedRows(tables, cpu_device(), 2)
     two = Way("the runtime's ThreadedRows, 2 threads", lambda x: lambda: threaded.run(x, None, top).margin)
     return Engine(name, "this commit", {1: (one,), 2: (two, one)}, prepare_s, facts=kernel_facts(tables))

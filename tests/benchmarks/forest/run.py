@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,9 +14,9 @@ from tests.benchmarks.forest.case import MISSING_SHARE, ForestCase, Shape, train
 from tests.benchmarks.forest.measure import Effort, measure_case
 from tests.benchmarks.forest.ours import OURS, OURS_WITH_CONTRIBUTIONS, open_ours, open_ours_with_contributions
 from tests.benchmarks.forest.peers import peers
-from tests.benchmarks.side_by_side.engines import Engine, LeftOut, open_engines
-from tests.benchmarks.side_by_side.environment import ROOT, CpuWatch, own_command, stamp
-from tests.benchmarks.side_by_side.program import require_compiled_kernels
+from tests.benchmarks.side_by_side.driver import Document, Say, drive, parser
+from tests.benchmarks.side_by_side.engines import Engine, open_engines
+from tests.benchmarks.side_by_side.environment import CpuWatch, own_command, stamp
 from tests.benchmarks.side_by_side.timing import clock_us
 
 HEADLINE = Shape(500, 6, 64)
@@ -34,7 +32,6 @@ USUAL = Effort(
     rounds=9, round_seconds=1.0,
 )  # fmt: skip
 SHORT = Effort(20_000, 2.0, MISSING, ((0.0, 256), (0.0, 16_384), (MISSING_SHARE, 16_384)), (1, 2), rounds=5, round_seconds=0.4)
-OUTPUT = ROOT / "docs" / "benchmarks" / "forest.json"
 OUR_ENGINES = ((OURS, open_ours), (OURS_WITH_CONTRIBUTIONS, open_ours_with_contributions))
 
 
@@ -45,27 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 1 if ours could not be measured or its margins differ from XGBoost's.
     """
     options = _parse(arguments)
-    if options.table:
-        print(report.markdown(json.loads(options.table.read_text())))
-        return 0
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - started:5.0f} s] {text}", file=sys.stderr, flush=True)
-
-    try:
-        require_compiled_kernels()
-    except LeftOut as reason:
-        print(f"bench-forest: {reason}", file=sys.stderr)
-        return 1
     plan = [(shape, FULL) for shape in GRID] if options.full else [(HEADLINE, USUAL), *((s, SHORT) for s in OTHERS)]
     plan = [(shape, effort) for shape, effort in plan if options.only in (None, str(shape).replace(" ", ""))]
-    document = run_benchmark(plan, (*OUR_ENGINES, *peers(options.full)), say)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(document, indent=1) + "\n")
-    print(report.markdown(document))
-    print(f"\n{json.dumps(report.summary(document))}", flush=True)
-    return 0 if _ours_is_right(document) else 1
+
+    def measure(say: Say) -> Document:
+        return run_benchmark(plan, (*OUR_ENGINES, *peers(options.full)), say)
+
+    return drive("forest", options, report, measure, _ours_is_right)
 
 
 def run_benchmark(
@@ -96,9 +79,7 @@ def _ours_is_right(document: dict[str, Any]) -> bool:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.forest", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="the whole grid, every peer on every shape (hours)")
-    parser.add_argument("--only", metavar="TxDxF", help="one shape of the plan, as 500x6x64")
-    parser.add_argument("--json", type=Path, default=OUTPUT, help=f"where the figures go (default {OUTPUT.relative_to(ROOT)})")
-    parser.add_argument("--table", type=Path, metavar="JSON", help="print the tables of an earlier run, and measure nothing")
-    return parser.parse_args(arguments)
+    options = parser("forest", __doc__)
+    options.add_argument("--full", action="store_true", help="the whole grid, every peer on every shape (hours)")
+    options.add_argument("--only", metavar="TxDxF", help="one shape of the plan, as 500x6x64")
+    return options.parse_args(arguments)

@@ -12,6 +12,7 @@ from tests.benchmarks.forest.case import ForestCase
 from tests.benchmarks.forest.peers import open_daal4py, open_onnxruntime, open_xgboost
 from tests.benchmarks.rules.case import FEATURES, RulesCase
 from tests.benchmarks.rules.generated import open_python
+from tests.benchmarks.rules.ours import unpacked
 from tests.benchmarks.rules.peers import open_cel
 from tests.benchmarks.side_by_side.engines import Call, Engine, Way, version_of
 from tests.benchmarks.side_by_side.program import compiled_tables, kernel_facts
@@ -37,7 +38,7 @@ class FusedCase:
 
 
 def open_fused(case: FusedCase) -> Engine:
-    """Ours; every result is read, since a ScoredRows makes its numbers when they are asked for."""
+    """Ours; every result is read, since the arrays of a ScoredRows are made when they are asked for."""
     from kernels.score_rows import score_rows
 
     started = time.perf_counter()
@@ -46,15 +47,15 @@ def open_fused(case: FusedCase) -> Engine:
 
     def make(x: np.ndarray) -> Call:
         def call():
-            return score_rows(tables, x, top=TOP).single()
+            scored = score_rows(tables, x, top=TOP)
+            return scored.margin, scored.bits.hit, scored.top_features, scored.top_contributions
 
         return call
 
     def read(result) -> tuple[float, np.ndarray]:
-        rules = len(case.rules.rules)
-        return result.margin, np.array([result.hit >> rule & 1 for rule in range(rules)], bool)
+        return float(result[0][0]), unpacked(result[1], len(case.rules.rules))[0]
 
-    way = Way(f"score_rows(top={TOP}).single(): margin, hits and reasons as plain numbers", make, read)
+    way = Way(f"score_rows, top={TOP}, margin, hits and reasons read", make, read)
     return Engine(FUSED, "this commit", {1: (way,)}, prepare_s, facts={"reasons": True, **kernel_facts(tables)})
 
 

@@ -25,21 +25,14 @@ def open_ours(case: RulesCase) -> Engine:
     prepare_s = time.perf_counter() - started
     threaded = ThreadedRows(tables, cpu_device(), 2)
 
-    def read(words: np.ndarray | int) -> np.ndarray:
-        if isinstance(words, int):
-            return np.array([[words >> rule & 1 for rule in range(len(case.rules))]], bool)
+    def read(words: np.ndarray) -> np.ndarray:
         return unpacked(words, len(case.rules))
-
-    def score(x: np.ndarray) -> Call:
-        if len(x) == 1:
-            return lambda: score_rows(tables, x).single().hit
-        return lambda: score_rows(tables, x).bits.hit
 
     def two_steps(x: np.ndarray) -> Call:
         return lambda: rule_mask(tables.rules, bin_features(tables.cuts, x)).hit
 
     one = (
-        Way("score_rows, 1 thread; one event read with single()", score, read),
+        Way("score_rows, 1 thread", lambda x: lambda: score_rows(tables, x).bits.hit, read),
         Way("bin_features, then rule_mask, 1 thread", two_steps, read),
     )
     two = (Way("the runtime's ThreadedRows, 2 threads", lambda x: lambda: threaded.run(x, None, 0).bits.hit, read), *one)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -18,15 +16,14 @@ from tests.benchmarks.rules.fused import FUSED, FUSED_ENGINES, FusedCase
 from tests.benchmarks.rules.measure import Effort, measure_fused, measure_rules
 from tests.benchmarks.rules.ours import OURS, open_ours
 from tests.benchmarks.rules.peers import PEERS
-from tests.benchmarks.side_by_side.engines import LeftOut, open_engines
-from tests.benchmarks.side_by_side.environment import ROOT, CpuWatch, own_command, stamp
-from tests.benchmarks.side_by_side.program import require_compiled_kernels
+from tests.benchmarks.side_by_side.driver import Document, Say, drive, parser
+from tests.benchmarks.side_by_side.engines import open_engines
+from tests.benchmarks.side_by_side.environment import CpuWatch, own_command, stamp
 from tests.benchmarks.side_by_side.timing import clock_us
 
 COUNTS = (10, 50, 250, 1000)
 FUSED_FOREST = Shape(500, 6, 64)
 FUSED_RULES = 50
-OUTPUT = ROOT / "docs" / "benchmarks" / "rules.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,25 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 1 if ours could not be measured, or any engine's hits differ.
     """
     options = _parse(arguments)
-    if options.table:
-        print(report.markdown(json.loads(options.table.read_text())))
-        return 0
-    started = time.monotonic()
 
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - started:5.0f} s] {text}", file=sys.stderr, flush=True)
+    def measure(say: Say) -> Document:
+        return run_benchmark(options.rules, None if options.no_fused else FUSED_FOREST, Effort(batch_rows=options.rows), say)
 
-    try:
-        require_compiled_kernels()
-    except LeftOut as reason:
-        print(f"bench-rules: {reason}", file=sys.stderr)
-        return 1
-    document = run_benchmark(options.rules, None if options.no_fused else FUSED_FOREST, Effort(batch_rows=options.rows), say)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(document, indent=1) + "\n")
-    print(report.markdown(document))
-    print(f"\n{json.dumps(report.summary(document))}", flush=True)
-    return 0 if report.all_agree(document) and _ours_ran(document) else 1
+    return drive("rules", options, report, measure, lambda of: report.all_agree(of) and _ours_ran(of))
 
 
 def run_benchmark(
@@ -88,10 +71,8 @@ def _ours_ran(document: dict[str, Any]) -> bool:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.rules", description=__doc__)
-    parser.add_argument("--rules", type=int, nargs="+", default=COUNTS, help="numbers of rules (default 10 50 250 1000)")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of a batch (default 1,000,000)")
-    parser.add_argument("--no-fused", action="store_true", help="leave out rules and forest together")
-    parser.add_argument("--json", type=Path, default=OUTPUT, help=f"where the figures go (default {OUTPUT.relative_to(ROOT)})")
-    parser.add_argument("--table", type=Path, metavar="JSON", help="print the tables of an earlier run, and measure nothing")
-    return parser.parse_args(arguments)
+    options = parser("rules", __doc__)
+    options.add_argument("--rules", type=int, nargs="+", default=COUNTS, help="numbers of rules (default 10 50 250 1000)")
+    options.add_argument("--rows", type=int, default=1_000_000, help="rows of a batch (default 1,000,000)")
+    options.add_argument("--no-fused", action="store_true", help="leave out rules and forest together")
+    return options.parse_args(arguments)

@@ -36,7 +36,8 @@ class Latencies:
     spent_s: float = 0.0
 
     def percentiles(self) -> dict[str, Any]:
-        return {"setting": self.setting, **percentiles_us(np.concatenate(self.ns))}
+        blocks = [float(np.median(block)) / 1e3 for block in self.ns]
+        return {"setting": self.setting, **percentiles_us(np.concatenate(self.ns)), "best_block_us": _digits(min(blocks))}
 
 
 @dataclass
