@@ -45,7 +45,7 @@ def _cell(text: str) -> str:
 def how_timed(clock_us: float) -> str:
     """Return what a reader must know of the figures."""
     return (
-        f"An empty call takes {clock_us} us here and is part of every latency. Engines take turns, in blocks of 500 single calls; "
-        "of each, the fastest of its settings in a trial. One row: the median of all calls, and that of the quickest block, since "
+        f"An empty call takes {clock_us} us here and is part of every latency. Engines take turns, in blocks of 500 calls; "
+        "of each, the fastest of its settings in a trial. One row: the median of all calls, and of the quickest block, as "
         "this machine's speed drifts. Batches: median rows/s of the rounds, in millions, best in brackets."
     )
