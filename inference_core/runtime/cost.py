@@ -52,10 +52,6 @@ class CostTable:
         starts, lines = self._envelope  # type: ignore[attr-defined]
         return lines[bisect_right(starts, rows) - 1]
 
-    def line(self, variant: str) -> CostLine | None:
-        """Return the line of that name, or None."""
-        return next((line for line in self.lines if line.variant == variant), None)
-
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON; figures keep three digits after the point, a nanosecond."""
         lines = [{"variant": of.variant, "fixed_us": round(of.fixed_us, 3), "row_us": round(of.row_us, 6)} for of in self.lines]

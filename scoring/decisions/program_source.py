@@ -89,6 +89,7 @@ class ProgramSource:
         self._serving = writer, self.ladder_counters()
         self._release_version, self.refused = version, None
         self.swaps += 1
+        logger.info("release %s serves now; %s", version, "; ".join(writer.program.plan.accounts))
         return True
 
     def _refuse(self, version: str, error: Exception) -> None:

@@ -176,6 +176,7 @@ def _wait_until(holds, seconds: float = 20.0) -> None:
 def test_a_build_that_answers_a_golden_row_otherwise_never_serves_and_says_so(make_champion, fresh_engine, monkeypatch, caplog):
     make_champion("v1")
     engine = fresh_engine()
+    assert "release v1 serves now; constant_folding: " in caplog.text, "what the compiler made of it"
     make_champion("v2")
 
     def wrong(self, x, memberships):
