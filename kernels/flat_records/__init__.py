@@ -88,7 +88,7 @@ class RecordReader:
         Raises:
             KernelInputError: no fields, too many, or two of one name.
         """
-        self._layout = RecordLayout.of(fields)
+        self._layout = RecordLayout(fields)
         self.fields = self._layout.fields
         self.token_fields = self._layout.spans
         self._compiled = None if library() is None else CompiledReader(self._layout)

@@ -29,11 +29,21 @@ _SPLIT = (_LONG, ctypes.c_char_p, _LONG, _LONG, _POINTER, _POINTER)
 
 
 class _Scratch:
-    """Room for the columns and the text of a batch, whose addresses are known."""
+    """Room for the columns and the text of a batch, with what is costly to find out: addresses and views."""
 
-    def __init__(self, words: int, text_bytes: int) -> None:
-        self.words, self.text = np.empty(words, np.int64), np.empty(text_bytes, np.uint8)
+    def __init__(self, layout: RecordLayout, n: int, text_bytes: int) -> None:
+        self._layout, self._views_of = layout, -1
+        self.words, self.text = np.empty(layout.words(n), np.int64), np.empty(text_bytes, np.uint8)
         self.words_pointer, self.text_pointer = pointer(self.words), pointer(self.text)
+
+    def fits(self, n: int, text_bytes: int) -> bool:
+        return len(self.text) >= text_bytes and len(self.words) >= self._layout.words(n)
+
+    def columns(self, n: int) -> list[np.ndarray]:
+        """Return copies of the columns of n records."""
+        if n != self._views_of:
+            self._views, self._views_of = self._layout.views(n, self.words[: self._layout.words(n)]), n
+        return [view.copy() for view in self._views]
 
 
 class CompiledReader:
@@ -78,29 +88,27 @@ class CompiledReader:
 
         Without starts they lie one behind the other; without lengths as well, n is 1.
         """
-        layout = self._layout
-        words, text_bytes = layout.words(n), total + n * layout.growth + _SLACK
-        scratch = self._scratch(words, text_bytes)
+        scratch = self._scratch(n, total + n * self._layout.growth + _SLACK)
         outside = (self._hold if total <= _SHORT else self._release)(
             self._reader, texts, len(texts), n, starts if starts is None else pointer(starts),
             lengths if lengths is None else pointer(lengths), trusted, scratch.words_pointer, scratch.text_pointer,
         )  # fmt: skip
         if outside >= 0:
             return None, outside
-        block = scratch.words[:words].copy()
-        text = scratch.text[: block[n]].tobytes()
+        columns = scratch.columns(n)
+        text = scratch.text[: columns[0][n]].tobytes()
         if len(self._scratches) < _KEPT and scratch.text.nbytes + scratch.words.nbytes <= _KEPT_BYTES:
             self._scratches.append(scratch)
-        return layout.records(n, block, text), -1
+        return self._layout.records(columns, text), -1
 
-    def _scratch(self, words: int, text_bytes: int) -> _Scratch:
+    def _scratch(self, n: int, text_bytes: int) -> _Scratch:
         """Return room for so much; it is nobody else's until it is put back."""
         try:
             scratch = self._scratches.pop()
         except IndexError:
             scratch = None
-        if scratch is None or len(scratch.words) < words or len(scratch.text) < text_bytes:
-            scratch = _Scratch(words + words // 2, text_bytes + text_bytes // 2)
+        if scratch is None or not scratch.fits(n, text_bytes):
+            scratch = _Scratch(self._layout, n + n // 2, text_bytes + text_bytes // 2)
         return scratch
 
 

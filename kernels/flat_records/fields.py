@@ -38,6 +38,7 @@ INTEGER_KINDS = (FieldKind.INTEGER, FieldKind.TIME)
 NUMBER_KINDS = (FieldKind.NUMBER,)
 CODE_KINDS = (FieldKind.CHOICE, FieldKind.BOOLEAN, FieldKind.LETTERS, FieldKind.DIGITS)
 SPAN_KINDS = (FieldKind.TOKEN, FieldKind.LETTERS)
+_GROWTH = {FieldKind.TIME: 5, FieldKind.NUMBER: 2}
 
 
 @dataclass(frozen=True)
@@ -128,23 +129,20 @@ class Records:
         return len(self.accepted)
 
 
-@dataclass(frozen=True)
 class RecordLayout:
-    """Which columns the fields fill, and where one buffer holds them.
+    """Which columns the fields fill, and how one buffer holds them.
 
     The buffer is of 64-bit words: ends [n + 1], integers, numbers, then in halves of a word codes, starts and lengths,
     then accepted in bytes.
+
+    Attributes:
+        fields: the fields, in canonical order.
+        integers, numbers, codes, spans: names of the fields that fill each sort of column.
+        growth: by how many bytes a canonical record may be longer than what was read: ".5" to ".500000", "5" to "5.0".
     """
 
-    fields: tuple[RecordField, ...]
-    integers: tuple[str, ...]
-    numbers: tuple[str, ...]
-    codes: tuple[str, ...]
-    spans: tuple[str, ...]
-
-    @classmethod
-    def of(cls, fields: Sequence[RecordField]) -> RecordLayout:
-        """Return the layout of fields.
+    def __init__(self, fields: Sequence[RecordField]) -> None:
+        """Lay out the columns of fields.
 
         Raises:
             KernelInputError: none, too many, or two of one name.
@@ -152,14 +150,15 @@ class RecordLayout:
         names = [field.name for field in fields]
         if not 1 <= len(names) <= MAX_FIELDS or len(set(names)) < len(names):
             raise KernelInputError(f"a record has 1 to {MAX_FIELDS} fields of different names; got {names}")
-
-        def of_kinds(kinds: Sequence[FieldKind]) -> tuple[str, ...]:
-            return tuple(field.name for field in fields if field.kind in kinds)
-
-        return cls(tuple(fields), *map(of_kinds, (INTEGER_KINDS, NUMBER_KINDS, CODE_KINDS, SPAN_KINDS)))
+        self.fields = tuple(fields)
+        self.integers, self.numbers, self.codes, self.spans = (
+            tuple(field.name for field in fields if field.kind in kinds)
+            for kinds in (INTEGER_KINDS, NUMBER_KINDS, CODE_KINDS, SPAN_KINDS)
+        )
+        self.growth = sum(_GROWTH.get(field.kind, 0) for field in fields)
 
     def column(self, field: RecordField) -> int:
-        """Return which column of its type a field fills; -1 where it fills none."""
+        """Return which column of its sort a field fills; -1 where it fills none."""
         for names in (self.integers, self.numbers, self.codes):
             if field.name in names:
                 return names.index(field.name)
@@ -169,35 +168,39 @@ class RecordLayout:
         """Return which column of spans a field fills; -1 where it fills none."""
         return self.spans.index(field.name) if field.name in self.spans else -1
 
-    @property
-    def growth(self) -> int:
-        """Return by how many bytes a canonical record may be longer than what was read: ".5" to ".500000", "5" to "5.0"."""
-        grows = {FieldKind.TIME: 5, FieldKind.NUMBER: 2}
-        return sum(grows.get(field.kind, 0) for field in self.fields)
-
     def words(self, n: int) -> int:
         """Return how many 64-bit words hold the columns of n records."""
         halves = n * (len(self.codes) + 2 * len(self.spans))
         return 1 + n * (1 + len(self.integers) + len(self.numbers)) + (halves + 1) // 2 + (n + 7) // 8
 
-    def records(self, n: int, block: np.ndarray, text: bytes) -> Records:
-        """Return the columns of n records as views of the buffer."""
-        codes, spans = len(self.codes), len(self.spans)
-        first = n + 1
-        second = first + n * len(self.integers)
-        third = second + n * len(self.numbers)
-        halves = block[third:].view(np.int32)
-        near, far = n * codes, n * (codes + spans)
-        end = far + n * spans
-        shape = (n, spans)
+    def views(self, n: int, block: np.ndarray) -> list[np.ndarray]:
+        """Return the buffer's ends, integers, numbers, codes, starts, lengths and accepted, for n records."""
+        integers, numbers, codes, spans = (len(names) for names in (self.integers, self.numbers, self.codes, self.spans))
+        halves_at = 1 + n * (1 + integers + numbers)
+        halves = block[halves_at:].view(np.int32)
+        spans_at, lengths_at, end = n * codes, n * (codes + spans), n * (codes + 2 * spans)
+        return [
+            block[: n + 1],
+            block[n + 1 : n + 1 + n * integers].reshape(integers, n),
+            block[n + 1 + n * integers : halves_at].view(np.float64).reshape(numbers, n),
+            halves[:spans_at].reshape(codes, n),
+            halves[spans_at:lengths_at].reshape(n, spans),
+            halves[lengths_at:end].reshape(n, spans),
+            block[halves_at + (end + 1) // 2 :].view(np.uint8)[:n],
+        ]
+
+    def records(self, views: list[np.ndarray], text: bytes) -> Records:
+        """Return views and text as records."""
+        ends, integers, numbers, codes, starts, lengths, accepted = views
+        # Without strict=, which takes as long as the rest of reading a record; the shapes are those of views().
         return Records(
-            accepted=halves[end + end % 2 :].view(np.uint8)[:n],
-            text=text,
-            ends=block[:first],
-            integers=dict(zip(self.integers, block[first:second].reshape(len(self.integers), n), strict=True)),
-            numbers=dict(zip(self.numbers, block[second:third].view(np.float64).reshape(len(self.numbers), n), strict=True)),
-            codes=dict(zip(self.codes, halves[:near].reshape(codes, n), strict=True)),
-            starts=halves[near:far].reshape(shape),
-            lengths=halves[far:end].reshape(shape),
-            token_fields=self.spans,
+            accepted,
+            text,
+            ends,
+            dict(zip(self.integers, integers)),  # noqa: B905
+            dict(zip(self.numbers, numbers)),  # noqa: B905
+            dict(zip(self.codes, codes)),  # noqa: B905
+            starts,
+            lengths,
+            self.spans,
         )

@@ -48,8 +48,8 @@ class _Members(list):
 def read(layout: RecordLayout, texts: bytes, starts: np.ndarray, lengths: np.ndarray, trusted: bool) -> Records:
     """Return the records; the contract is in __init__.py."""
     n = len(starts)
-    block = np.zeros(layout.words(n), np.int64)
-    records = layout.records(n, block, b"")
+    views = layout.views(n, np.zeros(layout.words(n), np.int64))
+    records = layout.records(views, b"")
     for columns, absent in ((records.integers, ABSENT_INTEGER), (records.numbers, np.nan), (records.codes, ABSENT_CODE)):
         for column in columns.values():
             column[:] = absent
@@ -64,7 +64,7 @@ def read(layout: RecordLayout, texts: bytes, starts: np.ndarray, lengths: np.nda
             records.accepted[row] = 1
             _write(layout, records, row, values, text)
         records.ends[row + 1] = len(text)
-    return layout.records(n, block, bytes(text))
+    return layout.records(views, bytes(text))
 
 
 def _values(layout: RecordLayout, raw: bytes, trusted: bool) -> dict[str, tuple[str, Any]]:
