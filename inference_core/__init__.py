@@ -13,6 +13,7 @@ from inference_core.rules import Rule, rule_from_json, rule_to_json
 from inference_core.runtime import Device, LadderCounters, Serving, cpu_device, detect_devices
 from inference_core.schema import FeatureColumn, FeatureSchema
 from inference_core.windows import ABSENT, UNKNOWN, Aggregation, EventBatch, WindowLayout, WindowStore, open_window_store
+from kernels.flat_records import FieldKind, RecordField, RecordReader, Records
 from kernels.native import has_compiled_kernels
 
 __all__ = [
@@ -26,12 +27,16 @@ __all__ = [
     "EventBatch",
     "FeatureColumn",
     "FeatureSchema",
+    "FieldKind",
     "Forest",
     "InferenceError",
     "LadderCounters",
     "Outcome",
     "ProgramError",
     "ProgramResult",
+    "RecordField",
+    "RecordReader",
+    "Records",
     "RiskProgram",
     "Rule",
     "RuleError",
