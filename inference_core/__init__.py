@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any
 
+from inference_core.answers import AnswerColumns, AnswerForm, Rendered, render_answers
 from inference_core.calibration import Calibration, fit_platt
 from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchemaMismatch
 from inference_core.forest import Forest
@@ -20,6 +21,8 @@ __all__ = [
     "ABSENT",
     "UNKNOWN",
     "Aggregation",
+    "AnswerColumns",
+    "AnswerForm",
     "ArtifactRefused",
     "Calibration",
     "CostPolicy",
@@ -37,6 +40,7 @@ __all__ = [
     "RecordField",
     "RecordReader",
     "Records",
+    "Rendered",
     "RiskProgram",
     "Rule",
     "RuleError",
@@ -54,6 +58,7 @@ __all__ = [
     "load_program",
     "load_verify_key",
     "open_window_store",
+    "render_answers",
     "rule_from_json",
     "rule_to_json",
     "save_program",

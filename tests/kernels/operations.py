@@ -17,6 +17,7 @@ from kernels import (
     bin_features,
     forest_margin,
     path_contributions,
+    render_answers,
     rule_mask,
     score_rows,
     top_values,
@@ -26,6 +27,7 @@ from kernels import (
 from kernels.bin_features import reference as bin_reference
 from kernels.forest_margin import reference as forest_reference
 from kernels.path_contributions import reference as path_reference
+from kernels.render_answers import reference as answer_reference
 from kernels.rule_mask import reference as rule_reference
 from kernels.score_rows import ScoredRows
 from kernels.score_rows import reference as score_reference
@@ -33,6 +35,7 @@ from kernels.tables import RuleBits
 from kernels.top_values import reference as top_reference
 from kernels.tree_shap import reference as shap_reference
 from kernels.velocity_windows import reference as windows_reference
+from tests.kernels.answer_samples import columns_of, form_json
 from tests.kernels.random_tables import Shape, random_tables, rows_near
 from tests.kernels.shap_forests import random_bins, random_table
 from tests.strategies import KINDS, SMALL_LAYOUT
@@ -106,6 +109,28 @@ def _ranked_arrays(rows: int) -> Arrays:
     return (x,)
 
 
+_FORM = render_answers.AnswerForm.from_json(form_json(rules=9))
+
+
+def _answer_arrays(rows: int) -> Arrays:
+    return tuple(
+        np.frombuffer(column, np.uint8) if isinstance(column, bytes) else column for column in columns_of(_FORM, rows, seed=rows)
+    )
+
+
+def _answers(decision_ids: np.ndarray, text: np.ndarray, *arrays: np.ndarray) -> render_answers.AnswerColumns:
+    return render_answers.AnswerColumns(decision_ids.tobytes(), text.tobytes(), *arrays)
+
+
+def _rendered(buffer: bytes, ends: np.ndarray) -> Arrays:
+    return np.frombuffer(buffer, np.uint8), ends
+
+
+def _render_fast(*arrays: np.ndarray) -> Arrays:
+    answers = render_answers.render_answers(_FORM, _answers(*arrays))
+    return _rendered(answers.buffer, answers.ends)
+
+
 OPERATIONS = {
     "velocity_windows": Operation(
         _window_arrays,
@@ -148,6 +173,12 @@ OPERATIONS = {
         lambda bins: tuple(map(np.asarray, tree_shap.tree_shap(_SHAP, bins))),
         lambda bins: tuple(map(np.asarray, shap_reference.tree_shap(_SHAP, bins))),
         relative=1e-9,
+    ),
+    "render_answers": Operation(
+        _answer_arrays,
+        _render_fast,
+        lambda *arrays: _rendered(*answer_reference.render(_FORM, _answers(*arrays))),
+        relative=0.0,
     ),
     "top_values": Operation(
         _ranked_arrays, lambda x: top_values.top_values(x, 4), lambda x: top_reference.top_values(x, 4), relative=0.0
