@@ -41,7 +41,9 @@ class StateKeeper:
         """Tell the state what became known since the last call."""
         for truths in read_truths_after(self._last_label_id):
             self._last_label_id = truths.last_label_id
-            batch = self.columns(truths.transactions, truths.decision_ids)
+            keys = [event_key(i) for i in truths.decision_ids]
+            # A party that is not known has no events to be labelled.
+            batch = self.state.tokens.columns(truths.transactions, keys, remember=False)
             self.state.label(batch.occurred_us, batch.key, self.state.entities_of(batch), truths.fraud)
 
     def columns(self, transactions: list[Transaction], decision_ids: list[str]) -> TransactionColumns:
