@@ -13,6 +13,7 @@ from inference_core.program import ProgramResult, RiskProgram
 from inference_core.rules import Rule, rule_from_json, rule_to_json
 from inference_core.runtime import Device, LadderCounters, Serving, cpu_device, detect_devices
 from inference_core.schema import FeatureColumn, FeatureSchema
+from inference_core.tokens import EntityPlan, IdSet, TokenTable, entities_of, open_id_set, open_token_table, spans_of, token_codes
 from inference_core.windows import ABSENT, UNKNOWN, Aggregation, EventBatch, WindowLayout, WindowStore, open_window_store
 from kernels.flat_records import FieldKind, RecordField, RecordReader, Records
 from kernels.native import has_compiled_kernels
@@ -27,11 +28,13 @@ __all__ = [
     "Calibration",
     "CostPolicy",
     "Device",
+    "EntityPlan",
     "EventBatch",
     "FeatureColumn",
     "FeatureSchema",
     "FieldKind",
     "Forest",
+    "IdSet",
     "InferenceError",
     "LadderCounters",
     "Outcome",
@@ -47,21 +50,27 @@ __all__ = [
     "RuleOutcome",
     "SchemaMismatch",
     "Serving",
+    "TokenTable",
     "WindowLayout",
     "WindowStore",
     "cpu_device",
     "default_policy",
     "detect_devices",
+    "entities_of",
     "fit_platt",
     "has_compiled_kernels",
     "load_or_create_signing_key",
     "load_program",
     "load_verify_key",
+    "open_id_set",
+    "open_token_table",
     "open_window_store",
     "render_answers",
     "rule_from_json",
     "rule_to_json",
     "save_program",
+    "spans_of",
+    "token_codes",
 ]
 
 # Reached on first use: signatures need the cryptography package, which a machine that only runs programs may lack.

@@ -46,7 +46,9 @@ class StateKeeper:
             between_batches(functools.partial(self._learn, truths))
 
     def _learn(self, truths: Truths) -> None:
-        batch = self.columns(truths.transactions, truths.decision_ids)
+        keys = [event_key(i) for i in truths.decision_ids]
+        # A party that is not known has no events to be labelled.
+        batch = self.state.tokens.columns(truths.transactions, keys, remember=False)
         self.state.label(batch.occurred_us, batch.key, self.state.entities_of(batch), truths.fraud)
 
     def columns(self, transactions: list[Transaction], decision_ids: list[str]) -> TransactionColumns:

@@ -6,10 +6,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoring.engine import ABSENT, UNKNOWN, EventBatch, open_window_store
-from scoring.features.columns import TokenTable, TokenTables, TransactionColumns
+from scoring.engine import EntityPlan, EventBatch, entities_of, open_token_table, open_window_store
+from scoring.features.columns import TOKEN_FIELDS, TokenTables, TransactionColumns
 from scoring.features.own import fill_own_features
 from scoring.features.schema import DAY_US, KINDS, OWN_COLUMNS, TYPES, current_schema, window_layout
+
+
+def _position(name: str | None) -> int:
+    return -1 if name is None else TOKEN_FIELDS.index(name)
+
+
+_PLAN = EntityPlan(
+    tuple(
+        (
+            _position(kind.key[0]),
+            _position(kind.key[1] if len(kind.key) > 1 else None),
+            _position(kind.distinct),
+            -1 if kind.only_type is None else TYPES.index(kind.only_type),
+        )
+        for kind in KINDS
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -37,15 +54,14 @@ class FeatureState:
         self.layout = window_layout(self._max_lateness_us)
         self._store = open_window_store(self.layout)
         self.tokens = TokenTables()
-        self._pairs = [TokenTable() if len(kind.key) > 1 else None for kind in KINDS]
+        self._pairs = [open_token_table() if len(kind.key) > 1 else None for kind in KINDS]
         self.clock_us = 0  # newest event time met
 
     def process(self, batch: TransactionColumns) -> FeatureRows:
         """Return the features of each transaction as of its arrival, and absorb those to be inserted."""
         x = np.empty((len(batch), current_schema().width), np.float32)
         fill_own_features(batch, x)
-        entities = self.entities_of(batch)
-        others = self._others_of(batch)
+        entities, others = self._name_entities(batch)
         events = EventBatch(batch.occurred_us, batch.amount_minor, batch.key, entities, others, batch.insert)
         too_late = self._store.process(events, x[:, len(OWN_COLUMNS) :])
         before = self.clock_us
@@ -83,28 +99,8 @@ class FeatureState:
 
     def entities_of(self, batch: TransactionColumns) -> np.ndarray:
         """Return [n, K] int32: the row of each kind's entity, ABSENT where the transaction does not name it."""
-        absent = np.full(len(batch), ABSENT, np.int32)
-        columns = []
-        for kind, pairs in zip(KINDS, self._pairs, strict=True):
-            codes = [batch.tokens.get(name, absent) for name in kind.key]
-            column = codes[0] if pairs is None else _pair_codes(pairs, codes[0], codes[1], batch.insert)
-            if kind.only_type is not None:
-                column = np.where(batch.type_code == TYPES.index(kind.only_type), column, np.int32(ABSENT))
-            columns.append(column)
-        return np.ascontiguousarray(np.stack(columns, axis=1), np.int32)
+        return self._name_entities(batch)[0]
 
-    def _others_of(self, batch: TransactionColumns) -> np.ndarray:
-        others = np.full((len(batch), len(KINDS)), ABSENT, np.int32)
-        for k, kind in enumerate(KINDS):
-            if kind.distinct is not None and kind.distinct in batch.tokens:
-                others[:, k] = batch.tokens[kind.distinct]
-        return others
-
-
-def _pair_codes(table: TokenTable, first: np.ndarray, second: np.ndarray, insert: np.ndarray) -> np.ndarray:
-    """Number the pairs; ABSENT where a part is absent, UNKNOWN where a part is unknown or the pair is new in a dry run."""
-    out = np.full(len(first), ABSENT, np.int32)
-    for i in np.flatnonzero((first != ABSENT) & (second != ABSENT)).tolist():
-        a, b = int(first[i]), int(second[i])
-        out[i] = UNKNOWN if a < 0 or b < 0 else table.code(a << 32 | b, remember=bool(insert[i]))
-    return out
+    def _name_entities(self, batch: TransactionColumns) -> tuple[np.ndarray, np.ndarray]:
+        """Return the entities and their counterparts, both [n, K] int32."""
+        return entities_of(_PLAN, self._pairs, batch.tokens, batch.type_code, batch.insert)

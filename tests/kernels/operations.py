@@ -20,6 +20,7 @@ from kernels import (
     render_answers,
     rule_mask,
     score_rows,
+    token_table,
     top_values,
     tree_shap,
     velocity_windows,
@@ -32,6 +33,7 @@ from kernels.rule_mask import reference as rule_reference
 from kernels.score_rows import ScoredRows
 from kernels.score_rows import reference as score_reference
 from kernels.tables import RuleBits
+from kernels.token_table import reference as token_reference
 from kernels.top_values import reference as top_reference
 from kernels.tree_shap import reference as shap_reference
 from kernels.velocity_windows import reference as windows_reference
@@ -131,7 +133,27 @@ def _render_fast(*arrays: np.ndarray) -> Arrays:
     return _rendered(answers.buffer, answers.ends)
 
 
+_TEXT = b"abracadabra" * 20
+
+
+def _spans(rows: int) -> Arrays:
+    rng = np.random.default_rng(rows)
+    return rng.integers(0, 30, rows, np.int32), rng.integers(-1, 20, rows, np.int32), rng.random(rows) < 0.8
+
+
+def _numbered(table_type: Callable) -> Callable[..., Arrays]:
+    def run(starts: np.ndarray, lengths: np.ndarray, remember: np.ndarray) -> Arrays:
+        table, pairs = table_type(), table_type()
+        codes = table.codes(_TEXT, starts, lengths, remember)
+        return codes, pairs.pair_codes(codes, codes[::-1], remember), table.tokens(0, len(table))[1]
+
+    return run
+
+
 OPERATIONS = {
+    "token_table": Operation(
+        _spans, _numbered(token_table.NativeTokenTable), _numbered(token_reference.ReferenceTokenTable), relative=0.0
+    ),
     "velocity_windows": Operation(
         _window_arrays,
         _windows(velocity_windows.NativeWindowStore),

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from scoring.features.columns import TransactionColumns
+from scoring.features.columns import TransactionColumns, token_matrix
 from scoring.features.schema import CHANNELS, DAY_US, TYPES
 
 
@@ -54,15 +54,15 @@ class Payments:
         """Return some rows as a batch to score; the row's number is the event's key."""
         occurred_us, card = self.occurred_us[rows], self.card[rows]
         n = len(occurred_us)
-        unknown = np.full(n, np.nan, np.float32)
+        unknown = np.full(n, -1, np.int32)
         return TransactionColumns(
             occurred_us=occurred_us,
             amount_minor=self.amount_minor[rows],
-            tokens={"customer_id": card, "card_id": card, "terminal_id": self.terminal[rows]},
-            type_code=np.full(n, TYPES.index("card_payment"), np.int64),
-            channel_code=np.full(n, CHANNELS.index("pos"), np.int64),
+            tokens=token_matrix(n, customer_id=card, card_id=card, terminal_id=self.terminal[rows]),
+            type_code=np.full(n, TYPES.index("card_payment"), np.int32),
+            channel_code=np.full(n, CHANNELS.index("pos"), np.int32),
             mcc=unknown,
-            is_abroad=unknown,
+            home_country=unknown,
             card_present=unknown,
             is_recurring=unknown,
             key=np.arange(rows.start, rows.stop, dtype=np.uint64),

@@ -280,12 +280,10 @@ def test_memory_per_million_events_is_bounded(program):
     )
     times = first.occurred_us[0] + np.arange(count) * 60_000_000
     ids = np.arange(count)
-    tokens = {
-        name: (ids % 500 if codes[0] >= 0 else np.full(count, codes[0])).astype(np.int32) for name, codes in first.tokens.items()
-    }
+    tokens = np.where(first.tokens >= 0, ids[:, None] % 500, first.tokens).astype(np.int32)
     many = {
         name: np.repeat(getattr(first, name), count)
-        for name in ("amount_minor", "type_code", "channel_code", "mcc", "is_abroad", "card_present", "is_recurring")
+        for name in ("amount_minor", "type_code", "channel_code", "mcc", "home_country", "card_present", "is_recurring")
     }
     columns = replace(first, occurred_us=times, tokens=tokens, key=ids.astype(np.uint64), insert=np.ones(count, np.uint8), **many)
     state.process(columns)
