@@ -37,10 +37,12 @@ from inference_core import (
     load_program,
     load_verify_key,
     open_window_store,
+    pack_rows,
     render_answers,
     rule_from_json,
     rule_to_json,
     save_program,
+    unpack_rows,
 )
 
 __all__ = [
@@ -80,8 +82,10 @@ __all__ = [
     "load_program",
     "load_verify_key",
     "open_window_store",
+    "pack_rows",
     "render_answers",
     "rule_from_json",
     "rule_to_json",
     "save_program",
+    "unpack_rows",
 ]
