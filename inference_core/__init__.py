@@ -8,6 +8,7 @@ from inference_core.calibration import Calibration, fit_platt
 from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchemaMismatch
 from inference_core.forest import Forest
 from inference_core.outcomes import Outcome, RuleOutcome
+from inference_core.packed import pack_rows, unpack_rows
 from inference_core.policy import CostPolicy, default_policy
 from inference_core.program import ProgramResult, RiskProgram
 from inference_core.rules import Rule, rule_from_json, rule_to_json
@@ -65,12 +66,14 @@ __all__ = [
     "open_id_set",
     "open_token_table",
     "open_window_store",
+    "pack_rows",
     "render_answers",
     "rule_from_json",
     "rule_to_json",
     "save_program",
     "spans_of",
     "token_codes",
+    "unpack_rows",
 ]
 
 # Reached on first use: signatures need the cryptography package, which a machine that only runs programs may lack.

@@ -47,12 +47,14 @@ from inference_core import (
     open_id_set,
     open_token_table,
     open_window_store,
+    pack_rows,
     render_answers,
     rule_from_json,
     rule_to_json,
     save_program,
     spans_of,
     token_codes,
+    unpack_rows,
 )
 
 __all__ = [
@@ -102,10 +104,12 @@ __all__ = [
     "open_id_set",
     "open_token_table",
     "open_window_store",
+    "pack_rows",
     "render_answers",
     "rule_from_json",
     "rule_to_json",
     "save_program",
     "spans_of",
     "token_codes",
+    "unpack_rows",
 ]

@@ -16,6 +16,7 @@ import kernels
 from kernels import (
     bin_features,
     forest_margin,
+    pack_rows,
     path_contributions,
     render_answers,
     rule_mask,
@@ -27,6 +28,7 @@ from kernels import (
 )
 from kernels.bin_features import reference as bin_reference
 from kernels.forest_margin import reference as forest_reference
+from kernels.pack_rows import reference as pack_reference
 from kernels.path_contributions import reference as path_reference
 from kernels.render_answers import reference as answer_reference
 from kernels.rule_mask import reference as rule_reference
@@ -38,6 +40,7 @@ from kernels.top_values import reference as top_reference
 from kernels.tree_shap import reference as shap_reference
 from kernels.velocity_windows import reference as windows_reference
 from tests.kernels.answer_samples import columns_of, form_json
+from tests.kernels.packed_samples import window_rows
 from tests.kernels.random_tables import Shape, random_tables, rows_near
 from tests.kernels.shap_forests import random_bins, random_table
 from tests.strategies import KINDS, SMALL_LAYOUT
@@ -148,6 +151,10 @@ def _numbered(table_type: Callable) -> Callable[..., Arrays]:
         return codes, pairs.pair_codes(codes, codes[::-1], remember), table.tokens(0, len(table))[1]
 
     return run
+def _packed(x: np.ndarray, buffer: bytes, ends: np.ndarray) -> Arrays:
+    """The packed rows, and what they give back."""
+    rows = [buffer[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return *_rendered(buffer, ends), pack_rows.unpack_rows(rows, x.shape[1])
 
 
 OPERATIONS = {
@@ -164,6 +171,12 @@ OPERATIONS = {
         _rows,
         lambda x, lists: (bin_features.bin_features(TABLES.cuts, x, lists),),
         lambda x, lists: (bin_reference.bin_features(TABLES.cuts, x, lists),),
+        relative=0.0,
+    ),
+    "pack_rows": Operation(
+        lambda rows: (window_rows(rows),),
+        lambda x: _packed(x, *pack_rows.pack_rows(x)),
+        lambda x: _packed(x, *pack_reference.pack_rows(x)),
         relative=0.0,
     ),
     "rule_mask": Operation(
