@@ -14,7 +14,17 @@ from inference_core.program import ProgramResult, RiskProgram
 from inference_core.rules import Rule, rule_from_json, rule_to_json
 from inference_core.runtime import Device, LadderCounters, Serving, cpu_device, detect_devices
 from inference_core.schema import FeatureColumn, FeatureSchema
-from inference_core.tokens import EntityPlan, IdSet, TokenTable, entities_of, open_id_set, open_token_table, spans_of, token_codes
+from inference_core.tokens import (
+    EntityPlan,
+    EntityTables,
+    IdSet,
+    TokenTable,
+    open_entity_tables,
+    open_id_set,
+    open_token_table,
+    spans_of,
+)
+from inference_core.value_columns import Operation, Recipe, RecipeBook, open_value_columns
 from inference_core.windows import ABSENT, UNKNOWN, Aggregation, EventBatch, WindowLayout, WindowStore, open_window_store
 from kernels.flat_records import FieldKind, RecordField, RecordReader, Records
 from kernels.native import has_compiled_kernels
@@ -30,6 +40,7 @@ __all__ = [
     "CostPolicy",
     "Device",
     "EntityPlan",
+    "EntityTables",
     "EventBatch",
     "FeatureColumn",
     "FeatureSchema",
@@ -38,6 +49,7 @@ __all__ = [
     "IdSet",
     "InferenceError",
     "LadderCounters",
+    "Operation",
     "Outcome",
     "ProgramError",
     "ProgramResult",
@@ -45,6 +57,8 @@ __all__ = [
     "RecordReader",
     "Records",
     "Rendered",
+    "Recipe",
+    "RecipeBook",
     "RiskProgram",
     "Rule",
     "RuleError",
@@ -57,14 +71,15 @@ __all__ = [
     "cpu_device",
     "default_policy",
     "detect_devices",
-    "entities_of",
     "fit_platt",
     "has_compiled_kernels",
     "load_or_create_signing_key",
     "load_program",
     "load_verify_key",
+    "open_entity_tables",
     "open_id_set",
     "open_token_table",
+    "open_value_columns",
     "open_window_store",
     "pack_rows",
     "render_answers",

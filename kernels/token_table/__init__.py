@@ -31,6 +31,7 @@ from kernels.native import address, brief_library, library
 ABSENT = -1
 UNKNOWN = -2
 MAX_TEXT_BYTES = 2**31 - 1
+MAX_FIELDS = 32
 # More look-ups than this in a call take long enough to let other threads run meanwhile.
 _BRIEF = 512
 
@@ -40,9 +41,10 @@ _SIGNATURES = {
     "token_table_destroy": ([_P], None),
     "token_table_count": ([_P], _N),
     "token_table_memory": ([_P], _N),
-    "token_table_codes": ([_P, _P, _N, _N, ctypes.c_char_p, _N, _P, _P, _N, _P, _P, _N], ctypes.c_int),
+    "token_table_codes": ([_P, _N, ctypes.c_char_p, _N, _P, _N, _P, _N, _P, _P], ctypes.c_int),
     "token_table_pair_codes": ([_P, _N, _P, _N, _P, _N, _P, _P], ctypes.c_int),
-    "token_table_entities": ([_P, _P, _N, _N, _P, _N, _P, _P, _P, _P], ctypes.c_int),
+    "entity_tables_of_codes": ([_P, _N, _P, _P, _P, _P, _P], ctypes.c_int),
+    "entity_tables_of_text": ([_P, _N, ctypes.c_char_p, _N, _P, _P, _N, _P, _P, _P, _P, _P], ctypes.c_int),
     "token_table_export": ([_P, _N, _N, _P, _P], _N),
     "id_set_create": ([_K, _K], _P),
     "id_set_destroy": ([_P], None),
@@ -54,20 +56,23 @@ _SIGNATURES = {
 
 @dataclass(frozen=True)
 class EntityPlan:
-    """How the entities of a row follow from the codes of its fields.
+    """How the entities of a row follow from its fields.
 
     Attributes:
-        kinds: for each kind of entity (field, second field, counted field, class): positions of the fields whose codes name
-            the entity and its counterpart, and the class that a row must have to name one; -1 for none.
+        fields: how many fields a row has, at most MAX_FIELDS.
+        kinds: for each kind of entity (field, second field, counted field, class): positions of the fields that name the
+            entity and its counterpart, and the class that a row must have to name one; -1 for none.
     """
 
+    fields: int
     kinds: tuple[tuple[int, int, int, int], ...]
 
-    def check(self, fields: int) -> None:
-        """Raise KernelInputError where a kind names a field that is not there."""
+    def __post_init__(self) -> None:
+        if not 0 <= self.fields <= MAX_FIELDS:
+            raise KernelInputError(f"a row has at most {MAX_FIELDS} fields; got {self.fields}")
         for kind in self.kinds:
-            if not 0 <= kind[0] < fields or any(position >= fields for position in kind[1:3]):
-                raise KernelInputError(f"a kind of entity names a field beyond the {fields} there are: {kind}")
+            if not 0 <= kind[0] < self.fields or any(position >= self.fields for position in kind[1:3]):
+                raise KernelInputError(f"a kind of entity names a field beyond the {self.fields} there are: {kind}")
 
 
 class TokenTable(Protocol):
@@ -85,6 +90,40 @@ class TokenTable(Protocol):
         """Return the bytes of strings first, ..., first + count - 1 end to end, and their lengths, int32 [count]."""
 
     def memory_bytes(self) -> int: ...
+
+
+class EntityTables(Protocol):
+    """Numbers the entities of rows: one table a field, and one for each kind that two fields name.
+
+    Attributes:
+        tables: of the fields.
+        pairs: of the kinds; None for a kind that one field names.
+    """
+
+    plan: EntityPlan
+    tables: tuple[TokenTable, ...]
+    pairs: tuple[TokenTable | None, ...]
+
+    def of_text(
+        self,
+        text: bytes,
+        starts: np.ndarray,
+        lengths: np.ndarray,
+        columns: tuple[int, ...],
+        classes: np.ndarray,
+        remember: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return (entities, counterparts), both int32 [n, kinds].
+
+        Args:
+            starts, lengths: int32 [n, T], C-contiguous spans of the text.
+            columns: where among the T the fields are.
+            classes: int32 [n], the class of each row.
+            remember: bool or uint8 [n].
+        """
+
+    def of_codes(self, codes: np.ndarray, classes: np.ndarray, remember: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same from codes of the fields, int32 [n, fields]: the tables of the fields are not asked."""
 
 
 class IdSet(Protocol):
@@ -110,6 +149,15 @@ def open_token_table() -> TokenTable:
     return NativeTokenTable()
 
 
+def open_entity_tables(plan: EntityPlan) -> EntityTables:
+    """Return empty tables: compiled where possible, else the reference."""
+    if library() is None:
+        from kernels.token_table.reference import ReferenceEntityTables
+
+        return ReferenceEntityTables(plan)
+    return NativeEntityTables(plan)
+
+
 def open_id_set() -> IdSet:
     """Return an empty set: compiled where possible, else the reference."""
     if library() is None:
@@ -130,82 +178,6 @@ def spans_of(tokens: Sequence[str | bytes | None]) -> tuple[bytes, np.ndarray, n
     return b"".join(parts), (ends - lengths).astype(np.int32), np.where(absent, ABSENT, lengths).astype(np.int32)
 
 
-def token_codes(
-    tables: Sequence[TokenTable],
-    columns: Sequence[int],
-    text: bytes,
-    starts: np.ndarray,
-    lengths: np.ndarray,
-    remember: np.ndarray,
-    spare: int = 0,
-) -> np.ndarray:
-    """Return codes int32 [n, len(tables) + spare]: the string of row i for table t is the span in column columns[t].
-
-    Args:
-        starts, lengths: int32 [n, T], C-contiguous.
-        remember: bool or uint8 [n].
-        spare: so many last columns are left for the caller to fill.
-
-    Raises:
-        KernelInputError: a shape, a dtype, or a span outside the text.
-        MemoryError: there is none left.
-    """
-    rows, width = _check_spans(starts, lengths)
-    if len(columns) != len(tables) or any(not 0 <= column < width for column in columns):
-        raise KernelInputError(f"expected a column of 0 to {width - 1} for each of {len(tables)} tables; got {list(columns)}")
-    remember = _flags(remember, rows)
-    codes = np.empty((rows, len(tables) + spare), np.int32)
-    if not all(isinstance(table, NativeTokenTable) for table in tables):
-        for t, (table, column) in enumerate(zip(tables, columns, strict=True)):
-            codes[:, t] = table.codes(text, starts[:, column], lengths[:, column], remember)
-        return codes
-    handles, places = _handles(tables), _places(tuple(columns))
-    _check(
-        _native(codes.size).token_table_codes(
-            handles[1], places[1], len(tables), rows, text, len(text), address(starts), address(lengths), width,
-            address(remember), address(codes), codes.shape[1],
-        )
-    )  # fmt: skip
-    return codes
-
-
-def entities_of(
-    plan: EntityPlan,
-    pairs: Sequence[TokenTable | None],
-    codes: np.ndarray,
-    classes: np.ndarray,
-    remember: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return (entities, counterparts), both int32 [n, kinds], of n rows.
-
-    Args:
-        pairs: the table of each kind that is named by two fields, None for the others.
-        codes: int32 [n, fields], C-contiguous.
-        classes: int32 [n], the class of each row.
-        remember: bool or uint8 [n].
-    """
-    rows, fields = codes.shape
-    plan.check(fields)
-    if [table is not None for table in pairs] != [kind[1] >= 0 for kind in plan.kinds]:
-        raise KernelInputError("expected a table for each kind that is named by two fields, and None for the others")
-    right = codes.dtype == classes.dtype == np.int32 and classes.shape == (rows,)
-    if not (right and codes.flags.c_contiguous and classes.flags.c_contiguous):
-        raise KernelInputError(f"expected codes int32 [{rows}, {fields}] and classes int32 [{rows}], C-contiguous")
-    remember = _flags(remember, rows)
-    if not all(table is None or isinstance(table, NativeTokenTable) for table in pairs) or library() is None:
-        from kernels.token_table.reference import entities_of as plain
-
-        return plain(plan, pairs, codes, classes, remember)
-    entities, others = np.empty((rows, len(plan.kinds)), np.int32), np.empty((rows, len(plan.kinds)), np.int32)
-    _check(
-        _native(entities.size).token_table_entities(
-            _plan_array(plan)[1], _handles(pairs)[1], len(plan.kinds), rows, address(codes), fields,
-            address(classes), address(remember), address(entities), address(others),
-        )
-    )  # fmt: skip
-    return entities, others
-
-
 class NativeTokenTable:
     """The table of cpu.c."""
 
@@ -224,13 +196,19 @@ class NativeTokenTable:
         return _native(0).token_table_count(self._handle)
 
     def codes(self, text: bytes, starts: np.ndarray, lengths: np.ndarray, remember: np.ndarray | bool) -> np.ndarray:
-        rows = _check_columns(starts, lengths)
-        starts, lengths = (np.ascontiguousarray(array).reshape(rows, 1) for array in (starts, lengths))
-        return token_codes((self,), (0,), text, starts, lengths, _flags(remember, rows)).reshape(rows)
+        rows = check_strings(starts, lengths)
+        codes, flags = np.empty(rows, np.int32), flags_of(remember, rows)
+        _check(
+            _native(rows).token_table_codes(
+                self._handle, rows, text, len(text), starts.ctypes.data, starts.strides[0] // 4, lengths.ctypes.data,
+                lengths.strides[0] // 4, address(flags), address(codes),
+            )
+        )  # fmt: skip
+        return codes
 
     def pair_codes(self, first: np.ndarray, second: np.ndarray, remember: np.ndarray | bool) -> np.ndarray:
-        rows = _check_columns(first, second)
-        codes, flags = np.empty(rows, np.int32), _flags(remember, rows)
+        rows = check_strings(first, second)
+        codes, flags = np.empty(rows, np.int32), flags_of(remember, rows)
         _check(
             _native(rows).token_table_pair_codes(
                 self._handle, rows, first.ctypes.data, first.strides[0] // 4, second.ctypes.data, second.strides[0] // 4,
@@ -252,6 +230,72 @@ class NativeTokenTable:
         return _native(0).token_table_memory(self._handle)
 
 
+class _Tables(ctypes.Structure):
+    _fields_ = [("fields", _N), ("kinds", _N), ("tables", _P), ("plan", _P), ("pairs", _P)]
+
+
+class NativeEntityTables:
+    """The tables of cpu.c."""
+
+    def __init__(self, plan: EntityPlan) -> None:
+        self.plan = plan
+        self.tables = tuple(NativeTokenTable() for _ in range(plan.fields))
+        self.pairs = tuple(NativeTokenTable() if kind[1] >= 0 else None for kind in plan.kinds)
+        self._arrays = (
+            np.array([table._handle for table in self.tables], np.uint64),
+            np.array(plan.kinds, np.int32).reshape(-1, 4),
+            np.array([0 if table is None else table._handle for table in self.pairs], np.uint64),
+        )
+        self._struct = _Tables(plan.fields, len(plan.kinds), *(array.ctypes.data for array in self._arrays))
+        self._handle = ctypes.addressof(self._struct)
+        self._places: dict[tuple[int, ...], tuple[int, int, np.ndarray]] = {}
+        self._brief = _BRIEF // max(1, plan.fields)
+
+    def of_text(
+        self,
+        text: bytes,
+        starts: np.ndarray,
+        lengths: np.ndarray,
+        columns: tuple[int, ...],
+        classes: np.ndarray,
+        remember: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        rows, width = check_spans(starts, lengths)
+        places = self._places.get(columns) or self._place(columns)
+        if places[0] >= width:
+            raise KernelInputError(f"a row has {width} spans; the columns {columns} go beyond")
+        check_classes(classes, rows)
+        remember = flags_of(remember, rows)
+        entities, others = np.empty((2, rows, len(self.plan.kinds)), np.int32)
+        _check(
+            _libraries()[rows > self._brief].entity_tables_of_text(
+                self._handle, rows, text, len(text), address(starts), address(lengths), width, places[1], address(classes),
+                address(remember), address(entities), address(others),
+            )
+        )  # fmt: skip
+        return entities, others
+
+    def of_codes(self, codes: np.ndarray, classes: np.ndarray, remember: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows = len(codes)
+        check_codes(codes, self.plan.fields)
+        check_classes(classes, rows)
+        remember = flags_of(remember, rows)
+        entities, others = np.empty((2, rows, len(self.plan.kinds)), np.int32)
+        _check(
+            _libraries()[rows > self._brief].entity_tables_of_codes(
+                self._handle, rows, address(codes), address(classes), address(remember), address(entities), address(others)
+            )
+        )
+        return entities, others
+
+    def _place(self, columns: tuple[int, ...]) -> tuple[int, int, np.ndarray]:
+        """Return the last column, and where an array of all of them lies."""
+        check_places(columns, self.plan)
+        array = np.array(columns, np.int64)
+        self._places[columns] = places = (max(columns, default=-1), array.ctypes.data, array)
+        return places
+
+
 class NativeIdSet:
     """The set of cpu.c."""
 
@@ -270,7 +314,7 @@ class NativeIdSet:
         return _native(0).id_set_count(self._handle)
 
     def contains(self, text: bytes, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        found = np.empty(_check_columns(starts, lengths), np.uint8)
+        found = np.empty(check_strings(starts, lengths), np.uint8)
         self._visit(text, starts, lengths, address(found))
         return found
 
@@ -278,7 +322,7 @@ class NativeIdSet:
         self._visit(text, starts, lengths, None)
 
     def _visit(self, text: bytes, starts: np.ndarray, lengths: np.ndarray, found: int | None) -> None:
-        rows = _check_columns(starts, lengths)
+        rows = check_strings(starts, lengths)
         _check(
             _native(rows).id_set_visit(
                 self._handle, rows, text, len(text), starts.ctypes.data, starts.strides[0] // 4, lengths.ctypes.data,
@@ -317,25 +361,7 @@ def _process_key() -> tuple[int, int]:
     return int.from_bytes(random[:8], "little"), int.from_bytes(random[8:], "little")
 
 
-def _kept(array: np.ndarray) -> tuple[np.ndarray, int]:
-    return array, array.ctypes.data
-
-
-@functools.lru_cache(maxsize=64)
-def _plan_array(plan: EntityPlan) -> tuple[np.ndarray, int]:
-    return _kept(np.array(plan.kinds, np.int32).reshape(-1, 4))
-
-
-@functools.lru_cache(maxsize=64)
-def _places(columns: tuple[int, ...]) -> tuple[np.ndarray, int]:
-    return _kept(np.array(columns, np.int64))
-
-
-def _handles(tables: Sequence[TokenTable | None]) -> tuple[np.ndarray, int]:
-    return _kept(np.array([0 if table is None else table._handle for table in tables], np.uint64))
-
-
-def _flags(remember: np.ndarray | bool, rows: int) -> np.ndarray:
+def flags_of(remember: np.ndarray | bool, rows: int) -> np.ndarray:
     """Return uint8 [rows]."""
     if isinstance(remember, bool):
         return np.full(rows, remember, np.uint8)
@@ -344,14 +370,34 @@ def _flags(remember: np.ndarray | bool, rows: int) -> np.ndarray:
     return np.ascontiguousarray(remember).view(np.uint8)
 
 
-def _check_spans(starts: np.ndarray, lengths: np.ndarray) -> tuple[int, int]:
+def check_spans(starts: np.ndarray, lengths: np.ndarray) -> tuple[int, int]:
+    """Return (n, T), or raise KernelInputError where the arrays are not C-contiguous int32 [n, T]."""
     for array in (starts, lengths):
         if array.dtype != np.int32 or array.ndim != 2 or array.shape != starts.shape or not array.flags.c_contiguous:
             raise KernelInputError(f"starts and lengths must be C-contiguous int32 [n, T]; got {array.dtype} {array.shape}")
     return starts.shape
 
 
-def _check_columns(first: np.ndarray, second: np.ndarray) -> int:
+def check_places(columns: tuple[int, ...], plan: EntityPlan) -> None:
+    """Raise KernelInputError unless there is a column for each field."""
+    if len(columns) != plan.fields or any(column < 0 for column in columns):
+        raise KernelInputError(f"expected a column of the spans for each of {plan.fields} fields; got {columns}")
+
+
+def check_codes(codes: np.ndarray, fields: int) -> None:
+    """Raise KernelInputError unless the codes are C-contiguous int32 [n, fields]."""
+    if codes.dtype != np.int32 or codes.ndim != 2 or codes.shape[1] != fields or not codes.flags.c_contiguous:
+        raise KernelInputError(f"codes must be C-contiguous int32 [n, {fields}]; got {codes.dtype} {codes.shape}")
+
+
+def check_classes(classes: np.ndarray, rows: int) -> None:
+    """Raise KernelInputError unless the classes are C-contiguous int32 [rows]."""
+    if classes.dtype != np.int32 or classes.shape != (rows,) or not classes.flags.c_contiguous:
+        raise KernelInputError(f"classes must be C-contiguous int32 [{rows}]; got {classes.dtype} {classes.shape}")
+
+
+def check_strings(first: np.ndarray, second: np.ndarray) -> int:
+    """Return n, or raise KernelInputError where the arrays are not int32 [n]."""
     for array in (first, second):
         if array.dtype != np.int32 or array.ndim != 1 or array.shape != first.shape:
             got = f"{first.dtype} {first.shape}, {second.dtype} {second.shape}"

@@ -22,6 +22,8 @@
 #define SEGMENTS 64
 #define FIRST_SLOTS 4
 #define AHEAD 32 /* look-ups in a block */
+#define MAX_FIELDS 32
+#define ROWS 64
 
 enum { DONE = 0, NO_MEMORY = 1, OUTSIDE = 2 };
 
@@ -203,22 +205,20 @@ static int work_off(look_up *block, int count) {
     return failed ? NO_MEMORY : DONE;
 }
 
-/* codes[i * width + t] for n rows of `count` tables. Spans of row i and table t: starts[i * row_stride + column[t]]. */
-int token_table_codes(table **tables, const int64_t *column, int64_t count, int64_t n, const char *text, int64_t text_length,
-                      const int32_t *starts, const int32_t *lengths, int64_t row_stride, const uint8_t *remember, int32_t *codes, int64_t width) {
+/* Codes of n spans, any distance apart. */
+int token_table_codes(table *t, int64_t n, const char *text, int64_t text_length, const int32_t *starts, int64_t starts_stride,
+                      const int32_t *lengths, int64_t lengths_stride, const uint8_t *remember, int32_t *codes) {
     look_up block[AHEAD];
     int filled = 0;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t t = 0; t < count; t++) {
-            int64_t at = i * row_stride + column[t];
-            int32_t length = lengths[at], start = starts[at], *to = &codes[i * width + t];
-            if (length < 0) { *to = ABSENT; continue; }
-            if (start < 0 || (int64_t)start + length > text_length) return OUTSIDE;
-            block[filled++] = (look_up){tables[t], text + start, to, 0, (uint32_t)length, remember[i]};
-            if (filled < AHEAD) continue;
-            if (work_off(block, filled)) return NO_MEMORY;
-            filled = 0;
-        }
+    for (int64_t i = 0; i < n; i++) {
+        int32_t length = lengths[i * lengths_stride], start = starts[i * starts_stride];
+        if (length < 0) { codes[i] = ABSENT; continue; }
+        if (start < 0 || (int64_t)start + length > text_length) return OUTSIDE;
+        block[filled++] = (look_up){t, text + start, &codes[i], 0, (uint32_t)length, remember[i]};
+        if (filled < AHEAD) continue;
+        if (work_off(block, filled)) return NO_MEMORY;
+        filled = 0;
+    }
     return work_off(block, filled);
 }
 
@@ -246,17 +246,61 @@ int token_table_pair_codes(table *t, int64_t n, const int32_t *first, int64_t fi
     return pair_codes(t, n, first, first_stride, second, second_stride, remember, codes, 1);
 }
 
-/* Entities and counterparts of n rows from their codes [n, fields]. plan: [kinds][4] field, second field, counted field, class
- * that the row must have; -1 for none. pairs: [kinds] the table of a kind with a second field. */
-int token_table_entities(const int32_t *plan, table **pairs, int64_t kinds, int64_t n, const int32_t *codes, int64_t fields,
-                         const int32_t *classes, const uint8_t *remember, int32_t *entities, int32_t *others) {
-    for (int64_t k = 0; k < kinds; k++) {
-        const int32_t *of = plan + 4 * k;
-        if (pairs[k]) {
-            if (pair_codes(pairs[k], n, codes + of[0], fields, codes + of[1], fields, remember, entities + k, kinds)) return NO_MEMORY;
-        } else for (int64_t i = 0; i < n; i++) entities[i * kinds + k] = codes[i * fields + of[0]];
-        for (int64_t i = 0; i < n; i++) others[i * kinds + k] = of[2] < 0 ? ABSENT : codes[i * fields + of[2]];
-        if (of[3] >= 0) for (int64_t i = 0; i < n; i++) if (classes[i] != of[3]) entities[i * kinds + k] = ABSENT;
+/* ---- entities of rows ---------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    int64_t fields, kinds;
+    table **tables;      /* [fields] */
+    const int32_t *plan; /* [kinds][4] field, second field, counted field, class that the row must have; -1 for none */
+    table **pairs;       /* [kinds] the table of a kind with a second field */
+} entity_tables;
+
+/* Codes [n, fields] of the rows' strings; the span of row i and field f is at i * row_stride + column[f]. */
+static int field_codes(const entity_tables *e, int64_t n, const char *text, int64_t text_length, const int32_t *starts,
+                       const int32_t *lengths, int64_t row_stride, const int64_t *column, const uint8_t *remember, int32_t *codes) {
+    look_up block[AHEAD];
+    int filled = 0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t f = 0; f < e->fields; f++) {
+            int64_t at = i * row_stride + column[f];
+            int32_t length = lengths[at], start = starts[at], *to = &codes[i * e->fields + f];
+            if (length < 0) { *to = ABSENT; continue; }
+            if (start < 0 || (int64_t)start + length > text_length) return OUTSIDE;
+            block[filled++] = (look_up){e->tables[f], text + start, to, 0, (uint32_t)length, remember[i]};
+            if (filled < AHEAD) continue;
+            if (work_off(block, filled)) return NO_MEMORY;
+            filled = 0;
+        }
+    return work_off(block, filled);
+}
+
+/* Entities and counterparts [n, kinds] of n rows from their codes [n, fields]. */
+int entity_tables_of_codes(const entity_tables *e, int64_t n, const int32_t *codes, const int32_t *classes, const uint8_t *remember,
+                           int32_t *entities, int32_t *others) {
+    for (int64_t k = 0; k < e->kinds; k++) {
+        const int32_t *of = e->plan + 4 * k, *first = codes + of[0];
+        int32_t *to = entities + k;
+        if (e->pairs[k]) {
+            int status = pair_codes(e->pairs[k], n, first, e->fields, codes + of[1], e->fields, remember, to, e->kinds);
+            if (status) return status;
+        } else for (int64_t i = 0; i < n; i++) to[i * e->kinds] = first[i * e->fields];
+        for (int64_t i = 0; i < n; i++) others[i * e->kinds + k] = of[2] < 0 ? ABSENT : codes[i * e->fields + of[2]];
+        if (of[3] >= 0) for (int64_t i = 0; i < n; i++) if (classes[i] != of[3]) to[i * e->kinds] = ABSENT;
+    }
+    return DONE;
+}
+
+/* The same from their strings, a few rows at a time, so that the codes in between stay at hand. */
+int entity_tables_of_text(const entity_tables *e, int64_t n, const char *text, int64_t text_length, const int32_t *starts,
+                          const int32_t *lengths, int64_t row_stride, const int64_t *column, const int32_t *classes,
+                          const uint8_t *remember, int32_t *entities, int32_t *others) {
+    int32_t codes[ROWS * MAX_FIELDS];
+    for (int64_t i = 0; i < n; i += ROWS) {
+        int64_t rows = n - i < ROWS ? n - i : ROWS, at = i * e->kinds, spans = i * row_stride;
+        int status = field_codes(e, rows, text, text_length, starts + spans, lengths + spans, row_stride, column, remember + i, codes);
+        if (status) return status;
+        status = entity_tables_of_codes(e, rows, codes, classes + i, remember + i, entities + at, others + at);
+        if (status) return status;
     }
     return DONE;
 }

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from kernels.errors import KernelInputError
-from kernels.token_table import ABSENT, UNKNOWN, EntityPlan, TokenTable, _check_columns, _flags
+from kernels.token_table import (
+    ABSENT,
+    UNKNOWN,
+    EntityPlan,
+    check_classes,
+    check_codes,
+    check_places,
+    check_spans,
+    check_strings,
+    flags_of,
+)
 
 
 def _strings(text: bytes, starts: np.ndarray, lengths: np.ndarray) -> list[bytes | None]:
@@ -36,14 +44,14 @@ class ReferenceTokenTable:
         return self._codes[token]
 
     def codes(self, text: bytes, starts: np.ndarray, lengths: np.ndarray, remember: np.ndarray | bool) -> np.ndarray:
-        rows = _check_columns(starts, lengths)
-        flags = _flags(remember, rows).tolist()
+        rows = check_strings(starts, lengths)
+        flags = flags_of(remember, rows).tolist()
         tokens = _strings(text, starts, lengths)
         return np.array([ABSENT if t is None else self._code(t, flags[i]) for i, t in enumerate(tokens)], np.int32)
 
     def pair_codes(self, first: np.ndarray, second: np.ndarray, remember: np.ndarray | bool) -> np.ndarray:
-        rows = _check_columns(first, second)
-        flags = _flags(remember, rows).tolist()
+        rows = check_strings(first, second)
+        flags = flags_of(remember, rows).tolist()
         codes = []
         for a, b, flag in zip(first.tolist(), second.tolist(), flags, strict=True):
             if ABSENT in (a, b):
@@ -74,27 +82,52 @@ class ReferenceIdSet:
         return len(self._ids)
 
     def contains(self, text: bytes, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        _check_columns(starts, lengths)
+        check_strings(starts, lengths)
         return np.array([t is not None and t in self._ids for t in _strings(text, starts, lengths)], np.uint8)
 
     def add(self, text: bytes, starts: np.ndarray, lengths: np.ndarray) -> None:
-        _check_columns(starts, lengths)
+        check_strings(starts, lengths)
         self._ids.update(t for t in _strings(text, starts, lengths) if t is not None)
 
     def memory_bytes(self) -> int:
         return sum(100 + len(token) for token in self._ids)  # an estimate, as above
 
 
-def entities_of(
-    plan: EntityPlan, pairs: Sequence[TokenTable | None], codes: np.ndarray, classes: np.ndarray, remember: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """See kernels.token_table.entities_of."""
-    entities = np.full((len(codes), len(plan.kinds)), ABSENT, np.int32)
-    others = np.full((len(codes), len(plan.kinds)), ABSENT, np.int32)
-    for k, ((field, second, counted, wanted), table) in enumerate(zip(plan.kinds, pairs, strict=True)):
-        entities[:, k] = codes[:, field] if table is None else table.pair_codes(codes[:, field], codes[:, second], remember)
-        if wanted >= 0:
-            entities[classes != wanted, k] = ABSENT
-        if counted >= 0:
-            others[:, k] = codes[:, counted]
-    return entities, others
+class ReferenceEntityTables:
+    """A table a field, one a kind of two fields, one expression a kind."""
+
+    def __init__(self, plan: EntityPlan) -> None:
+        self.plan = plan
+        self.tables = tuple(ReferenceTokenTable() for _ in range(plan.fields))
+        self.pairs = tuple(ReferenceTokenTable() if kind[1] >= 0 else None for kind in plan.kinds)
+
+    def of_text(
+        self,
+        text: bytes,
+        starts: np.ndarray,
+        lengths: np.ndarray,
+        columns: tuple[int, ...],
+        classes: np.ndarray,
+        remember: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        rows, width = check_spans(starts, lengths)
+        check_places(columns, self.plan)
+        if max(columns, default=-1) >= width:
+            raise KernelInputError(f"a row has {width} spans; the columns {columns} go beyond")
+        codes = np.empty((rows, self.plan.fields), np.int32)
+        for f, (table, column) in enumerate(zip(self.tables, columns, strict=True)):
+            codes[:, f] = table.codes(text, starts[:, column], lengths[:, column], remember)
+        return self.of_codes(codes, classes, remember)
+
+    def of_codes(self, codes: np.ndarray, classes: np.ndarray, remember: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        check_codes(codes, self.plan.fields)
+        check_classes(classes, len(codes))
+        entities = np.full((len(codes), len(self.plan.kinds)), ABSENT, np.int32)
+        others = entities.copy()
+        for k, ((field, second, counted, wanted), table) in enumerate(zip(self.plan.kinds, self.pairs, strict=True)):
+            entities[:, k] = codes[:, field] if table is None else table.pair_codes(codes[:, field], codes[:, second], remember)
+            if wanted >= 0:
+                entities[classes != wanted, k] = ABSENT
+            if counted >= 0:
+                others[:, k] = codes[:, counted]
+        return entities, others

@@ -49,7 +49,7 @@ class StateKeeper:
         keys = [event_key(i) for i in truths.decision_ids]
         # A party that is not known has no events to be labelled.
         batch = self.state.tokens.columns(truths.transactions, keys, remember=False)
-        self.state.label(batch.occurred_us, batch.key, self.state.entities_of(batch), truths.fraud)
+        self.state.label(batch.occurred_us, batch.key, batch.entities, truths.fraud)
 
     def columns(self, transactions: list[Transaction], decision_ids: list[str]) -> TransactionColumns:
         """Return the transactions as the state takes them, under the keys by which it knows them again."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from scoring.engine import ABSENT, TokenTable, open_token_table, token_codes
+from scoring.engine import EntityPlan, open_entity_tables
 from scoring.features.records import TransactionRecords, records_of
+from scoring.features.schema import KINDS, TYPES
 from scoring.transactions import ENTITY_FIELDS, Transaction
 
-# What identifies something. Entities are numbered as they are met; a country is its two letters as a number.
 TOKEN_FIELDS = (*ENTITY_FIELDS, "country")
 
 
@@ -22,50 +22,49 @@ class TransactionColumns:
     Attributes:
         occurred_us: [n] int64 microseconds since 1970.
         amount_minor: [n] int64.
-        tokens: [n, len(TOKEN_FIELDS)] int32 codes: ABSENT, UNKNOWN or >= 0.
-        type_code, channel_code: [n] int32 positions in TYPES and CHANNELS.
-        mcc, home_country, card_present, is_recurring: [n] int32, ABSENT where not known; a country is a code as in `tokens`.
+        codes: int32 [n] of each name, as TransactionRecords has them.
+        entities: [n, K] int32: the row of each kind's entity; ABSENT where the transaction does not name it, UNKNOWN where it
+            was never met and must not be remembered.
+        others: [n, K] int32: the counterparts that are counted.
         key: [n] uint64, names the event again when its label comes.
         insert: [n] uint8; 0 is scored without a trace (dry run).
     """
 
     occurred_us: np.ndarray
     amount_minor: np.ndarray
-    tokens: np.ndarray
-    type_code: np.ndarray
-    channel_code: np.ndarray
-    mcc: np.ndarray
-    home_country: np.ndarray
-    card_present: np.ndarray
-    is_recurring: np.ndarray
+    codes: Mapping[str, np.ndarray]
+    entities: np.ndarray
+    others: np.ndarray
     key: np.ndarray
     insert: np.ndarray
 
     def __len__(self) -> int:
         return len(self.occurred_us)
 
-    @property
-    def country(self) -> np.ndarray:
-        """[n] int32, ABSENT where not known."""
-        return self.tokens[:, -1]
+
+def _position(name: str | None) -> int:
+    return -1 if name is None else TOKEN_FIELDS.index(name)
 
 
-def token_matrix(rows: int, **columns: np.ndarray) -> np.ndarray:
-    """Return `tokens` of a batch whose codes are known already, by the names in TOKEN_FIELDS; what is not named is absent."""
-    tokens = np.full((rows, len(TOKEN_FIELDS)), ABSENT, np.int32)
-    for name, codes in columns.items():
-        tokens[:, TOKEN_FIELDS.index(name)] = codes
-    return tokens
+_PLAN = EntityPlan(
+    len(TOKEN_FIELDS),
+    tuple(
+        (
+            _position(kind.key[0]),
+            _position(kind.key[1] if len(kind.key) > 1 else None),
+            _position(kind.distinct),
+            -1 if kind.only_type is None else TYPES.index(kind.only_type),
+        )
+        for kind in KINDS
+    ),
+)
 
 
-@dataclass
 class TokenTables:
-    """One table for each field of entities."""
+    """Numbers the entities that transactions name."""
 
-    by_field: dict[str, TokenTable] = field(default_factory=lambda: {name: open_token_table() for name in ENTITY_FIELDS})
-
-    def __post_init__(self) -> None:
-        self._tables = list(self.by_field.values())
+    def __init__(self) -> None:
+        self.entities = open_entity_tables(_PLAN)
         self._fields: tuple[str, ...] = ()
         self._places: tuple[int, ...] = ()
 
@@ -83,33 +82,51 @@ class TokenTables:
         if rows is not None:
             starts, lengths, occurred_us, amount_minor = starts[rows], lengths[rows], occurred_us[rows], amount_minor[rows]
             codes = {name: column[rows] for name, column in codes.items()}
-        insert = np.full(len(occurred_us), remember, np.uint8)
-        tokens = token_codes(self._tables, self._columns_in(records), records.text, starts, lengths, insert, spare=1)
-        tokens[:, -1] = codes["country"]
-        return TransactionColumns(
-            occurred_us=occurred_us,
-            amount_minor=amount_minor,
-            tokens=tokens,
-            type_code=codes["type"],
-            channel_code=codes["channel"],
-            mcc=codes["mcc"],
-            home_country=codes["home_country"],
-            card_present=codes["card_present"],
-            is_recurring=codes["is_recurring"],
-            key=keys,
-            insert=insert,
-        )
+        insert = _flags(len(occurred_us), remember)
+        places = self._places if records.token_fields is self._fields else self._find(records.token_fields)
+        entities, others = self.entities.of_text(records.text, starts, lengths, places, codes["type"], insert)
+        return TransactionColumns(occurred_us, amount_minor, codes, entities, others, keys, insert)
+
+    def columns_of_codes(
+        self,
+        occurred_us: np.ndarray,
+        amount_minor: np.ndarray,
+        codes: Mapping[str, np.ndarray],
+        tokens: Mapping[str, np.ndarray],
+        keys: np.ndarray,
+    ) -> TransactionColumns:
+        """Return the columns of transactions whose tokens are numbered already, to be inserted.
+
+        Args:
+            tokens: name out of TOKEN_FIELDS -> int32 [n] codes, ABSENT where there is none; a missing field is absent everywhere.
+        """
+        insert = _flags(len(occurred_us), True)
+        matrix = np.full((len(occurred_us), len(TOKEN_FIELDS)), -1, np.int32)
+        for name, column in tokens.items():
+            matrix[:, TOKEN_FIELDS.index(name)] = column
+        entities, others = self.entities.of_codes(matrix, codes["type"], insert)
+        return TransactionColumns(occurred_us, amount_minor, codes, entities, others, keys, insert)
 
     def columns(self, transactions: Sequence[Transaction], keys: Sequence[int], *, remember: bool) -> TransactionColumns:
         """Return the columns of transactions that are objects."""
         return self.columns_of(records_of(transactions), np.array(keys, np.uint64), remember=remember)
 
+    def sizes(self) -> list[int]:
+        """Return how many tokens and pairs each table knows."""
+        return [len(table) for table in (*self.entities.tables, *self.entities.pairs) if table is not None]
+
     def memory_bytes(self) -> int:
         """Return the bytes that the tables hold."""
-        return sum(table.memory_bytes() for table in self._tables)
+        return sum(table.memory_bytes() for table in (*self.entities.tables, *self.entities.pairs) if table is not None)
 
-    def _columns_in(self, records: TransactionRecords) -> tuple[int, ...]:
-        if records.token_fields != self._fields:
-            self._fields = records.token_fields
-            self._places = tuple(records.token_fields.index(name) for name in self.by_field)
+    def _find(self, fields: tuple[str, ...]) -> tuple[int, ...]:
+        self._fields, self._places = fields, tuple(fields.index(name) for name in TOKEN_FIELDS)
         return self._places
+
+
+_ALL, _NONE = np.ones(4096, np.uint8), np.zeros(4096, np.uint8)
+
+
+def _flags(rows: int, value: bool) -> np.ndarray:
+    """Return uint8 [rows], all 1 or all 0; they are read and never written."""
+    return (_ALL if value else _NONE)[:rows] if rows <= len(_ALL) else np.full(rows, value, np.uint8)

@@ -22,7 +22,7 @@ class TransactionRecords(Protocol):
         codes: int32 [n], -1 where absent. "type" and "channel": positions in TYPES and CHANNELS; "card_present" and
             "is_recurring": 0 or 1; "mcc": its value; "country" and "home_country": the letters as digits of base 26.
         starts, lengths: int32 [n, T], where in `text` the values of `token_fields` lie; length -1 where absent.
-        token_fields: T names, those of ENTITY_FIELDS among them.
+        token_fields: T names, those of ENTITY_FIELDS and "country" among them.
     """
 
     text: bytes
@@ -42,13 +42,16 @@ class ObjectRecords:
     codes: dict[str, np.ndarray]
     starts: np.ndarray
     lengths: np.ndarray
-    token_fields: tuple[str, ...] = ENTITY_FIELDS
+    token_fields: tuple[str, ...]
+
+
+_FIELDS = (*ENTITY_FIELDS, "country")
 
 
 def records_of(transactions: Sequence[Transaction]) -> ObjectRecords:
     """Return parsed transactions as columns."""
-    shape = (len(transactions), len(ENTITY_FIELDS))
-    text, starts, lengths = spans_of([getattr(t, name) for t in transactions for name in ENTITY_FIELDS])
+    shape = (len(transactions), len(_FIELDS))
+    text, starts, lengths = spans_of([getattr(t, name) for t in transactions for name in _FIELDS])
     codes = {
         "type": [TYPES.index(t.type) for t in transactions],
         "channel": [CHANNELS.index(t.channel) for t in transactions],
@@ -67,6 +70,7 @@ def records_of(transactions: Sequence[Transaction]) -> ObjectRecords:
         codes={name: np.array(column, np.int32) for name, column in codes.items()},
         starts=starts.reshape(shape),
         lengths=lengths.reshape(shape),
+        token_fields=_FIELDS,
     )
 
 

@@ -24,6 +24,7 @@ from kernels import (
     token_table,
     top_values,
     tree_shap,
+    value_columns,
     velocity_windows,
 )
 from kernels.bin_features import reference as bin_reference
@@ -38,6 +39,7 @@ from kernels.tables import RuleBits
 from kernels.token_table import reference as token_reference
 from kernels.top_values import reference as top_reference
 from kernels.tree_shap import reference as shap_reference
+from kernels.value_columns import reference as value_reference
 from kernels.velocity_windows import reference as windows_reference
 from tests.kernels.answer_samples import columns_of, form_json
 from tests.kernels.packed_samples import window_rows
@@ -157,7 +159,36 @@ def _packed(x: np.ndarray, buffer: bytes, ends: np.ndarray) -> Arrays:
     return *_rendered(buffer, ends), pack_rows.unpack_rows(rows, x.shape[1])
 
 
+_BOOK = value_columns.RecipeBook(
+    (
+        value_columns.Recipe(value_columns.Operation.COPY, 0, 0),
+        value_columns.Recipe(value_columns.Operation.LOOK_UP, 1, 1, table=np.eye(5, 4, dtype=np.float32)),
+    ),
+    wide=(True, False),
+)
+
+
+def _values(rows: int) -> Arrays:
+    rng = np.random.default_rng(rows)
+    return rng.integers(-(10**15), 10**15, rows), rng.integers(-1, 6, rows, np.int32)
+
+
+def _filled(fill: Callable) -> Callable[..., Arrays]:
+    def run(*sources: np.ndarray) -> Arrays:
+        out = np.full((len(sources[0]), 6), np.nan, np.float32)
+        fill(sources, out)
+        return (out,)
+
+    return run
+
+
 OPERATIONS = {
+    "value_columns": Operation(
+        _values,
+        _filled(value_columns.NativeValueColumns(_BOOK).fill),
+        _filled(value_reference.ReferenceValueColumns(_BOOK).fill),
+        relative=0.0,
+    ),
     "token_table": Operation(
         _spans, _numbered(token_table.NativeTokenTable), _numbered(token_reference.ReferenceTokenTable), relative=0.0
     ),

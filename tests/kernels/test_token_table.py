@@ -14,13 +14,12 @@ from kernels.token_table import (
     ABSENT,
     UNKNOWN,
     EntityPlan,
+    NativeEntityTables,
     NativeIdSet,
     NativeTokenTable,
-    entities_of,
     spans_of,
-    token_codes,
 )
-from kernels.token_table.reference import ReferenceIdSet, ReferenceTokenTable
+from kernels.token_table.reference import ReferenceEntityTables, ReferenceIdSet, ReferenceTokenTable
 from tests.strategies import examples
 
 TABLES = pytest.mark.parametrize("table_type", [NativeTokenTable, ReferenceTokenTable])
@@ -162,21 +161,72 @@ def test_memory_is_what_strings_take_and_little_more():
     assert 32 * count < table.memory_bytes() < 70 * count
 
 
-# --- several tables, pairs and entities ----------------------------------------------------------------------------------
+# --- pairs and entities ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("types", [(NativeTokenTable,) * 3, (ReferenceTokenTable,) * 3])
-def test_one_call_serves_the_columns_of_a_batch(types):
-    tables = [table_type() for table_type in types]
-    text, starts, lengths = spans_of(["k1", "c1", None, "k2", "c1", "d", "k1", None, "d"])
-    starts, lengths = starts.reshape(3, 3), lengths.reshape(3, 3)
-    found = token_codes(tables, (1, 0, 2), text, starts, lengths, np.ones(3, bool), spare=1)
-    assert found.shape == (3, 4)
-    assert found[:, :3].tolist() == [[0, 0, ABSENT], [0, 1, 0], [ABSENT, 0, 0]]
-    with pytest.raises(KernelInputError, match="a column of 0 to 2"):
-        token_codes(tables, (1, 0, 3), text, starts, lengths, np.ones(3, bool))
+SEVERAL = pytest.mark.parametrize("several_type", [NativeEntityTables, ReferenceEntityTables])
+# One field with a counterpart; two fields; a class alone; two fields, a counterpart and a class.
+PLAN = EntityPlan(3, ((0, -1, 1, -1), (1, 2, -1, -1), (2, -1, -1, 1), (0, 1, 2, 0)))
+
+
+@SEVERAL
+def test_one_call_serves_all_fields_and_kinds_of_a_batch(several_type):
+    several = several_type(PLAN)
+    text, starts, lengths = spans_of(["k1", "-", "c1", None, "k2", "-", "c1", "d", "k1", "-", None, "d"])
+    starts, lengths = starts.reshape(3, 4), lengths.reshape(3, 4)
+    classes, remember = np.array([0, 1, 0], np.int32), np.ones(3, bool)
+    entities, others = several.of_text(text, starts, lengths, (0, 2, 3), classes, remember)
+    assert entities.tolist() == [[0, ABSENT, ABSENT, 0], [1, 0, 0, ABSENT], [0, ABSENT, ABSENT, ABSENT]]
+    assert others.tolist() == [[0, ABSENT, ABSENT, ABSENT], [0, ABSENT, ABSENT, 0], [ABSENT, ABSENT, ABSENT, 0]]
+    assert [len(table) for table in several.tables] == [2, 1, 1]
+
+
+@SEVERAL
+def test_rows_that_do_not_fit_the_plan_are_refused(several_type):
+    several, remember, classes = several_type(PLAN), np.ones(2, bool), np.zeros(2, np.int32)
+    spans = np.zeros((2, 4), np.int32)
+    with pytest.raises(KernelInputError, match="go beyond"):
+        several.of_text(b"", spans, spans, (0, 1, 4), classes, remember)
+    with pytest.raises(KernelInputError, match="each of 3 fields"):
+        several.of_text(b"", spans, spans, (0, 1), classes, remember)
+    with pytest.raises(KernelInputError, match="each of 3 fields"):
+        several.of_text(b"", spans, spans, (0, 1, -1), classes, remember)
     with pytest.raises(KernelInputError, match="C-contiguous"):
-        token_codes(tables, (1, 0, 2), text, starts[:, ::-1], lengths, np.ones(3, bool))
+        several.of_text(b"", spans[:, ::-1], spans, (0, 1, 2), classes, remember)
+    with pytest.raises(KernelInputError, match="classes"):
+        several.of_text(b"", spans, spans, (0, 1, 2), classes.astype(np.int64), remember)
+    with pytest.raises(KernelInputError, match="remember"):
+        several.of_text(b"", spans, spans, (0, 1, 2), classes, remember[:1])
+    with pytest.raises(KernelInputError, match="outside the text"):
+        several.of_text(b"", spans, spans + 1, (0, 1, 2), classes, remember)
+    with pytest.raises(KernelInputError, match="codes must be"):
+        several.of_codes(spans, classes, remember)
+
+
+@pytest.mark.parametrize("kind", [(3, -1, -1, -1), (0, 3, -1, -1), (0, -1, 3, -1), (-1, -1, -1, -1)])
+def test_a_plan_that_names_no_field_is_refused(kind):
+    with pytest.raises(KernelInputError, match="names a field"):
+        EntityPlan(3, (kind,))
+
+
+@examples(60)
+@given(rows=st.lists(st.tuples(*[st.integers(-2, 3)] * 3, st.integers(0, 1), st.booleans()), max_size=150), spelled=st.booleans())
+def test_entities_equal_the_reference(rows, spelled):
+    """Twice the same, so that what was new is known; by codes, and by strings of them."""
+    array = np.array([row[:3] for row in rows], np.int32).reshape(-1, 3)
+    classes, remember = np.array([row[3] for row in rows], np.int32), np.array([row[4] for row in rows], bool)
+    text, starts, lengths = spans_of([None if code < 0 else str(code) for code in array.reshape(-1)])
+    native, plain = NativeEntityTables(PLAN), ReferenceEntityTables(PLAN)
+    for _ in range(2):
+        results = [
+            of.of_text(text, starts.reshape(-1, 3), lengths.reshape(-1, 3), (2, 0, 1), classes, remember)
+            if spelled
+            else of.of_codes(array, classes, remember)
+            for of in (native, plain)
+        ]
+        for ours, truth in zip(*results, strict=True):
+            assert ours.dtype == truth.dtype == np.int32
+            np.testing.assert_array_equal(ours, truth)
 
 
 @TABLES
@@ -185,31 +235,6 @@ def test_pairs_are_numbered_where_both_parts_are(table_type):
     rows = [(0, 0), (0, 1), (1, 0), (0, 0), (ABSENT, 1), (UNKNOWN, ABSENT), (UNKNOWN, 1), (2**31 - 1, 0)]
     assert pairs(table, rows) == [0, 1, 2, 0, ABSENT, ABSENT, UNKNOWN, 3]
     assert pairs(table, [(1, 0), (1, 1)], remember=False) == [2, UNKNOWN]
-
-
-@examples(60)
-@given(rows=st.lists(st.tuples(*[st.integers(-2, 3)] * 3, st.integers(0, 1), st.booleans()), max_size=70))
-def test_entities_equal_the_reference(rows):
-    array = np.array([row[:3] for row in rows], np.int32).reshape(-1, 3)
-    classes, remember = np.array([row[3] for row in rows], np.int32), np.array([row[4] for row in rows], bool)
-    plan = EntityPlan(((0, -1, 1, -1), (1, 2, -1, -1), (2, -1, -1, 1), (0, 1, 2, 0)))
-    native, plain = ([None, kind(), None, kind()] for kind in (NativeTokenTable, ReferenceTokenTable))
-    for _ in range(2):
-        ours, truth = (entities_of(plan, tables, array, classes, remember) for tables in (native, plain))
-        for a, b in zip(ours, truth, strict=True):
-            assert a.dtype == b.dtype == np.int32
-            np.testing.assert_array_equal(a, b)
-
-
-def test_a_plan_that_does_not_fit_is_refused():
-    array, classes, remember = np.zeros((2, 3), np.int32), np.zeros(2, np.int32), np.ones(2, bool)
-    for kind in ((3, -1, -1, -1), (0, 3, -1, -1), (0, -1, 3, -1), (-1, -1, -1, -1)):
-        with pytest.raises(KernelInputError, match="names a field"):
-            entities_of(EntityPlan((kind,)), [NativeTokenTable() if kind[1] >= 0 else None], array, classes, remember)
-    with pytest.raises(KernelInputError, match="expected a table"):
-        entities_of(EntityPlan(((0, 1, -1, -1),)), [None], array, classes, remember)
-    with pytest.raises(KernelInputError, match="expected codes"):
-        entities_of(EntityPlan(((0, -1, -1, -1),)), [None], array, classes.astype(np.int64), remember)
 
 
 # --- a set of ids --------------------------------------------------------------------------------------------------------

@@ -367,11 +367,10 @@ def test_a_dry_run_changes_nothing_at_all(engine):
     def trace() -> tuple:
         counters = {name: value for name, value in vars(engine.counters).items() if name not in ("_sampled", "process")}
         state = engine.state
-        tokens = {name: len(table) for name, table in state.tokens.by_field.items()}
         return (
             [table.objects.count() for table in tables],
             str(counters),
-            tokens,
+            state.tokens.sizes(),
             state.event_count(),
             state.memory_bytes(),
             state.clock_us,
