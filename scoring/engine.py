@@ -58,7 +58,6 @@ from inference_core import (
     rule_to_json,
     save_program,
     spans_of,
-    token_codes,
     unpack_rows,
 )
 
@@ -120,6 +119,5 @@ __all__ = [
     "rule_to_json",
     "save_program",
     "spans_of",
-    "token_codes",
     "unpack_rows",
 ]
