@@ -3,7 +3,6 @@
 from dataclasses import replace
 from datetime import timedelta
 
-import numpy as np
 import pytest
 from django.utils import timezone
 
