@@ -6,7 +6,7 @@ import logging
 import threading
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from scoring.decisions.database_thread import DatabaseThread
@@ -88,7 +88,7 @@ def test_it_has_a_connection_of_its_own_that_is_opened_anew_after_it_broke(threa
     written = ["a", "b"]
     if connection.vendor == "postgresql":  # a file cannot be lost, a server can
         collected(thread, [lambda: connection.connection.close()])
-        ((second, error, _),) = collected(thread, [lambda: write("c")])
-        assert error is None and second is not first
+        (_, noticed, _), (second, error, _) = collected(thread, [lambda: write("lost"), lambda: write("c")])
+        assert isinstance(noticed, OperationalError) and error is None and second is not first
         written.append("c")
     assert list(OutboxEvent.objects.order_by("id").values_list("subject", flat=True)) == written
