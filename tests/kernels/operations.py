@@ -6,6 +6,7 @@ An operation is a folder of kernels/ with a reference.py; one that is missing he
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from kernels import (
     velocity_windows,
 )
 from kernels.bin_features import reference as bin_reference
+from kernels.flat_records import reference as records_reference
 from kernels.forest_margin import reference as forest_reference
 from kernels.path_contributions import reference as path_reference
 from kernels.rule_mask import reference as rule_reference
@@ -33,6 +35,7 @@ from kernels.tables import RuleBits
 from kernels.top_values import reference as top_reference
 from kernels.tree_shap import reference as shap_reference
 from kernels.velocity_windows import reference as windows_reference
+from tests.kernels.flat_texts import READER, arrays_of
 from tests.kernels.random_tables import Shape, random_tables, rows_near
 from tests.kernels.shap_forests import random_bins, random_table
 from tests.strategies import KINDS, SMALL_LAYOUT
@@ -106,7 +109,34 @@ def _ranked_arrays(rows: int) -> Arrays:
     return (x,)
 
 
+def _text_arrays(rows: int) -> Arrays:
+    """Texts of records, every fifth of which is cut off."""
+    rng = np.random.default_rng(rows)
+    bodies = []
+    for row in range(rows):
+        body = {
+            "at": "2026-01-31T10:15:30.5Z",
+            "id": f"t-{row}",
+            "place": round(rng.uniform(-180, 180), 4),
+            "kind": "cash",
+            "i": row,
+        }
+        bodies.append(
+            json.dumps({name: body[name] for name in rng.permutation(list(body)).tolist()}).encode()[
+                : -1 if row % 5 == 4 else None
+            ]
+        )
+    lengths = np.array([len(body) for body in bodies], np.int64)
+    return np.frombuffer(b"".join(bodies), np.uint8), np.cumsum(lengths) - lengths, lengths
+
+
 OPERATIONS = {
+    "flat_records": Operation(
+        _text_arrays,
+        lambda texts, *spans: arrays_of(READER.read(texts.tobytes(), *spans)),
+        lambda texts, *spans: arrays_of(records_reference.read(READER.layout, texts.tobytes(), *spans, False)),
+        relative=0.0,
+    ),
     "velocity_windows": Operation(
         _window_arrays,
         _windows(velocity_windows.NativeWindowStore),
