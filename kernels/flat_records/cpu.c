@@ -254,12 +254,12 @@ static const uint8_t *read_choice(const column *c, const uint8_t *p, record *now
 
 static const uint8_t *read_integer(const field *of, const uint8_t *p, record *now, int f, int64_t *value) {
     const uint8_t *from = p;
-    int64_t sum = 0;
-    while (is_digit(*p) && p - from < 19) sum = 10 * sum + (*p++ - '0');
+    uint64_t sum = 0; /* 19 digits fit */
+    while (is_digit(*p) && p - from < 19) sum = 10 * sum + (uint64_t)(*p++ - '0');
     int64_t length = p - from;
-    if (length < 1 || length > 18 || (*from == '0' && length > 1) || sum > of->largest) return NULL;
+    if (length < 1 || length > 18 || (*from == '0' && length > 1) || (int64_t)sum > of->largest) return NULL;
     now->from[f] = from; now->length[f] = (int32_t)length;
-    *value = sum;
+    *value = (int64_t)sum;
     return p; /* whatever stands here, a comma or a brace is asked for next */
 }
 
