@@ -105,7 +105,8 @@ class RecordReader:
         total = int(lengths.sum())
         if self._compiled is None or not 0 <= total <= self._most(n):
             _check_inside(len(texts), starts, lengths)
-        self._check_total(n, total)
+        if total > self._most(n):
+            raise _too_long(n, total)
         if self._compiled is None:
             return reference.read(self.layout, texts, starts, lengths, trusted)
         records, outside = self._compiled.read(texts, n, total, starts, lengths, trusted)
@@ -121,7 +122,8 @@ class RecordReader:
         """
         n = len(bodies)
         texts = b"".join(bodies)
-        self._check_total(n, len(texts))
+        if len(texts) > self._most(n):
+            raise _too_long(n, len(texts))
         lengths = None if n == 1 else np.fromiter(map(len, bodies), np.int64, n)
         if self._compiled is not None:
             return self._compiled.read(texts, n, len(texts), None, lengths, trusted)[0]
@@ -132,10 +134,6 @@ class RecordReader:
     def _most(self, n: int) -> int:
         """Return of how many bytes n records may be together, so that places in their canonical text fit 32 bits."""
         return _MAX_TEXT - n * self.layout.growth
-
-    def _check_total(self, n: int, total: int) -> None:
-        if total > self._most(n):
-            raise KernelInputError(f"{n} records of {total} bytes together: read less than 2 GiB at once")
 
 
 def _check_spans(starts: np.ndarray, lengths: np.ndarray) -> int:
@@ -149,6 +147,10 @@ def _check_inside(size: int, starts: np.ndarray, lengths: np.ndarray) -> None:
     outside = np.flatnonzero((starts < 0) | (lengths < 0) | (starts > size) | (lengths > size - starts))
     if len(outside):
         raise _outside(int(outside[0]), size)
+
+
+def _too_long(n: int, total: int) -> KernelInputError:
+    return KernelInputError(f"{n} records of {total} bytes together: read less than 2 GiB at once")
 
 
 def _outside(row: int, size: int) -> KernelInputError:

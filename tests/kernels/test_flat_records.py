@@ -308,6 +308,16 @@ def test_items_are_found_as_the_reference_finds_them(pieces: list[bytes], is_joi
     assert_same_spans(split_lines(body), reference.split_lines(body))
 
 
+@examples(200)
+@given(st.lists(right_texts(), max_size=3), st.integers(0, 130), st.data())
+def test_items_far_into_a_text(bodies: list[bytes], before: int, data: st.DataObject):
+    """What stands at any place of a block of 64 bytes, in a text and between them."""
+    body = b"[" + b" " * before + b",".join(bodies) + b"]"
+    at = data.draw(st.integers(0, len(body)))
+    for changed in (body, body[:at] + data.draw(_PIECES) + body[at + data.draw(st.integers(0, 2)) :]):
+        assert_same_spans(split_array(changed), reference.split_array(changed))
+
+
 @given(st.lists(right_texts(), max_size=6), st.sampled_from([b"", b" ", b"\n\t"]))
 def test_items_of_an_array(bodies: list[bytes], space: bytes):
     body = space + b"[" + (space + b"," + space).join(bodies) + space + b"]" + space
