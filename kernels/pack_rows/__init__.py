@@ -18,8 +18,8 @@ then        the bytes and numbers in the order of the features; a number is a li
               an entity that was met once hold the same amounts. The place of a float32 is the upper 5 of the 32 bits of
               its bits times 0x9E3779B1
     130-255   the whole number (b - 130) * 256 + c + 97, where c is the byte that follows
-A row is packed with the first of these that fits: whole number to 96, number seen before, 96, 97, two bytes, number. Any row can be
-packed, whatever its features mean; those of the project's windows come out shortest.
+A row is packed with the first of these that fits: whole number to 96, number seen before, 96, 97, two bytes, number. Any
+row can be packed, whatever its features mean; those of the project's windows come out shortest.
 """
 
 from __future__ import annotations
