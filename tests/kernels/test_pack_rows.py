@@ -128,6 +128,15 @@ def test_a_number_takes_the_place_of_another():
     assert pack_rows(x)[0] == reference.pack_rows(x)[0]
 
 
+def test_without_a_compiler_the_reference_does_the_work(monkeypatch):
+    x = window_rows(30)
+    compiled = pack_rows(x)
+    monkeypatch.setattr(packed_rows, "_native", lambda: None)
+    monkeypatch.setattr(packed_rows, "_pack", lambda *_: pytest.fail("C was called"))
+    assert split(pack_rows(x)) == split(compiled)
+    np.testing.assert_array_equal(unpack_rows(split(compiled), x.shape[1]).view(np.uint32), bits(x))
+
+
 def test_rows_need_not_be_contiguous():
     x = window_rows(20)
     for part in (x[::2], x[:, ::3], x.T, np.asfortranarray(x)):
