@@ -128,6 +128,14 @@ def test_a_number_takes_the_place_of_another():
     assert pack_rows(x)[0] == reference.pack_rows(x)[0]
 
 
+def test_a_quotient_too_large_for_a_float32_is_not_used():
+    x = np.full((1, 12), np.nan, np.float32)
+    x[0, 0], x[0, 5], x[0, 10] = 1e-10, 1e38, np.inf
+    rows = split(pack_rows(x))
+    assert rows == split(reference.pack_rows(x)) and len(rows[0]) == 5 + 1 + 3 + 3 * 4
+    assert unpack_rows(rows, 12)[0, 10] == np.inf
+
+
 def test_without_a_compiler_the_reference_does_the_work(monkeypatch):
     x = window_rows(30)
     compiled = pack_rows(x)
