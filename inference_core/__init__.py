@@ -3,10 +3,12 @@
 from importlib import import_module
 from typing import Any
 
+from inference_core.answers import AnswerColumns, AnswerForm, Rendered, render_answers
 from inference_core.calibration import Calibration, fit_platt
 from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchemaMismatch
 from inference_core.forest import Forest
 from inference_core.outcomes import Outcome, RuleOutcome
+from inference_core.packed import pack_rows, unpack_rows
 from inference_core.policy import CostPolicy, default_policy
 from inference_core.program import ProgramResult, RiskProgram
 from inference_core.rules import Rule, rule_from_json, rule_to_json
@@ -24,12 +26,15 @@ from inference_core.tokens import (
 )
 from inference_core.value_columns import Operation, Recipe, RecipeBook, open_value_columns
 from inference_core.windows import ABSENT, UNKNOWN, Aggregation, EventBatch, WindowLayout, WindowStore, open_window_store
+from kernels.flat_records import FieldKind, RecordField, RecordReader, Records
 from kernels.native import has_compiled_kernels
 
 __all__ = [
     "ABSENT",
     "UNKNOWN",
     "Aggregation",
+    "AnswerColumns",
+    "AnswerForm",
     "ArtifactRefused",
     "Calibration",
     "CostPolicy",
@@ -39,6 +44,7 @@ __all__ = [
     "EventBatch",
     "FeatureColumn",
     "FeatureSchema",
+    "FieldKind",
     "Forest",
     "IdSet",
     "InferenceError",
@@ -47,6 +53,10 @@ __all__ = [
     "Outcome",
     "ProgramError",
     "ProgramResult",
+    "RecordField",
+    "RecordReader",
+    "Records",
+    "Rendered",
     "Recipe",
     "RecipeBook",
     "RiskProgram",
@@ -71,10 +81,14 @@ __all__ = [
     "open_token_table",
     "open_value_columns",
     "open_window_store",
+    "pack_rows",
+    "render_answers",
     "rule_from_json",
     "rule_to_json",
     "save_program",
     "spans_of",
+    "token_codes",
+    "unpack_rows",
 ]
 
 # Reached on first use: signatures need the cryptography package, which a machine that only runs programs may lack.

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.api.reading import read_transaction_object
 from scoring.decisions.score_batch import ScoredBatch, score_batch
 from scoring.engine import RiskProgram
 from scoring.features.schema import current_schema
 from scoring.features.state import FeatureState
+from scoring.reading import read_transaction_object
 from scoring.transactions import Transaction
 from tests.scoring.decisions.programs import risk_program
 from tests.scoring.features.recomputation import Known, window_features
