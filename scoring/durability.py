@@ -70,9 +70,7 @@ def require_durability(of: BaseDatabaseWrapper | None = None) -> list[UnsafeSett
     _state.allowed = found
     if found and not _state.told:
         _state.told = True
-        logger.warning(
-            "ALLOW_UNSAFE_DURABILITY is on and answered decisions can be lost: %s", "; ".join(map(str, found))
-        )
+        logger.warning("ALLOW_UNSAFE_DURABILITY is on and answered decisions can be lost: %s", "; ".join(map(str, found)))
     return found
 
 
