@@ -143,6 +143,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["scoring.api.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["scoring.api.permissions.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["scoring.api.throttling.KeyThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["scoring.api.renderers.JsonRenderer"],
     "DEFAULT_PARSER_CLASSES": ["scoring.api.parsers.BoundedJsonParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
