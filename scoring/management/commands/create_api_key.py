@@ -29,7 +29,5 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         details = {"scopes": scopes}
         details |= {name: options[name] for name in ("rate_per_second", "rate_burst") if options[name] is not None}
-        AuditEntry.objects.create(
-            actor="command line", action="api_key.create", subject=options["name"], details=details
-        )
+        AuditEntry.objects.create(actor="command line", action="api_key.create", subject=options["name"], details=details)
         self.stdout.write(key)
