@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import re
@@ -51,7 +50,7 @@ def _without_cards(found: re.Match[str]) -> str:
     groups = _BETWEEN.split(found[0])
     for first in range(len(groups)):
         digits = ""
-        for group in itertools.islice(groups, first, first + _LONGEST_CARD):
+        for group in groups[first : first + _LONGEST_CARD]:
             digits += group
             if len(digits) > _LONGEST_CARD:
                 break
