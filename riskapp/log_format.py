@@ -86,7 +86,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_uncaught() -> None:
-    """Send what nothing has caught through the log, where it is masked, instead of to the error stream as it is."""
+    """Send warnings, and what nothing has caught, through the log, where they are masked, and not to the error stream."""
+    logging.captureWarnings(True)
     logger = logging.getLogger("riskapp.uncaught")
 
     def in_main(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -94,9 +94,9 @@ class _Publisher:
         self._next_outbox = now + _OUTBOX_EVERY_SECONDS
         try:
             self._outbox_lag = outbox_lag_seconds(datetime.now(UTC))
-        except DatabaseError:
+        except DatabaseError as error:
             self._outbox_lag = None  # not known is not nothing: the metric goes away, and an alert says so
-            raise
+            logger.warning("the outbox cannot be looked at: %s", error)
 
     def close(self) -> None:
         with self._lock:

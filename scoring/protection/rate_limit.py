@@ -119,8 +119,10 @@ class RateLimiter:
             return
         with self._lock:
             told = [(caller, share, share.spent) for caller in self._active if (share := self._shares.get(caller)) is not None]
-        for start in range(0, len(told), BUCKETS_A_CALL):
-            part = told[start : start + BUCKETS_A_CALL]
+        parts = [told[start : start + BUCKETS_A_CALL] for start in range(0, len(told), BUCKETS_A_CALL)]
+        if not parts and not self.store_answers:
+            parts = [[]]  # asks whether it is back
+        for part in parts:
             processes, levels = self._store.book([Booking(c, s.limit.rate, s.limit.burst, spent) for c, s, spent in part])
             with self._lock:
                 self._processes = max(1, processes)

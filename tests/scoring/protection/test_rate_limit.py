@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 import time
 
@@ -197,6 +199,32 @@ def test_it_finds_back_to_the_shared_limit_by_itself(start_redis, monkeypatch):
         until(lambda: limiter.take("a", SLOW) and limiter.store_answers, "the return is noticed")
     finally:
         limiter.close()
+
+
+def test_a_server_that_is_frozen_holds_nobody_for_long(start_redis):
+    server = start_redis()
+    limiter = RateLimiter(SharedBuckets(redis_client(server.url, 0.25)), processes=2)
+    try:
+        assert limiter.take_now("a", SLOW).remaining == 99
+        os.kill(server.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        assert limiter.take_now("a", SLOW).allowed and not limiter.store_answers
+        assert time.monotonic() - began < 5, "a quarter of a second, and not the minutes that a client may retry for"
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+        limiter.close()
+
+
+def test_it_asks_again_though_nobody_is_waiting(redis_url):
+    limiter = RateLimiter(SharedBuckets(redis_client(redis_url, 0.5)))
+    limiter._note_failure(redis.ConnectionError())
+    limiter.exchange()
+    assert limiter.store_answers
+    limiter._store = SharedBuckets(redis_client("redis://127.0.0.1:1/0", 0.5))
+    limiter._note_failure(redis.ConnectionError())
+    with pytest.raises(redis.RedisError):
+        limiter.exchange()
+    assert not limiter.store_answers
 
 
 def test_the_decision_path_does_not_wait_for_a_store_that_hangs(monkeypatch):
