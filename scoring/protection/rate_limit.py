@@ -95,8 +95,9 @@ class RateLimiter:
         except (redis.RedisError, OSError) as error:
             self._note_failure(error)
             return self.take(caller, limit, count)
-        self._processes = max(1, processes)
-        self._count(found.granted)
+        with self._lock:
+            self._processes = max(1, processes)
+            self._count(found.granted)
         return verdict_of(limit, found.tokens, found.granted, count)
 
     def give_back(self, caller: str, limit: RateLimit, count: float = 1.0) -> None:
