@@ -26,7 +26,7 @@ def _library() -> Any | None:
 
 
 def device_joules() -> dict[str, float]:
-    """Return joules since the driver was loaded, by device; of the whole host, and empty where they cannot be told.
+    """Return joules since the driver was loaded, by "gpu:" and the index that the library gives it; of the whole host, and empty where they cannot be told.
 
     A device that does not count energy (before Volta) is left out.
     """
@@ -37,7 +37,7 @@ def device_joules() -> dict[str, float]:
     for index in range(library.nvmlDeviceGetCount()):
         handle = library.nvmlDeviceGetHandleByIndex(index)
         try:
-            found[f"cuda:{index}"] = library.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
+            found[f"gpu:{index}"] = library.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
         except library.NVMLError as error:
             logger.debug("device %d does not count energy: %s", index, error)
     return found

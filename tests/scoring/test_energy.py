@@ -47,9 +47,9 @@ class Library(types.ModuleType):
 def test_joules_by_device(monkeypatch):
     library = Library()
     monkeypatch.setitem(sys.modules, "pynvml", library)
-    assert energy.device_joules() == {"cuda:0": 12.5}
+    assert energy.device_joules() == {"gpu:0": 12.5}
     library.millijoules += 500
-    assert energy.device_joules() == {"cuda:0": 13.0}
+    assert energy.device_joules() == {"gpu:0": 13.0}
 
 
 @pytest.mark.parametrize("library", [None, Library(works=False)])
