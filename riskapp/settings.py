@@ -44,6 +44,7 @@ MAX_BATCH_BODY_BYTES = env_int("MAX_BATCH_BODY_BYTES", 16_777_216, at_least=65_5
 MAX_BATCH_ITEMS = env_int("MAX_BATCH_ITEMS", 10_000, at_least=1)
 MAX_FUTURE_SECONDS = env_int("MAX_FUTURE_SECONDS", 300)
 API_KEY_CACHE_SECONDS = env_float("API_KEY_CACHE_SECONDS", 5.0)
+FAST_LANE = env_bool("FAST_LANE", True)
 
 # --- engine -------------------------------------------------------------------------------------------------------
 ENGINE_MAX_BATCH = env_int("ENGINE_MAX_BATCH", 256, at_least=1)
@@ -51,6 +52,7 @@ ENGINE_ACCELERATORS = env_bool("ENGINE_ACCELERATORS", False)
 ENGINE_QUEUE_LIMIT = env_int("ENGINE_QUEUE_LIMIT", 20_000, at_least=1)
 ENGINE_REFRESH_SECONDS = env_float("ENGINE_REFRESH_SECONDS", 1.0, at_least=0.05)
 MAX_LATENESS_DAYS = env_int("MAX_LATENESS_DAYS", 7)
+OFFLINE_LIMIT_MINOR = env_int("OFFLINE_LIMIT_MINOR", 0, at_least=0)
 
 # --- protection ---------------------------------------------------------------------------------------------------
 RATE_LIMIT_PER_SECOND = env_float("RATE_LIMIT_PER_SECOND", 0.0)

@@ -26,7 +26,9 @@ def _library() -> Any | None:
 
 
 def device_joules() -> dict[str, float]:
-    """Return joules since the driver was loaded, by "gpu:" and the index that the library gives it; of the whole host, and empty where they cannot be told.
+    """Return joules since the driver was loaded, of every GPU of the host; empty where they cannot be told.
+
+    Named "gpu:" and the library's own index, which CUDA_VISIBLE_DEVICES does not change.
 
     A device that does not count energy (before Volta) is left out.
     """

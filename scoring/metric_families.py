@@ -8,11 +8,11 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from scoring.decisions.stamps import WORDS
 from scoring.energy import device_joules
 from scoring.histograms import AGE_BOUNDS, BATCH_BOUNDS, LATENCY_BOUNDS_MS, STAGE_BOUNDS
 from scoring.metrics_folder import Totals
 from scoring.models import Outcome
-from scoring.telemetry import STAMPS
 
 _LATENCY_BOUNDS = tuple(bound / 1000 for bound in LATENCY_BOUNDS_MS)
 _PLAIN_COUNTERS = {
@@ -91,7 +91,7 @@ class Families:
 def _counters(counters: dict[str, Any]) -> Iterator[Metric]:
     outcomes = dict(zip((outcome.label for outcome in Outcome), counters["outcomes"], strict=True))
     yield _labelled("risk_decisions", "Committed decisions", "outcome", outcomes, counter=True)
-    stamps = dict(zip(STAMPS, counters["stamps"], strict=True))
+    stamps = dict(zip(WORDS, counters["stamps"], strict=True))
     yield _labelled("risk_stamped", "Committed decisions by their stamps; one may have several", "stamp", stamps, counter=True)
     for key, (name, text) in _PLAIN_COUNTERS.items():
         yield CounterMetricFamily(name, text, value=counters[key])

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from scoring.decisions.engine import DecisionEngine
+from scoring.decisions.stamps import WORDS
 from scoring.durability import allowed_unsafe_settings
 from scoring.histograms import AGE_BOUNDS, BATCH_BOUNDS, LATENCY_BOUNDS_MS, STAGE_BOUNDS, STAGES
 from scoring.metric_families import Families
@@ -27,12 +28,12 @@ from scoring.models import Outcome
 from scoring.protection.guards import guards
 from scoring.selectors.latency import percentile_ms
 from scoring.selectors.outbox import outbox_lag_seconds
-from scoring.telemetry import SHED_REASONS, STAMPS, EngineCounters
+from scoring.telemetry import SHED_REASONS, EngineCounters
 
 logger = logging.getLogger(__name__)
 
 # Numbers of processes whose counters have another shape cannot be added up.
-_SHAPE = [LATENCY_BOUNDS_MS, STAGE_BOUNDS, BATCH_BOUNDS, AGE_BOUNDS, STAGES, STAMPS, SHED_REASONS, [o.label for o in Outcome]]
+_SHAPE = [LATENCY_BOUNDS_MS, STAGE_BOUNDS, BATCH_BOUNDS, AGE_BOUNDS, STAGES, WORDS, SHED_REASONS, [o.label for o in Outcome]]
 LAYOUT = hashlib.sha256(repr(_SHAPE).encode()).hexdigest()[:16]
 _OUTBOX_EVERY_SECONDS = 5.0
 

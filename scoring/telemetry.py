@@ -13,14 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from scoring.decisions.stamps import WORDS
+from scoring.errors import InvalidInput
 from scoring.histograms import AGE_BOUNDS, BATCH_BOUNDS, COMMIT, LATENCY_BOUNDS_MS, Histogram, StageTimes
 from scoring.models import EngineSample, Outcome
 
-# What a decision can be marked with, in order of gravity; the bit of a stamp is its place here.
-STAMPS = (
-    "rules_only", "degraded_model", "degraded_device", "degraded_features", "degraded_rules",
-    "reduced_program", "late_event", "clock_step", "backfill",
-)  # fmt: skip
 # Why work is turned away that was in order: it came too fast, too much of it, too late, or something it needs is ill.
 SHED_REASONS = ("rate_limit", "overloaded", "deadline", "concurrency", "breaker", "storage")
 WINDOW_SECONDS = 10.0
@@ -39,7 +36,7 @@ class EngineCounters:
         self.process = f"{socket.gethostname()[:28]}:{os.getpid()}"
         self.decisions = self.replays = self.refused = self.errors = self.degraded = self.batches = self.in_flight = 0
         self.outcomes = [0] * len(Outcome)
-        self.stamps = [0] * len(STAMPS)
+        self.stamps = [0] * len(WORDS)
         self.shed = dict.fromkeys(SHED_REASONS, 0)
         self.latency_counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
         self.latency_sum_ms = 0.0
@@ -62,13 +59,18 @@ class EngineCounters:
         return found
 
     def count_batch(self, results: Sequence[object]) -> None:
-        """Count one engine batch by what its requests got."""
-        self.batches += 1
+        """Count one engine batch by what its requests got; bodies that were refused are the doors' to count."""
+        faulty = replays = errors = 0
         for result in results:
-            if getattr(result, "replayed", False):
-                self.replays += 1
+            if isinstance(result, InvalidInput):
+                faulty += 1
             elif isinstance(result, Exception):
-                self.errors += 1
+                errors += 1
+            elif result.replayed:
+                replays += 1
+        self.batches += faulty < len(results)
+        self.replays += replays
+        self.errors += errors
 
     def count_decisions(self, outcomes: np.ndarray, degraded: int, stamps: np.ndarray | None = None) -> None:
         """Count committed decisions by outcome code and, where given, by the bits of their stamps."""
@@ -77,7 +79,7 @@ class EngineCounters:
         for code, count in enumerate(np.bincount(outcomes, minlength=len(self.outcomes)).tolist()):
             self.outcomes[code] += count
         if stamps is not None and stamps.any():
-            for bit in range(len(STAMPS)):
+            for bit in range(len(WORDS)):
                 self.stamps[bit] += int(np.count_nonzero(stamps & (1 << bit)))
 
     def count_shed(self, reason: str, count: int = 1) -> None:
@@ -167,4 +169,4 @@ class EngineCounters:
         )
 
 
-__all__ = ["LATENCY_BOUNDS_MS", "SHED_REASONS", "STAMPS", "EngineCounters"]
+__all__ = ["LATENCY_BOUNDS_MS", "SHED_REASONS", "EngineCounters"]

@@ -19,18 +19,13 @@ class KeyThrottle(BaseThrottle):
     """A request takes one token of its key; people in the dashboard's session take none."""
 
     def allow_request(self, request, view) -> bool:
-        client = request.user
-        limit = limit_of(client.rate_per_second, client.rate_burst) if isinstance(client, Client) else None
-        if limit is not None:
-            verdict = guards().limiter.take_now(client.caller, limit)
-            remember_verdict(request._request, verdict)
-            if not verdict.allowed:
-                raise RateLimited(verdict.headers())
+        if isinstance(request.user, Client):
+            remember_verdict(request._request, take_tokens(request.user))
         return True
 
 
-def take_tokens(client: Client, count: int) -> RateVerdict | None:
-    """Take `count` decisions of a key's limit without waiting for anything: the decision path's way. None is no limit.
+def take_tokens(client: Client, count: int = 1) -> RateVerdict | None:
+    """Take `count` decisions of a key's limit, without waiting for anything. None is no limit.
 
     Raises:
         RateLimited: they are not there.
@@ -44,7 +39,7 @@ def take_tokens(client: Client, count: int) -> RateVerdict | None:
     return verdict
 
 
-def remember_verdict(request: HttpRequest, verdict: RateVerdict) -> None:
+def remember_verdict(request: HttpRequest, verdict: RateVerdict | None) -> None:
     """Keep what the limits said, for the headers of the answer."""
     request.rate_verdict = verdict
 

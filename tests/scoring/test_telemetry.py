@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scoring.decisions.stamps import WORDS
 from scoring.histograms import COMMIT, FEATURES, PROGRAM, STAGE_BOUNDS, STAGES, Histogram, StageTimes
 from scoring.selectors.latency import percentile_ms
-from scoring.telemetry import SHED_REASONS, STAMPS, EngineCounters
+from scoring.telemetry import SHED_REASONS, EngineCounters
 
 
 @given(st.lists(st.floats(0, 5), max_size=50))
@@ -42,7 +43,7 @@ def test_stamps_are_counted_bit_by_bit():
     counters.count_decisions(np.array([0, 0, 4]), 2, np.array([0, 1 << 2 | 1 << 6, 1 << 6]))
     counters.count_decisions(np.array([1]), 0, np.array([0]))
     counters.count_decisions(np.array([1]), 0)
-    named = dict(zip(STAMPS, counters.stamps, strict=True))
+    named = dict(zip(WORDS, counters.stamps, strict=True))
     assert {name: n for name, n in named.items() if n} == {"degraded_device": 1, "late_event": 2}
     assert (counters.decisions, counters.degraded, counters.outcomes[:2], counters.outcomes[4]) == (5, 2, [2, 2], 1)
 

@@ -10,8 +10,8 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from scoring.api.keys import create_key, key_cache
-from scoring.decisions.engine_thread import stop_engine_thread
 from scoring.decisions.runtime import discard_engine
+from scoring.decisions.service import stop_engine_service
 from scoring.metrics import close_metrics
 from scoring.models import Alert, ApiKey, AuditEntry, Decision, EngineSample, Label, OutboxEvent
 from scoring.models.api_key import SCOPES
@@ -29,7 +29,7 @@ def ledger(transactional_db, settings, tmp_path) -> Iterator[None]:
     settings.METRICS_DIR = tmp_path / "metrics"  # totals outlive an engine, which a test must not see
     make_builtin_rules_live()
     yield
-    stop_engine_thread()
+    stop_engine_service()
     discard_engine()
     close_metrics()
     discard_guards()

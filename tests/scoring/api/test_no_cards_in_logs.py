@@ -72,7 +72,7 @@ def test_in_the_body_the_headers_and_the_address(api, log, card):
 @pytest.mark.parametrize("card", WRITTEN)
 def test_in_an_error_that_quotes_it(api, log, monkeypatch, card):
     api.post(URL, payment(1))
-    monkeypatch.setattr(DecisionEngine, "decide", lambda self, requests: _fail(card))
+    monkeypatch.setattr(DecisionEngine, "prepare", lambda self, work: _fail(card))
     answer = api.post(URL, payment(2))
     assert answer.status == 503 and card not in answer.body.decode()
     errors = [json.loads(line) for line in log if '"exception"' in line]
