@@ -73,6 +73,7 @@ def cpu_us(work: Callable[[], object], repeats: int) -> float:
 
 def measure(program: RiskProgram, x: np.ndarray) -> dict[str, float]:
     """Return microseconds a call for a batch of these rows, and bytes a row."""
+    from scoring.decisions.answer_form import form_json  # models, which want the settings
 
     columns, form = answer_columns(program, x), AnswerForm.from_json(form_json(program))
     buffer, ends = pack_rows(x)
