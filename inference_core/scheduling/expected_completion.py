@@ -1,0 +1,136 @@
+"""The safe policy: each batch goes where it is expected to be complete first, by the costs fitted so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inference_core.errors import SchedulingError
+from inference_core.scheduling.policy import Situation, Unit
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What may differ between safe policies.
+
+    Attributes:
+        spill: how far work goes to a slower idle unit while the best one is busy. 0: as much as it completes by the time that
+            the best one is free. 1: as much as it completes by the time that the best one would have completed it. Below zero: none.
+        batch_share: share of the time target that one batch may take; smaller batches keep others from waiting behind them.
+        split: whether a queue is divided among idle units so that they complete together.
+        wait_share: share of max_queue_delay_us that work is held back for while all units are idle.
+    """
+
+    spill: float = 0.0
+    batch_share: float = 1.0
+    split: bool = False
+    wait_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.spill <= 4:
+            raise SchedulingError(f"spill must be from -1 to 4; got {self.spill!r}")
+        if not 0.01 <= self.batch_share <= 1:
+            raise SchedulingError(f"batch_share must be from 0.01 to 1; got {self.batch_share!r}")
+        if not 0 <= self.wait_share <= 1:
+            raise SchedulingError(f"wait_share must be from 0 to 1; got {self.wait_share!r}")
+
+
+class ExpectedCompletion:
+    """ECT: never waits for more work while a unit is idle; an idle unit is passed over only where a busy one completes
+    the same rows sooner."""
+
+    def __init__(self, tuning: Tuning | None = None, name: str = "ect") -> None:
+        self.name, self.tuning = name, tuning or Tuning()
+
+    def choose(self, situation: Situation) -> tuple[Unit, int] | None:
+        """See Policy."""
+        return choose(situation, self.tuning)
+
+    def completed(self, situation: Situation, unit: Unit, rows: int, took_us: float, oldest_wait_us: float) -> None:
+        """See Policy; the cost model has learned already."""
+
+
+def choose(situation: Situation, tuning: Tuning) -> tuple[Unit, int] | None:
+    """Return where the next batch goes by expected completion, and the most rows for it."""
+    now, waiting, variant = situation.now_us, situation.waiting, situation.variant
+    if tuning.wait_share and _is_worth_holding(situation, tuning):
+        return None
+    best: Unit | None = None
+    best_end = first_end = 0.0
+    first: Unit | None = None  # the idle unit that would complete it first
+    for unit in situation.units:
+        if not unit.healthy:
+            continue
+        line = unit.lines[variant]
+        if unit.idle:
+            end = now + line.fixed_us + line.row_us * waiting
+            if first is None or end < first_end:
+                first, first_end = unit, end
+        else:
+            free = unit.busy_until_us
+            end = (free if free > now else now) + line.fixed_us + line.row_us * waiting
+        if best is None or end < best_end:
+            best, best_end = unit, end
+    if first is None:
+        return None
+    most = rows_within_target(situation, first, tuning)
+    if first is not best:
+        spilled = _rows_to_spill(situation, tuning, first, best, best_end)  # type: ignore[arg-type]
+        return (first, spilled if spilled < most else most) if spilled >= 1 else None
+    if tuning.split and waiting > 1:
+        share = _share_of(situation, first, variant)
+        if share < most:
+            most = share
+    return first, most
+
+
+def rows_within_target(situation: Situation, unit: Unit, tuning: Tuning) -> int:
+    """Invert the p99 line of the unit: the rows that it completes before the oldest one is older than the target."""
+    config = situation.config
+    target = config.target_us
+    room = target * tuning.batch_share
+    left = target - (situation.now_us - situation.oldest_us)
+    # A queue that is late already is not served quicker by tiny batches: it gets the whole of what one batch may take.
+    if 0 < left < room and left > 0.25 * room:
+        room = left
+    return unit.lines[situation.variant].rows_within(room, config.max_batch_size)
+
+
+def _rows_to_spill(situation: Situation, tuning: Tuning, unit: Unit, best: Unit, best_end: float) -> int:
+    if tuning.spill < 0:
+        return 0
+    free = best.busy_until_us
+    if free < situation.now_us:
+        free = situation.now_us
+    line = unit.lines[situation.variant]
+    room = free + tuning.spill * (best_end - free) - situation.now_us - line.fixed_us
+    if room < line.row_us:
+        return 0
+    return int(room / line.row_us) if line.row_us > 0 else situation.waiting
+
+
+def _share_of(situation: Situation, unit: Unit, variant: int) -> int:
+    """Return the rows of `unit` when the queue is divided among the idle units so that they complete together."""
+    rates = starts = 0.0
+    for other in situation.units:
+        if other.idle and other.healthy:
+            line = other.lines[variant]
+            rate = 1.0 / line.row_us if line.row_us > 1e-9 else 1e9
+            rates += rate
+            starts += rate * line.fixed_us
+    # All end at t with sum (t - a_i) / b_i = waiting.
+    end = (situation.waiting + starts) / rates
+    line = unit.lines[variant]
+    rows = int((end - line.fixed_us) / line.row_us + 0.999) if line.row_us > 1e-9 else situation.waiting
+    return rows if rows >= 1 else 1
+
+
+def _is_worth_holding(situation: Situation, tuning: Tuning) -> bool:
+    """Whether to hold work back: all units idle, and the oldest row has not waited its time. Sets when to ask again."""
+    until = situation.oldest_us + tuning.wait_share * situation.config.max_queue_delay_us
+    if until <= situation.now_us:
+        return False
+    for unit in situation.units:
+        if not unit.idle:
+            return False
+    situation.wake_us = until
+    return True
