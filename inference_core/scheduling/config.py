@@ -35,8 +35,6 @@ class DynamicBatchConfig:
     deadlines_ms: for each class the time after which an answer is of no use: work that cannot meet it is refused on arrival,
         and dropped unscored once it has passed.
     live_share: share of the capacity that work of the other classes never books.
-    bulk_share: share of the target that rows of the other classes may take up in one batch: what an arriving LIVE request waits
-        for at most.
     burst_wait_us: LIVE work that would wait longer than this goes to the spare unit, where there is one.
     """
 
@@ -45,7 +43,6 @@ class DynamicBatchConfig:
     max_queue_delay_us: int = 0
     deadlines_ms: Mapping[Priority, float] = field(default_factory=lambda: dict(DEFAULT_DEADLINES_MS))
     live_share: float = 0.2
-    bulk_share: float = 0.25
     burst_wait_us: int = 1_000
 
     def __post_init__(self) -> None:
@@ -60,10 +57,8 @@ class DynamicBatchConfig:
             )
         if not _is_number(self.live_share) or not 0 <= self.live_share <= 0.9:
             raise SchedulingError(f"live_share must be from 0 to 0.9; got {self.live_share!r}")
-        if not _is_number(self.bulk_share) or not 0.01 <= self.bulk_share <= 1:
-            raise SchedulingError(f"bulk_share must be from 0.01 to 1; got {self.bulk_share!r}")
         if not _is_whole(self.burst_wait_us) or not 0 <= self.burst_wait_us <= 1_000_000:
-            raise SchedulingError(f"burst_wait_us must be a whole number from 0 to 1000000 microseconds; got {self.burst_wait_us!r}")
+            raise SchedulingError(f"burst_wait_us must be a whole number from 0 to 1000000; got {self.burst_wait_us!r}")
         object.__setattr__(self, "deadlines_ms", self._checked_deadlines())
 
     @property
@@ -85,7 +80,8 @@ class DynamicBatchConfig:
         for priority, ms in deadlines.items():
             if not _is_number(ms) or not self.target_latency_ms <= ms <= 3_600_000:
                 raise SchedulingError(
-                    f"deadlines_ms of {priority.name} must be from target_latency_ms ({self.target_latency_ms:g}) to 3600000; got {ms!r}"
+                    f"deadlines_ms of {priority.name} must be from target_latency_ms ({self.target_latency_ms:g}) to 3600000; "
+                    f"got {ms!r}"
                 )
         return deadlines
 

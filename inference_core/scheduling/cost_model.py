@@ -13,8 +13,10 @@ from collections.abc import Iterable
 from inference_core.errors import SchedulingError
 from inference_core.runtime.cost import CostLine
 
-# A batch's weight after k more is FORGETTING ** k: about 40 batches are remembered.
+# A batch's weight after k more is FORGETTING ** k: about 40 batches are remembered, and 7 where they no longer tell the costs.
 FORGETTING = 0.975
+_FORGETTING_AT_CHANGE = 0.85
+_CHANGED = 0.2
 # Weight of the line known before, which keeps the slope defined while all batches have one size.
 _PRIOR_WEIGHT = 0.5
 # The sizes at which that line is believed.
@@ -37,7 +39,7 @@ class OnlineLine:
     """
 
     __slots__ = (
-        "_level", "_prior_fixed", "_prior_row", "_s", "_sn", "_snn", "_sny", "_spread", "_sy", "_tail_log",
+        "_bias", "_level", "_prior_fixed", "_prior_row", "_s", "_sn", "_snn", "_sny", "_spread", "_sy", "_tail_log",
         "batches", "fixed_p99_us", "fixed_us", "row_p99_us", "row_us", "tail",
     )  # fmt: skip
 
@@ -46,7 +48,7 @@ class OnlineLine:
             raise SchedulingError(f"the cost line of {start.variant} is zero; measure it")
         self._prior_fixed, self._prior_row = start.fixed_us, start.row_us
         self._s = self._sn = self._snn = self._sy = self._sny = 0.0
-        self._level, self._spread, self._tail_log = 1.0, 0.01, math.log(tail)
+        self._level, self._bias, self._spread, self._tail_log = 1.0, 0.0, 0.01, math.log(tail)
         self.batches = 0
         self._set(start.fixed_us, start.row_us)
 
@@ -77,12 +79,15 @@ class OnlineLine:
         # The level follows a device that became slower or quicker as a whole, and takes the prior with it.
         prior = self._prior_fixed + self._prior_row * rows
         self._level += _LEVEL_STEP * (took_us / prior - self._level)
-        w = 1.0 / (expected * expected)
-        self._s = FORGETTING * self._s + w
-        self._sn = FORGETTING * self._sn + w * rows
-        self._snn = FORGETTING * self._snn + w * rows * rows
-        self._sy = FORGETTING * self._sy + w * took_us
-        self._sny = FORGETTING * self._sny + w * rows * took_us
+        # Weights come from the prior and not from the present line: else a device that became slower would count for less.
+        w = 1.0 / (prior * prior)
+        keep = FORGETTING if -_CHANGED < self._bias < _CHANGED else _FORGETTING_AT_CHANGE
+        wn = w * rows
+        self._s = keep * self._s + w
+        self._sn = keep * self._sn + wn
+        self._snn = keep * self._snn + wn * rows
+        self._sy = keep * self._sy + w * took_us
+        self._sny = keep * self._sny + wn * took_us
         self.batches += 1
         self._solve()
 
@@ -90,8 +95,9 @@ class OnlineLine:
         s, sn, snn, sy, sny = self._s, self._sn, self._snn, self._sy, self._sny
         level = self._level
         for n in _PRIOR_ROWS:
-            us = (self._prior_fixed + self._prior_row * n) * level
-            w = _PRIOR_WEIGHT / (us * us)
+            prior = self._prior_fixed + self._prior_row * n
+            us = prior * level
+            w = _PRIOR_WEIGHT / (prior * prior)
             s += w
             sn += w * n
             snn += w * n * n
@@ -109,6 +115,7 @@ class OnlineLine:
     def _learn_tail(self, ratio: float) -> None:
         """Robbins and Monro's quantile, in logarithms, with a normal distribution's as the floor."""
         log = math.log(ratio) if ratio > 1e-6 else -13.8
+        self._bias += 0.1 * ((log if log < 1.0 else 1.0) - self._bias)
         self._spread += 0.02 * (min(log * log, 1.0) - self._spread)
         deviation = math.sqrt(self._spread)
         step = _TAIL_STEP * (deviation if deviation > 0.05 else 0.05)

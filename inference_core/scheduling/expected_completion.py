@@ -13,16 +13,18 @@ class Tuning:
     """What may differ between safe policies.
 
     Attributes:
-        spill: how far work goes to a slower idle unit while the best one is busy. 0: as much as it completes by the time that
-            the best one is free. 1: as much as it completes by the time that the best one would have completed it. Below zero: none.
+        spill: how far work goes to a slower idle unit while the best one is busy. 1: as much as it completes by the time that the
+            best one would have completed all. 0: as much as it completes by the time that the best one is free. Below zero: none.
         batch_share: share of the time target that one batch may take; smaller batches keep others from waiting behind them.
-        split: whether a queue is divided among idle units so that they complete together.
+        low_share: share of the time target that rows of other classes than LIVE may add to one batch.
+        low_units: how many units may be at work on those rows at once, so that others stay free for LIVE; 0: all.
         wait_share: share of max_queue_delay_us that work is held back for while all units are idle.
     """
 
-    spill: float = 0.0
+    spill: float = 1.0
     batch_share: float = 1.0
-    split: bool = False
+    low_share: float = 0.1
+    low_units: int = 0
     wait_share: float = 0.0
 
     def __post_init__(self) -> None:
@@ -30,6 +32,10 @@ class Tuning:
             raise SchedulingError(f"spill must be from -1 to 4; got {self.spill!r}")
         if not 0.01 <= self.batch_share <= 1:
             raise SchedulingError(f"batch_share must be from 0.01 to 1; got {self.batch_share!r}")
+        if not 0.01 <= self.low_share <= 1:
+            raise SchedulingError(f"low_share must be from 0.01 to 1; got {self.low_share!r}")
+        if not 0 <= self.low_units <= 64:
+            raise SchedulingError(f"low_units must be from 0 to 64; got {self.low_units!r}")
         if not 0 <= self.wait_share <= 1:
             raise SchedulingError(f"wait_share must be from 0 to 1; got {self.wait_share!r}")
 
@@ -41,19 +47,26 @@ class ExpectedCompletion:
     def __init__(self, tuning: Tuning | None = None, name: str = "ect") -> None:
         self.name, self.tuning = name, tuning or Tuning()
 
-    def choose(self, situation: Situation) -> tuple[Unit, int] | None:
+    def choose(self, situation: Situation) -> tuple[Unit, int, int] | None:
         """See Policy."""
         return choose(situation, self.tuning)
 
-    def completed(self, situation: Situation, unit: Unit, rows: int, took_us: float, oldest_wait_us: float) -> None:
+    def completed(
+        self, situation: Situation, unit: Unit, rows: int, took_us: float, live_rows: int, oldest_live_us: float
+    ) -> None:
         """See Policy; the cost model has learned already."""
 
 
-def choose(situation: Situation, tuning: Tuning) -> tuple[Unit, int] | None:
-    """Return where the next batch goes by expected completion, and the most rows for it."""
+def choose(situation: Situation, tuning: Tuning) -> tuple[Unit, int, int] | None:
+    """Return where the next batch goes by expected completion, the most rows for it, and the most of other classes than LIVE."""
     now, waiting, variant = situation.now_us, situation.waiting, situation.variant
     if tuning.wait_share and _is_worth_holding(situation, tuning):
         return None
+    low_allowed = True
+    if tuning.low_units and situation.live < waiting and situation.low_running >= tuning.low_units:
+        waiting, low_allowed = situation.live, False
+        if not waiting:
+            return None
     best: Unit | None = None
     best_end = first_end = 0.0
     first: Unit | None = None  # the idle unit that would complete it first
@@ -75,12 +88,19 @@ def choose(situation: Situation, tuning: Tuning) -> tuple[Unit, int] | None:
     most = rows_within_target(situation, first, tuning)
     if first is not best:
         spilled = _rows_to_spill(situation, tuning, first, best, best_end)  # type: ignore[arg-type]
-        return (first, spilled if spilled < most else most) if spilled >= 1 else None
-    if tuning.split and waiting > 1:
-        share = _share_of(situation, first, variant)
-        if share < most:
-            most = share
-    return first, most
+        if spilled < 1:
+            return None
+        if spilled < most:
+            most = spilled
+    if situation.live == situation.waiting or not low_allowed:
+        return first, most, 0
+    return first, most, low_rows(situation, first, tuning)
+
+
+def low_rows(situation: Situation, unit: Unit, tuning: Tuning) -> int:
+    """Return how many rows of other classes than LIVE a batch may hold: what an arriving LIVE request has to wait for."""
+    config = situation.config
+    return unit.lines[situation.variant].rows_within(config.target_us * tuning.low_share, config.max_batch_size)
 
 
 def rows_within_target(situation: Situation, unit: Unit, tuning: Tuning) -> int:
@@ -106,22 +126,6 @@ def _rows_to_spill(situation: Situation, tuning: Tuning, unit: Unit, best: Unit,
     if room < line.row_us:
         return 0
     return int(room / line.row_us) if line.row_us > 0 else situation.waiting
-
-
-def _share_of(situation: Situation, unit: Unit, variant: int) -> int:
-    """Return the rows of `unit` when the queue is divided among the idle units so that they complete together."""
-    rates = starts = 0.0
-    for other in situation.units:
-        if other.idle and other.healthy:
-            line = other.lines[variant]
-            rate = 1.0 / line.row_us if line.row_us > 1e-9 else 1e9
-            rates += rate
-            starts += rate * line.fixed_us
-    # All end at t with sum (t - a_i) / b_i = waiting.
-    end = (situation.waiting + starts) / rates
-    line = unit.lines[variant]
-    rows = int((end - line.fixed_us) / line.row_us + 0.999) if line.row_us > 1e-9 else situation.waiting
-    return rows if rows >= 1 else 1
 
 
 def _is_worth_holding(situation: Situation, tuning: Tuning) -> bool:

@@ -52,12 +52,15 @@ class Dispatch:
         rows: what start() took.
     """
 
-    __slots__ = ("counts", "device", "expected_us", "oldest_us", "rows", "spare", "unit", "variant", "variant_index")
+    __slots__ = (
+        "counts", "device", "expected_us", "live_rows", "oldest_live_us", "rows", "spare", "unit", "variant", "variant_index",
+    )  # fmt: skip
 
     def __init__(self, unit: Unit, variant_index: int, counts: tuple[int, int, int]) -> None:
         self.unit, self.variant_index, self.counts = unit, variant_index, counts
         self.device, self.variant, self.spare = unit.name, unit.variants[variant_index], unit.spare
-        self.rows, self.expected_us, self.oldest_us = 0, 0.0, 0.0
+        self.rows, self.live_rows = 0, 0
+        self.expected_us, self.oldest_live_us = 0.0, 0.0
 
 
 class Scheduler:
@@ -69,7 +72,9 @@ class Scheduler:
         traffic: the rates of arrival.
     """
 
-    def __init__(self, config: DynamicBatchConfig, costs: CostModel, policy: Policy | None = None, spare: str | None = None) -> None:
+    def __init__(
+        self, config: DynamicBatchConfig, costs: CostModel, policy: Policy | None = None, spare: str | None = None
+    ) -> None:
         """Args:
         config: limits and target.
         costs: a line for each device and variant; the variants of a device from the full program to the most reduced one.
@@ -156,8 +161,8 @@ class Scheduler:
                 situation.variant = self._variant(now_us)
             choice = self.policy.choose(situation)
             if choice is not None:
-                unit, most = choice
-                return Dispatch(unit, situation.variant, self._compose(situation, unit, most))
+                unit, most, low = choice
+                return Dispatch(unit, situation.variant, self._compose(most, low))
             self.wake_us = situation.wake_us
         if self._spare is not None and queue.rows[0] and self._spare.idle and self._spare.healthy:
             return self._burst(now_us, situation)
@@ -174,17 +179,22 @@ class Scheduler:
             self.late[waiting.priority] += waiting.rows
         if not taken:
             return taken, late
-        rows = 0
-        oldest = math.inf
+        rows = live = 0
+        oldest = now_us
         for waiting in taken:
             rows += waiting.rows
-            if waiting.arrived_us < oldest:
-                oldest = waiting.arrived_us
+            if not waiting.priority:
+                live += waiting.rows
+                if waiting.arrived_us < oldest:
+                    oldest = waiting.arrived_us
+        low = live < rows
         unit = dispatch.unit
         line = unit.lines[dispatch.variant_index]
-        dispatch.rows, dispatch.oldest_us = rows, oldest
+        dispatch.rows, dispatch.live_rows, dispatch.oldest_live_us = rows, live, oldest
         dispatch.expected_us = line.fixed_us + line.row_us * rows
-        unit.idle, unit.rows, unit.busy_until_us = False, rows, now_us + dispatch.expected_us
+        unit.idle, unit.rows, unit.busy_until_us, unit.low = False, rows, now_us + dispatch.expected_us, low
+        if low:
+            self._situation.low_running += 1
         self._set_free()
         return taken, late
 
@@ -192,6 +202,9 @@ class Scheduler:
         """Learn from a batch that has ended; one that failed teaches nothing about costs."""
         unit, took = dispatch.unit, ended_us - began_us
         unit.idle, unit.rows = True, 0
+        if unit.low:
+            unit.low = False
+            self._situation.low_running -= 1
         unit.busy_us += took
         self.batches += 1
         if dispatch.variant_index:
@@ -208,8 +221,13 @@ class Scheduler:
             self._repace()
             situation = self._situation
             situation.now_us = ended_us
-            self.policy.completed(situation, unit, dispatch.rows, took, ended_us - dispatch.oldest_us)
+            self.policy.completed(situation, unit, dispatch.rows, took, dispatch.live_rows, ended_us - dispatch.oldest_live_us)
         self._set_free()
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """All units, the spare one last."""
+        return (*self._units, *([self._spare] if self._spare else ()))
 
     # --- what the owner tells ----------------------------------------------------------------------------------------
 
@@ -268,15 +286,12 @@ class Scheduler:
         except KeyError:
             raise SchedulingError(f"there is no device {device!r}; there are {', '.join(self._all)}") from None
 
-    def _compose(self, situation: Situation, unit: Unit, most: int) -> tuple[int, int, int]:
-        """Share a batch of `most` rows among the classes: LIVE first, the others what is left, but never less than guaranteed."""
+    def _compose(self, most: int, low: int) -> tuple[int, int, int]:
+        """Share a batch of `most` rows among the classes: LIVE first, the others what is left up to `low` rows, but never less
+        than guaranteed."""
         live, bulk, background = self.queue.rows
         if not bulk and not background:
             return most, 0, 0
-        config = self.config
-        # Rows of the lower classes are what an arriving LIVE request would have to wait for.
-        low = unit.lines[situation.variant].rows_within(config.target_us * config.bulk_share, config.max_batch_size)
-        low = min(low, max(1, int(most * (1.0 - config.live_share))))
         bulk_rows = self._guaranteed(1, most) if bulk else 0
         background_rows = self._guaranteed(2, most) if background else 0
         live_rows = min(live, max(0, most - bulk_rows - background_rows))

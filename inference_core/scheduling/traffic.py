@@ -57,7 +57,9 @@ class Traffic:
     LOOK_US = 1_000.0
     FAST_US = 4_000.0
     SLOW_US = 40_000.0
-    __slots__ = ("_detector", "_last", "_mean", "_square", "arrived", "changed_us", "changes", "live_rate", "rate", "recent", "unevenness")
+    __slots__ = (
+        "_detector", "_last", "_mean", "_square", "arrived", "changed_us", "changes", "live_rate", "rate", "recent", "unevenness",
+    )  # fmt: skip
 
     def __init__(self, now_us: float = 0.0, detector: PageHinkley | None = None) -> None:
         self.arrived = [0] * _CLASSES

@@ -1,0 +1,164 @@
+"""The simulated machine: what batches truly take, which the scheduler does not know, and requests in time order."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from inference_core.runtime.cost import CostLine
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """How the time of a batch strays from its line: log-normal, and now and then a pause of the host or the driver.
+
+    Attributes:
+        sigma: of the logarithm.
+        pause_share: share of batches that meet a pause.
+        pause_factor: mean of the exponential part that a pause adds, in parts of the batch's own time.
+    """
+
+    sigma: float = 0.08
+    pause_share: float = 0.01
+    pause_factor: float = 1.0
+
+    def draw(self, random_source: random.Random) -> float:
+        """Return a factor."""
+        factor = math.exp(random_source.gauss(0.0, self.sigma))
+        if random_source.random() < self.pause_share:
+            factor *= 1.0 + random_source.expovariate(1.0 / self.pause_factor)
+        return factor
+
+
+@dataclass(frozen=True)
+class Slowdown:
+    """A unit takes `factor` times as long from `begin` to `end`, both in parts of the run."""
+
+    unit: str
+    begin: float
+    end: float
+    factor: float
+
+
+@dataclass(frozen=True)
+class World:
+    """Attributes:
+    lines: (unit, variant) -> what a batch takes on the whole.
+    jitter: how it strays.
+    slowdowns: what goes wrong during the run.
+    spare: a unit that is kept for bursts.
+    """
+
+    lines: dict[tuple[str, str], CostLine]
+    jitter: Jitter = field(default_factory=Jitter)
+    slowdowns: tuple[Slowdown, ...] = ()
+    spare: str | None = None
+
+    def capacity_per_us(self, batch: int, variant: str = "full") -> float:
+        """Return the rows a microsecond that all units but the spare one do in batches of `batch`."""
+        lines = [line for (unit, of), line in self.lines.items() if of == variant and unit != self.spare]
+        return sum(batch / line.at(batch) for line in lines)
+
+    def timer(self, seed: int, length_us: float) -> Callable[[str, str, int, float], float]:
+        """Return a function (unit, variant, rows, now) -> microseconds; each unit draws from a series of its own."""
+        sources = {unit: random.Random(f"{seed} {unit}") for unit, _ in self.lines}
+        slow = {
+            unit: [(of.begin * length_us, of.end * length_us, of.factor) for of in self.slowdowns if of.unit == unit]
+            for unit, _ in self.lines
+        }
+        lines, draw = self.lines, self.jitter.draw
+
+        def took(unit: str, variant: str, rows: int, now: float) -> float:
+            us = lines[unit, variant].at(rows) * draw(sources[unit])
+            for begin, end, factor in slow[unit]:
+                if begin <= now < end:
+                    us *= factor
+            return us
+
+        return took
+
+
+# --- traffic -----------------------------------------------------------------------------------------------------------
+
+# (when, class, rows); a class is a Priority.
+Arrival = tuple[float, int, int]
+
+
+@dataclass(frozen=True)
+class TrafficClass:
+    """A kind of load, in parts of the capacity of the units, so that it means the same on any machine.
+
+    Attributes:
+        levels: rates of single LIVE requests; one is steady, several follow each other at random (a Markov-modulated Poisson
+            process) unless `spikes`.
+        dwell_us: mean time at a level.
+        spikes: the levels are (usual, spike): a spike of dwell_us comes once in `every_us`, at a random time.
+        bulk: rate of rows in calls of the batch endpoint.
+        slowdowns: what goes wrong beside it.
+        inside_capacity: whether the load on the whole and over a deadline is below the capacity, so that deadlines must hold.
+    """
+
+    name: str
+    levels: tuple[float, ...]
+    dwell_us: float = 15_000.0
+    spikes: bool = False
+    every_us: float = 80_000.0
+    bulk: float = 0.0
+    slowdowns: tuple[Slowdown, ...] = ()
+    inside_capacity: bool = True
+
+
+BULK_ROWS = 100
+CLASSES = (
+    TrafficClass("steady low", (0.02,)),
+    TrafficClass("steady mid", (0.40,)),
+    TrafficClass("near capacity", (0.88,)),
+    TrafficClass("bursty", (0.05, 0.5, 1.2)),
+    TrafficClass("flash crowd", (0.1, 1.8), dwell_us=10_000.0, spikes=True),
+    TrafficClass("live and bulk", (0.15,), bulk=0.5),
+)
+MISSPECIFIED = (
+    TrafficClass("accelerator slowed 3x", (0.35,), slowdowns=(Slowdown("cuda:0", 0.4, 0.8, 3.0),)),
+    TrafficClass("processor stolen", (0.35,), slowdowns=tuple(Slowdown("cpu:0", k / 5, k / 5 + 0.05, 4.0) for k in range(1, 5))),
+)
+
+
+def arrivals(of: TrafficClass, capacity_per_us: float, length_us: float, seed: int) -> list[Arrival]:
+    """Return the requests of a run, in time order; the same for the same seed."""
+    source = random.Random(f"{of.name} {seed}")
+    singles = [(when, 0, 1) for when in _modulated(of, capacity_per_us, length_us, source)]
+    if not of.bulk:
+        return singles
+    rate = of.bulk * capacity_per_us / BULK_ROWS
+    bulk, when = [], source.expovariate(rate)
+    while when < length_us:
+        bulk.append((when, 1, BULK_ROWS))
+        when += source.expovariate(rate)
+    return sorted(singles + bulk)
+
+
+def _modulated(of: TrafficClass, capacity: float, length_us: float, source: random.Random) -> list[float]:
+    times: list[float] = []
+    for begin, end, level in _phases(of, length_us, source):
+        rate = level * capacity
+        when = begin + source.expovariate(rate)
+        while when < end:
+            times.append(when)
+            when += source.expovariate(rate)
+    return times
+
+
+def _phases(of: TrafficClass, length_us: float, source: random.Random) -> list[tuple[float, float, float]]:
+    phases, now = [], 0.0
+    while now < length_us:
+        if of.spikes:
+            quiet = source.uniform(0.5, 1.5) * (of.every_us - of.dwell_us)
+            phases += [(now, now + quiet, of.levels[0]), (now + quiet, now + quiet + of.dwell_us, of.levels[1])]
+        elif len(of.levels) == 1:
+            phases.append((now, length_us, of.levels[0]))
+        else:
+            phases.append((now, now + source.expovariate(1.0 / of.dwell_us), source.choice(of.levels)))
+        now = phases[-1][1]
+    return [(begin, min(end, length_us), level) for begin, end, level in phases if begin < length_us]
