@@ -18,7 +18,7 @@ FORGETTING = 0.975
 _FORGETTING_AT_CHANGE = 0.85
 _CHANGED = 0.2
 # Weight of the line known before, which keeps the slope defined while all batches have one size.
-_PRIOR_WEIGHT = 0.5
+_PRIOR_WEIGHT = 0.05
 # The sizes at which that line is believed.
 _PRIOR_ROWS = (1.0, 256.0)
 _LEVEL_STEP = 0.1

@@ -19,7 +19,7 @@ class PageHinkley:
 
     __slots__ = ("_down", "_mean", "_seen", "_up", "drift", "threshold")
 
-    def __init__(self, drift: float = 0.15, threshold: float = 3.0) -> None:
+    def __init__(self, drift: float = 0.5, threshold: float = 10.0) -> None:
         self.drift, self.threshold = drift, threshold
         self.reset()
 
@@ -87,7 +87,8 @@ class Traffic:
         self._mean += slow * (per_look - self._mean)
         self._square += slow * ((per_look - self._mean) ** 2 - self._square)
         self.unevenness = self._square / self._mean if self._mean > 0 else 1.0
-        if self._detector.add(math.log1p(per_look)):
+        # The square root of a Poisson count has the same spread at any rate; streams known to be uneven may stray further.
+        if self._detector.add(2.0 * math.sqrt(per_look / max(1.0, self.unevenness))):
             self.changes += 1
             self.changed_us = now_us
             return True
