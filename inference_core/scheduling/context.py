@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from inference_core.scheduling.policy import Situation
 
+# Where the piecewise linear functions of a quantity bend. Loads are shares of the capacity, the age one of the target.
+_LOAD = (0.2, 0.5, 0.8, 0.95, 1.1)
+_RECENT = (0.2, 0.5, 0.75, 0.9, 1.0, 1.2, 1.6)
+_AGE = (0.0, 0.1, 0.3, 0.8, 2.0)
 FEATURES = (
-    "one", "load", "load above 0.6", "load above 0.9", "slope", "recent load above 0.95", "queue age", "queue age up to a half",
-    "other classes", "load of other classes", "busy share", "spread of busy shares", "memory bandwidth", "unevenness",
-)  # fmt: skip
+    *(f"load near {at:g}" for at in _LOAD),
+    *(f"recent load near {at:g}" for at in _RECENT),
+    *(f"queue age near {at:g}" for at in _AGE),
+    "slope",
+    "other classes",
+    "load of other classes",
+    "busy share",
+    "spread of busy shares",
+    "memory bandwidth",
+    "unevenness",
+)
 
 
 class ContextReader:
@@ -17,7 +30,12 @@ class ContextReader:
 
     Args:
         bytes_per_row: what the units read and write for a row.
-        peak_bytes_per_us: what the memory was measured to move; 0 leaves that feature out.
+        peak_bytes_per_us: what the memory was measured to move; 0 leaves that feature at zero.
+
+    Attributes:
+        load, recent_load, low_load: of the latest reading: all rows over the longer and the shorter time, and those of other
+            classes than LIVE; shares of the capacity.
+        age: age of the queue by the target.
     """
 
     def __init__(self, bytes_per_row: float = 0.0, peak_bytes_per_us: float = 0.0) -> None:
@@ -31,23 +49,19 @@ class ContextReader:
         traffic, config = situation.traffic, situation.config
         capacity = capacity_per_us(situation, config.target_us)
         rate = traffic.rate
-        self.load = load = min(rate / capacity, 2.0)
-        self.recent_load = recent = min(traffic.recent / capacity, 3.0)
+        self.load = load = rate / capacity
+        self.recent_load = recent = traffic.recent / capacity
         low = 1.0 - min(traffic.live_rate / rate, 1.0) if rate > 0 else 0.0
         self.low_load = low * load
-        self.age = age = min((situation.now_us - situation.oldest_us) / config.target_us, 4.0) if situation.waiting else 0.0
+        self.age = age = (situation.now_us - situation.oldest_us) / config.target_us if situation.waiting else 0.0
         shares = self._busy_shares(situation)
         return (
-            1.0,
-            load,
-            max(0.0, load - 0.6),
-            max(0.0, load - 0.9),
+            *_tents(load, _LOAD),
+            *_tents(recent, _RECENT),
+            *_tents(age, _AGE),
             max(-1.0, min(recent - load, 1.0)),
-            max(0.0, recent - 0.95),
-            age,
-            min(age, 0.5),
             low,
-            self.low_load,
+            min(self.low_load, 1.0),
             sum(shares) / len(shares),
             max(shares) - min(shares),
             min(rate * self._bandwidth_of_rate, 1.0),
@@ -56,7 +70,6 @@ class ContextReader:
 
     def _busy_shares(self, situation: Situation) -> list[float]:
         now = situation.now_us
-        # A batch that is running counts as far as it is expected to have come.
         busy = [unit.busy_us for unit in situation.units]
         passed = max(now - self._at, 1.0)
         before = self._busy if len(self._busy) == len(busy) else busy
@@ -73,3 +86,18 @@ def capacity_per_us(situation: Situation, budget_us: float) -> float:
             rows = line.rows_within(budget_us, most)
             rate += rows / (line.fixed_us + line.row_us * rows)
     return max(rate, 1e-9)
+
+
+def _tents(value: float, knots: Sequence[float]) -> list[float]:
+    """Return the weights by which a function that is linear between the knots is made from its values there."""
+    weights = [0.0] * len(knots)
+    if value <= knots[0]:
+        weights[0] = 1.0
+        return weights
+    for i in range(1, len(knots)):
+        if value < knots[i]:
+            share = (value - knots[i - 1]) / (knots[i] - knots[i - 1])
+            weights[i - 1], weights[i] = 1.0 - share, share
+            return weights
+    weights[-1] = 1.0
+    return weights

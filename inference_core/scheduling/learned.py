@@ -70,12 +70,14 @@ class Choice:
     """One window as it was: what off-policy evaluation needs.
 
     Attributes:
+        window: its number: windows begin at multiples of their length.
         context: see context.FEATURES.
         arm: index of the tuning that served.
         propensity: with which probability it was chosen.
         cost: logarithm of the LIVE latencies over the horizon, by the target.
     """
 
+    window: int
     context: tuple[float, ...]
     arm: int
     propensity: float
@@ -83,10 +85,10 @@ class Choice:
 
 
 class _Window:
-    __slots__ = ("arm", "context", "costs", "propensity")
+    __slots__ = ("arm", "context", "costs", "number", "propensity")
 
-    def __init__(self, context: tuple[float, ...], arm: int, propensity: float) -> None:
-        self.context, self.arm, self.propensity = context, arm, propensity
+    def __init__(self, number: int, context: tuple[float, ...], arm: int, propensity: float) -> None:
+        self.number, self.context, self.arm, self.propensity = number, context, arm, propensity
         self.costs: list[float] = []
 
 
@@ -94,6 +96,7 @@ class LearnedPolicy:
     """See the module. Deterministic from its seed.
 
     Attributes:
+        models: the first tells the cost of ECT, each other one how much more its tuning costs than ECT.
         log: the latest windows, for off-policy evaluation.
     """
 
@@ -186,9 +189,10 @@ class LearnedPolicy:
         self._close_window(situation)
         context = self.reader.read(situation)
         arm, propensity = self._pick(situation, context)
-        self._open.append(_Window(context, arm, propensity))
+        number = int(now / config.window_us)
+        self._open.append(_Window(number, context, arm, propensity))
         self._arm, self._tuning = arm, self.arms[arm]
-        self._end_us = now + config.window_us
+        self._end_us = (number + 1) * config.window_us
         self.windows += 1
         self.used[arm] += 1
 
@@ -214,14 +218,15 @@ class LearnedPolicy:
         return arm, explore / len(safe) + (1.0 - explore if arm == best else 0.0)
 
     def _best(self, context: tuple[float, ...], safe: Sequence[int]) -> int:
+        """Return the tuning with the largest advantage over ECT, or ECT where that is not beyond doubt."""
         config, models = self.config, self.models
-        ect, doubt = models[0].mean(context), models[0].deviation(context)
-        best, best_cost = 0, ect
+        best, best_cost = 0, 0.0
         for arm in safe[1:]:
             cost = models[arm].mean(context)
-            margin = config.least_gain + config.doubt * math.hypot(models[arm].deviation(context), doubt)
-            if cost < best_cost and cost + margin < ect:
+            if cost < best_cost:
                 best, best_cost = arm, cost
+        if best and best_cost + config.least_gain + config.doubt * models[best].deviation(context) > 0.0:
+            return 0
         return best
 
     def _is_safe(self, situation: Situation, tuning: Tuning) -> bool:
@@ -264,11 +269,13 @@ class LearnedPolicy:
         if not window.costs:
             return
         cost = sum(window.costs) / len(window.costs)
-        self.log.append(Choice(window.context, window.arm, window.propensity, cost))
-        ect = self.models[0].mean(window.context)
-        self.models[window.arm].learn(window.context, cost)
-        if window.arm:
-            self._watch(cost - ect, situation)
+        self.log.append(Choice(window.number, window.context, window.arm, window.propensity, cost))
+        if not window.arm:
+            self.models[0].learn(window.context, cost)
+            return
+        over_ect = cost - self.models[0].mean(window.context)
+        self.models[window.arm].learn(window.context, over_ect)
+        self._watch(over_ect, situation)
 
     def _watch(self, regret: float, situation: Situation) -> None:
         """Switch off where the costs have been above those that ECT was expected to have, by more than chance."""

@@ -37,15 +37,15 @@ class LinearCost:
         """Return the standard error of mean(context)."""
         return math.sqrt(max(0.0, self.variance * sum(x * p for x, p in zip(context, self._times(context), strict=True))))
 
-    def learn(self, context: Sequence[float], cost: float) -> None:
+    def learn(self, context: Sequence[float], cost: float, weight: float = 1.0) -> None:
         """Learn one case: Sherman and Morrison's update of the inverse."""
         inverse, direction = self._inverse, self._times(context)
-        scale = 1.0 + sum(x * p for x, p in zip(context, direction, strict=True))
+        scale = 1.0 / weight + sum(x * p for x, p in zip(context, direction, strict=True))
         error = cost - self.mean(context)
         self.seen += 1
         # The first errors tell how wrong the start was, and nothing about the noise.
         if self.seen > 50:
-            self.variance += 0.01 * (error * error / scale - self.variance)
+            self.variance += 0.01 * (error * error / (weight * scale) - self.variance)
         gain = error / scale
         forget = self._forgetting
         if max(row[i] for i, row in enumerate(inverse)) > _MOST_UNCERTAIN:

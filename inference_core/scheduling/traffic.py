@@ -7,6 +7,7 @@ import math
 from inference_core.scheduling.config import Priority
 
 _CLASSES = len(Priority)
+_SETTLED = 10
 
 
 class PageHinkley:
@@ -58,7 +59,7 @@ class Traffic:
     FAST_US = 4_000.0
     SLOW_US = 40_000.0
     __slots__ = (
-        "_detector", "_last", "_mean", "_square", "arrived", "changed_us", "changes", "live_rate", "rate", "recent", "unevenness",
+        "_detector", "_last", "_looks", "_mean", "_square", "arrived", "changed_us", "changes", "live_rate", "rate", "recent", "unevenness",
     )  # fmt: skip
 
     def __init__(self, now_us: float = 0.0, detector: PageHinkley | None = None) -> None:
@@ -66,7 +67,7 @@ class Traffic:
         self.rate = self.recent = self.live_rate = 0.0
         self.unevenness = 1.0
         self.changes, self.changed_us = 0, -math.inf
-        self._last, self._mean, self._square = now_us, 0.0, 0.0
+        self._last, self._mean, self._square, self._looks = now_us, 0.0, 0.0, 0
         self._detector = detector or PageHinkley()
 
     def look(self, now_us: float) -> bool:
@@ -79,14 +80,20 @@ class Traffic:
         rows, live = sum(arrived), arrived[0]
         arrived[:] = [0] * _CLASSES
         rate = rows / passed
-        slow = passed / (passed + self.SLOW_US)
-        self.recent += passed / (passed + self.FAST_US) * (rate - self.recent)
+        self._looks += 1
+        # The first looks count in full, so that a start does not look like a rise.
+        first = 1.0 / self._looks
+        slow = max(passed / (passed + self.SLOW_US), first)
+        self.recent += max(passed / (passed + self.FAST_US), first) * (rate - self.recent)
         self.rate += slow * (rate - self.rate)
         self.live_rate += slow * (live / passed - self.live_rate)
         per_look = rate * self.LOOK_US
-        self._mean += slow * (per_look - self._mean)
-        self._square += slow * ((per_look - self._mean) ** 2 - self._square)
-        self.unevenness = self._square / self._mean if self._mean > 0 else 1.0
+        before = self._mean
+        self._mean += slow * (per_look - before)
+        # Of the squares around the mean before and after, so that it is right from the first looks on (Welford 1962).
+        self._square += slow * ((per_look - before) * (per_look - self._mean) - self._square)
+        if self._looks >= _SETTLED and self._mean > 0:
+            self.unevenness = self._square / self._mean
         # The square root of a Poisson count has the same spread at any rate; streams known to be uneven may stray further.
         if self._detector.add(2.0 * math.sqrt(per_look / max(1.0, self.unevenness))):
             self.changes += 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from inference_core.runtime.cost import CostLine
+from inference_core.scheduling import CostModel, DynamicBatchConfig, Policy, Scheduler
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,18 @@ class World:
     slowdowns: tuple[Slowdown, ...] = ()
     spare: str | None = None
 
-    def capacity_per_us(self, batch: int, variant: str = "full") -> float:
-        """Return the rows a microsecond that all units but the spare one do in batches of `batch`."""
-        lines = [line for (unit, of), line in self.lines.items() if of == variant and unit != self.spare]
-        return sum(batch / line.at(batch) for line in lines)
+    def capacity(self, config: DynamicBatchConfig, variant: str = "full") -> float:
+        """Return the rows a microsecond that all units but the spare one do in batches that take the target."""
+        rate = 0.0
+        for (unit, of), line in self.lines.items():
+            if of == variant and unit != self.spare:
+                batch = max(1.0, min((config.target_us - line.fixed_us) / line.row_us, config.max_batch_size))
+                rate += batch / line.at(batch)
+        return rate
+
+    def slowed(self, of: TrafficClass) -> World:
+        """Return this world with what goes wrong in a class of traffic."""
+        return replace(self, slowdowns=of.slowdowns)
 
     def timer(self, seed: int, length_us: float) -> Callable[[str, str, int, float], float]:
         """Return a function (unit, variant, rows, now) -> microseconds; each unit draws from a series of its own."""
@@ -78,6 +87,12 @@ class World:
             return us
 
         return took
+
+
+def scheduler_of(world: World, config: DynamicBatchConfig, policy: Policy | None = None) -> Scheduler:
+    """Return a scheduler that starts from the true lines, as one does from measured ones."""
+    costs = CostModel((unit, variant, line) for (unit, variant), line in world.lines.items())
+    return Scheduler(config, costs, policy, world.spare)
 
 
 # --- traffic -----------------------------------------------------------------------------------------------------------
