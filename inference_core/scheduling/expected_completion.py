@@ -16,6 +16,8 @@ class Tuning:
         spill: how far work goes to a slower idle unit while the best one is busy. 1: as much as it completes by the time that the
             best one would have completed all. 0: as much as it completes by the time that the best one is free. Below zero: none.
         batch_share: share of the time target that one batch may take; smaller batches keep others from waiting behind them.
+        divide: 1: a queue is divided so that every unit, the busy ones included, would complete its share at the same time (each row
+            goes where it is complete first); 0: an idle unit takes as much as the target allows; between: in between.
         low_share: share of the time target that rows of other classes than LIVE may add to one batch.
         low_units: how many units may be at work on those rows at once, so that others stay free for LIVE; 0: all.
         wait_share: share of max_queue_delay_us that work is held back for while all units are idle.
@@ -23,6 +25,7 @@ class Tuning:
 
     spill: float = 1.0
     batch_share: float = 1.0
+    divide: float = 0.0
     low_share: float = 0.1
     low_units: int = 0
     wait_share: float = 0.0
@@ -32,6 +35,8 @@ class Tuning:
             raise SchedulingError(f"spill must be from -1 to 4; got {self.spill!r}")
         if not 0.01 <= self.batch_share <= 1:
             raise SchedulingError(f"batch_share must be from 0.01 to 1; got {self.batch_share!r}")
+        if not 0 <= self.divide <= 1:
+            raise SchedulingError(f"divide must be from 0 to 1; got {self.divide!r}")
         if not 0.01 <= self.low_share <= 1:
             raise SchedulingError(f"low_share must be from 0.01 to 1; got {self.low_share!r}")
         if not 0 <= self.low_units <= 64:
@@ -92,6 +97,11 @@ def choose(situation: Situation, tuning: Tuning) -> tuple[Unit, int, int] | None
             return None
         if spilled < most:
             most = spilled
+    elif tuning.divide and waiting > 1:
+        share = _share_of_queue(situation, first, waiting)
+        share = int(share + (1.0 - tuning.divide) * (waiting - share)) + 1
+        if share < most:
+            most = share
     if situation.live == situation.waiting or not low_allowed:
         return first, most, 0
     return first, most, low_rows(situation, first, tuning)
@@ -126,6 +136,32 @@ def _rows_to_spill(situation: Situation, tuning: Tuning, unit: Unit, best: Unit,
     if room < line.row_us:
         return 0
     return int(room / line.row_us) if line.row_us > 0 else situation.waiting
+
+
+def _share_of_queue(situation: Situation, unit: Unit, waiting: int) -> float:
+    """Return the rows of `unit` when `waiting` rows are divided among all units so that they complete together.
+
+    Unit i is free at f_i and then does a_i + b_i n: all end at t where the sum of (t - f_i - a_i) / b_i is `waiting`, over those
+    units that begin before t.
+    """
+    now, variant = situation.now_us, situation.variant
+    starts: list[tuple[float, float]] = []
+    for other in situation.units:
+        if other.healthy:
+            line = other.lines[variant]
+            free = 0.0 if other.idle or other.busy_until_us < now else other.busy_until_us - now
+            starts.append((free + line.fixed_us, 1.0 / line.row_us if line.row_us > 1e-6 else 1e6))
+    starts.sort()
+    rates = weighted = end = 0.0
+    for start, rate in starts:
+        if rates and start >= end:
+            break
+        rates += rate
+        weighted += rate * start
+        end = (waiting + weighted) / rates
+    line = unit.lines[variant]
+    rows = (end - line.fixed_us) / line.row_us if line.row_us > 1e-6 else float(waiting)
+    return min(max(rows, 1.0), float(waiting))
 
 
 def _is_worth_holding(situation: Situation, tuning: Tuning) -> bool:

@@ -26,12 +26,12 @@ from inference_core.scheduling.policy import Situation, Unit
 # The first is ECT, the safe one.
 ARMS: tuple[Tuning, ...] = (
     Tuning(),
-    Tuning(batch_share=0.5),
-    Tuning(batch_share=0.3),
-    Tuning(batch_share=0.2),
-    Tuning(batch_share=0.12),
-    Tuning(low_units=1),
-    Tuning(low_units=1, batch_share=0.3),
+    Tuning(divide=1.0),
+    Tuning(divide=0.5),
+    Tuning(divide=1.0, batch_share=0.5),
+    Tuning(divide=1.0, batch_share=0.2),
+    Tuning(divide=1.0, spill=2.0),
+    Tuning(divide=1.0, low_units=1),
     Tuning(wait_share=1.0),
 )
 _MOST_LOAD = 0.95
