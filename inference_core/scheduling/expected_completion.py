@@ -16,8 +16,8 @@ class Tuning:
         spill: how far work goes to a slower idle unit while the best one is busy. 1: as much as it completes by the time that the
             best one would have completed all. 0: as much as it completes by the time that the best one is free. Below zero: none.
         batch_share: share of the time target that one batch may take; smaller batches keep others from waiting behind them.
-        divide: 1: a queue is divided so that every unit, the busy ones included, would complete its share at the same time (each row
-            goes where it is complete first); 0: an idle unit takes as much as the target allows; between: in between.
+        divide: 1: a queue is divided so that every unit, the busy ones included, would complete its share at the same time
+            (each row goes where it is complete first); 0: an idle unit takes as much as the target allows; between: in between.
         low_share: share of the time target that rows of other classes than LIVE may add to one batch.
         low_units: how many units may be at work on those rows at once, so that others stay free for LIVE; 0: all.
         wait_share: share of max_queue_delay_us that work is held back for while all units are idle.
@@ -85,7 +85,8 @@ def choose(situation: Situation, tuning: Tuning) -> tuple[Unit, int, int] | None
                 first, first_end = unit, end
         else:
             free = unit.busy_until_us
-            end = (free if free > now else now) + line.fixed_us + line.row_us * waiting
+            # What is overdue by some time is expected to need as long again: a paused unit is not about to be free.
+            end = (free if free > now else 2.0 * now - free) + line.fixed_us + line.row_us * waiting
         if best is None or end < best_end:
             best, best_end = unit, end
     if first is None:
@@ -128,11 +129,11 @@ def rows_within_target(situation: Situation, unit: Unit, tuning: Tuning) -> int:
 def _rows_to_spill(situation: Situation, tuning: Tuning, unit: Unit, best: Unit, best_end: float) -> int:
     if tuning.spill < 0:
         return 0
-    free = best.busy_until_us
-    if free < situation.now_us:
-        free = situation.now_us
+    now, free = situation.now_us, best.busy_until_us
+    if free < now:
+        free = 2.0 * now - free
     line = unit.lines[situation.variant]
-    room = free + tuning.spill * (best_end - free) - situation.now_us - line.fixed_us
+    room = free + tuning.spill * (best_end - free) - now - line.fixed_us
     if room < line.row_us:
         return 0
     return int(room / line.row_us) if line.row_us > 0 else situation.waiting
@@ -149,7 +150,7 @@ def _share_of_queue(situation: Situation, unit: Unit, waiting: int) -> float:
     for other in situation.units:
         if other.healthy:
             line = other.lines[variant]
-            free = 0.0 if other.idle or other.busy_until_us < now else other.busy_until_us - now
+            free = 0.0 if other.idle else abs(other.busy_until_us - now)
             starts.append((free + line.fixed_us, 1.0 / line.row_us if line.row_us > 1e-6 else 1e6))
     starts.sort()
     rates = weighted = end = 0.0

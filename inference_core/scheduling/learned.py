@@ -27,10 +27,8 @@ from inference_core.scheduling.policy import Situation, Unit
 ARMS: tuple[Tuning, ...] = (
     Tuning(),
     Tuning(divide=1.0),
-    Tuning(divide=0.5),
     Tuning(divide=1.0, batch_share=0.5),
     Tuning(divide=1.0, batch_share=0.2),
-    Tuning(divide=1.0, spill=2.0),
     Tuning(divide=1.0, low_units=1),
     Tuning(wait_share=1.0),
 )
@@ -159,7 +157,9 @@ class LearnedPolicy:
         """Return what was learned, as plain JSON."""
         return {
             "features": list(FEATURES),
-            "arms": [{"tuning": asdict(arm), "model": model.to_json()} for arm, model in zip(self.arms, self.models, strict=True)],
+            "arms": [
+                {"tuning": asdict(arm), "model": model.to_json()} for arm, model in zip(self.arms, self.models, strict=True)
+            ],
         }
 
     @classmethod

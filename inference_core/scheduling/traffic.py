@@ -59,7 +59,8 @@ class Traffic:
     FAST_US = 4_000.0
     SLOW_US = 40_000.0
     __slots__ = (
-        "_detector", "_last", "_looks", "_mean", "_square", "arrived", "changed_us", "changes", "live_rate", "rate", "recent", "unevenness",
+        "_detector", "_last", "_looks", "_mean", "_square",
+        "arrived", "changed_us", "changes", "live_rate", "rate", "recent", "unevenness",
     )  # fmt: skip
 
     def __init__(self, now_us: float = 0.0, detector: PageHinkley | None = None) -> None:

@@ -49,6 +49,7 @@ def train(
             requests = arrivals(of, world.capacity(config), length_us, seed)
             slowed = world.slowed(of)
             ect = _windows(slowed, requests, config, learning, 0, seed, length_us)
+            usual = sum(math.exp(2.0 * choice.cost) for choice in ect.values()) / max(1, len(ect))
             for choice in ect.values():
                 models[0].learn(choice.context, choice.cost)
             for arm, tuning in enumerate(ARMS):
@@ -58,21 +59,26 @@ def train(
                     if number in ect:
                         over_ect = choice.cost - ect[number].cost
                         # The situation is once as ECT left it, once as the tuning itself did: both will be met.
-                        weight = _weight(max(choice.cost, ect[number].cost))
+                        weight = _weight(max(choice.cost, ect[number].cost), usual)
                         models[arm].learn(ect[number].context, over_ect, weight)
                         models[arm].learn(choice.context, over_ect, weight)
     return LearnedPolicy(models, learning)
 
 
 def _windows(
-    world: World, requests: Sequence[Arrival], config: DynamicBatchConfig, learning: LearnedConfig, arm: int, seed: int, length_us: float
+    world: World,
+    requests: Sequence[Arrival],
+    config: DynamicBatchConfig,
+    learning: LearnedConfig,
+    arm: int,
+    seed: int,
+    length_us: float,
 ) -> dict[int, Choice]:
     policy = Committed(arm, learning)
     simulate(scheduler_of(world, config, policy), requests, world.timer(seed, length_us))
     return {choice.window: choice for choice in policy.log if math.isfinite(choice.cost)}
 
 
-import os
-def _weight(cost):
-    k=float(os.environ.get('WK','0'))
-    return min(4.0, max(0.02, math.exp(cost*k)))
+def _weight(cost: float, usual: float) -> float:
+    """Return how much a window counts: by the square of its cost, so that the tail of the whole run is what is learned."""
+    return min(10.0, max(0.01, math.exp(2.0 * cost) / usual))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -13,24 +14,29 @@ from inference_core.scheduling import CostModel, DynamicBatchConfig, Policy, Sch
 
 @dataclass(frozen=True)
 class Jitter:
-    """How the time of a batch strays from its line: log-normal, and now and then a pause of the host or the driver.
+    """How the time of a batch strays from its line. It is a property of the moment and not of the batch, so that two policies
+    on the same seed meet the same moments (common random numbers).
 
     Attributes:
-        sigma: of the logarithm.
-        pause_share: share of batches that meet a pause.
-        pause_factor: mean of the exponential part that a pause adds, in parts of the batch's own time.
+        sigma: of the logarithm of a factor that holds for `slot_us`.
+        pause_every_us, pause_us: means of the time between two pauses of a unit (host, driver, collector) and of their length:
+            the batch that runs then ends so much later. Both are exponential.
     """
 
-    sigma: float = 0.08
-    pause_share: float = 0.01
-    pause_factor: float = 1.0
+    sigma: float = 0.10
+    slot_us: float = 250.0
+    pause_every_us: float = 25_000.0
+    pause_us: float = 400.0
 
-    def draw(self, random_source: random.Random) -> float:
-        """Return a factor."""
-        factor = math.exp(random_source.gauss(0.0, self.sigma))
-        if random_source.random() < self.pause_share:
-            factor *= 1.0 + random_source.expovariate(1.0 / self.pause_factor)
-        return factor
+    def moments(self, seed: str, length_us: float) -> tuple[list[float], list[tuple[float, float]]]:
+        """Return the factor of each slot, and (when, how long) of each pause."""
+        source = random.Random(seed)
+        factors = [math.exp(source.gauss(0.0, self.sigma)) for _ in range(int(length_us / self.slot_us) + 1)]
+        pauses, when = [], source.expovariate(1.0 / self.pause_every_us)
+        while when < length_us:
+            pauses.append((when, source.expovariate(1.0 / self.pause_us)))
+            when += source.expovariate(1.0 / self.pause_every_us)
+        return factors, pauses
 
 
 @dataclass(frozen=True)
@@ -71,19 +77,25 @@ class World:
         return replace(self, slowdowns=of.slowdowns)
 
     def timer(self, seed: int, length_us: float) -> Callable[[str, str, int, float], float]:
-        """Return a function (unit, variant, rows, now) -> microseconds; each unit draws from a series of its own."""
-        sources = {unit: random.Random(f"{seed} {unit}") for unit, _ in self.lines}
+        """Return a function (unit, variant, rows, now) -> microseconds; each unit has moments of its own."""
+        slot, lines = self.jitter.slot_us, self.lines
+        moments = {unit: self.jitter.moments(f"{seed} {unit}", 2.0 * length_us) for unit, _ in lines}
+        starts = {unit: [when for when, _ in pauses] for unit, (_, pauses) in moments.items()}
         slow = {
             unit: [(of.begin * length_us, of.end * length_us, of.factor) for of in self.slowdowns if of.unit == unit]
-            for unit, _ in self.lines
+            for unit, _ in lines
         }
-        lines, draw = self.lines, self.jitter.draw
 
         def took(unit: str, variant: str, rows: int, now: float) -> float:
-            us = lines[unit, variant].at(rows) * draw(sources[unit])
+            factors, pauses = moments[unit]
+            us = lines[unit, variant].at(rows) * factors[int(now / slot) % len(factors)]
             for begin, end, factor in slow[unit]:
                 if begin <= now < end:
                     us *= factor
+            at = bisect_left(starts[unit], now)
+            while at < len(pauses) and pauses[at][0] < now + us:
+                us += pauses[at][1]
+                at += 1
             return us
 
         return took
