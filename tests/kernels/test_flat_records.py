@@ -326,6 +326,14 @@ def test_items_of_an_array(bodies: list[bytes], space: bytes):
     assert READER.read(body, starts, lengths).text == READER.read_many(bodies).text
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 100, 1000])
+def test_many_small_items(count: int):
+    array, lines = b"[" + b",".join([b"{}"] * count) + b"]", b"{}\n" * count
+    assert_same_spans(split_array(array), reference.split_array(array))
+    assert_same_spans(split_lines(lines), reference.split_lines(lines))
+    assert len(split_array(array)[0]) == len(split_lines(lines)[0]) == count
+
+
 @pytest.mark.parametrize("body", [
     b"", b"[", b"]", b"{}", b"[]x", b"[{}", b"{}]", b"[{},]", b"[,{}]", b"[{} {}]", b"[1]", b"[[]]", b'[{"a":{}}]', b'[{"a":[]}]',
     b'[{"a":"\\""}]', b'[{"a":"}]', b"[null]", b"[{}] []", b"[{}],", b"[{}}]", b'["a"]',
