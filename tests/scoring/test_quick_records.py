@@ -180,7 +180,7 @@ def test_right_records(bodies: list[bytes]):
     assert assert_as_the_slow_path(bodies).all()
 
 
-@examples(300)
+@examples(180)
 @given(st.lists(odd_texts(READER.fields), min_size=1, max_size=4))
 def test_odd_records(bodies: list[bytes]):
     assert_as_the_slow_path(bodies)
