@@ -47,7 +47,12 @@ API_KEY_CACHE_SECONDS = env_float("API_KEY_CACHE_SECONDS", 5.0)
 FAST_LANE = env_bool("FAST_LANE", True)
 
 # --- engine -------------------------------------------------------------------------------------------------------
-ENGINE_MAX_BATCH = env_int("ENGINE_MAX_BATCH", 256, at_least=1)
+ENGINE_MAX_BATCH = env_int("ENGINE_MAX_BATCH", 512, at_least=1)
+TARGET_LATENCY_MS = env_float("TARGET_LATENCY_MS", 20.0)
+MAX_QUEUE_DELAY_US = env_int("MAX_QUEUE_DELAY_US", 0)
+LIVE_DEADLINE_MS = env_float("LIVE_DEADLINE_MS", 1_000.0)
+BULK_DEADLINE_MS = env_float("BULK_DEADLINE_MS", 30_000.0)
+SCHEDULING_POLICY = env_str("SCHEDULING_POLICY", "expected_completion")
 ENGINE_ACCELERATORS = env_bool("ENGINE_ACCELERATORS", False)
 ENGINE_QUEUE_LIMIT = env_int("ENGINE_QUEUE_LIMIT", 20_000, at_least=1)
 ENGINE_REFRESH_SECONDS = env_float("ENGINE_REFRESH_SECONDS", 1.0, at_least=0.05)

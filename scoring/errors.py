@@ -45,9 +45,22 @@ class EngineUnavailable(ScoringError):
 
 
 class EngineOverloaded(EngineUnavailable):
-    """More requests wait than the engine may hold."""
+    """More waits than can be answered in time, or than the engine may hold."""
 
     code = "overloaded"
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.headers = {"Retry-After": str(max(1, math.ceil(retry_after)))}
+
+
+class DeadlineExceeded(EngineUnavailable):
+    """The answer would come later than the caller has use for it."""
+
+    code = "deadline_exceeded"
+
+    def __init__(self) -> None:
+        super().__init__("nothing was decided: its deadline passed while it waited; send it again, or allow more time")
 
 
 class TooManyInFlight(EngineUnavailable):
