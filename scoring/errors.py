@@ -59,8 +59,12 @@ class DeadlineExceeded(EngineUnavailable):
 
     code = "deadline_exceeded"
 
-    def __init__(self) -> None:
-        super().__init__("nothing was decided: its deadline passed while it waited; send it again, or allow more time")
+    def __init__(self, *, is_known: bool = True) -> None:
+        super().__init__(
+            "nothing was decided: its deadline passed while it waited; send it again, or allow more time"
+            if is_known
+            else "its deadline passed while it was being stored: send it again for the answer, a transaction_id is decided once"
+        )
 
 
 class TooManyInFlight(EngineUnavailable):
