@@ -134,6 +134,18 @@ class ExplanationUnavailable(ScoringError):
     status = 409
 
 
+class AnswerUnreadable(ScoringError):
+    """What is stored of a decision does not give its answer any more."""
+
+    code = "answer_unreadable"
+    status = 500
+
+    def __init__(self, decision_id: str, cause: str) -> None:
+        super().__init__(
+            f"the stored answer of decision {decision_id} is not readable: {cause}; restore this row from a backup"
+        )
+
+
 class AlertNotFound(ScoringError):
     code = "alert_not_found"
     status = 404

@@ -330,12 +330,12 @@ class DecisionEngine:
                 results[place] = Decided(body, False)
             return
         for place, name, text in zip(accepted.places, accepted.ids, accepted.texts, strict=True):
-            if name in work.stored:
-                known, body, is_first = work.stored[name].transaction, work.stored[name].body, False
+            if stored := work.stored.get(name):
+                known, result = stored.transaction, stored.damage or Decided(stored.body, True)
             else:
                 at = work.first[name]
-                known, body, is_first = fresh.texts[at], work.bodies[at], fresh.places[at] == place
-            results[place] = Decided(body, not is_first) if known == text else TransactionConflict()
+                known, result = fresh.texts[at], Decided(work.bodies[at], fresh.places[at] != place)
+            results[place] = result if known == text else TransactionConflict()
 
     def dry_run(self, request: DecisionRequest) -> tuple[bytes, np.ndarray]:
         """Return the answer that would be given and the features [F]; nothing is stored, remembered or counted.
