@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoring.engine import EntityPlan, open_entity_tables
+from scoring.engine import EntityPlan, TokenTable, open_entity_tables
 from scoring.features.records import TransactionRecords, records_of
 from scoring.features.schema import KINDS, TYPES
 from scoring.transactions import ENTITY_FIELDS, Transaction
@@ -111,13 +111,18 @@ class TokenTables:
         """Return the columns of transactions that are objects."""
         return self.columns_of(records_of(transactions), np.array(keys, np.uint64), remember=remember)
 
+    @property
+    def all_tables(self) -> list[TokenTable]:
+        """Those of the fields in the order of TOKEN_FIELDS, then those of pairs in the order of the kinds."""
+        return [table for table in (*self.entities.tables, *self.entities.pairs) if table is not None]
+
     def sizes(self) -> list[int]:
-        """Return how many tokens and pairs each table knows."""
-        return [len(table) for table in (*self.entities.tables, *self.entities.pairs) if table is not None]
+        """Return how many tokens or pairs each table knows."""
+        return [len(table) for table in self.all_tables]
 
     def memory_bytes(self) -> int:
         """Return the bytes that the tables hold."""
-        return sum(table.memory_bytes() for table in (*self.entities.tables, *self.entities.pairs) if table is not None)
+        return sum(table.memory_bytes() for table in self.all_tables)
 
     def _find(self, fields: tuple[str, ...]) -> tuple[int, ...]:
         self._fields, self._places = fields, tuple(fields.index(name) for name in TOKEN_FIELDS)

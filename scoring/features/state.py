@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from scoring.engine import EventBatch, open_window_store
-from scoring.features.columns import TokenTables, TransactionColumns
+from scoring.engine import EventBatch, KernelInputError, open_window_store
+from scoring.features.columns import TOKEN_FIELDS, TokenTables, TransactionColumns
 from scoring.features.own import fill_own_features
-from scoring.features.schema import DAY_US, OWN_COLUMNS, current_schema, window_layout
+from scoring.features.schema import DAY_US, KINDS, OWN_COLUMNS, TYPES, current_schema, window_layout
+from scoring.features.state_file import (
+    LedgerPosition,
+    StateFileRefused,
+    StateHeader,
+    open_state_file,
+    read_blocks,
+    write_state,
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,45 @@ class FeatureState:
         """Say which events are known as fraud (uint8 1) or not (0); return how many are still remembered."""
         return self._store.label(occurred_us, key, entities, fraud)
 
+    def forget_idle(self, entities: int) -> int:
+        """Look at so many entities, going on where the last call stopped, and free those that no window can reach any more.
+
+        Their numbers stay taken. Return how many events were freed.
+        """
+        return self._store.forget_idle(self.clock_us - self.layout.retention_us, entities)
+
+    def snapshot(self) -> StateSnapshot:
+        """Begin a copy of the state as it is now; this takes microseconds, and its `write` may run in another thread."""
+        return StateSnapshot(self)
+
+    def save(self, path: Path, position: LedgerPosition) -> int:
+        """Write the state, which has absorbed the ledger up to `position`, and return the bytes of the file."""
+        return self.snapshot().write(path, position)
+
+    @classmethod
+    def load(cls, path: Path, max_lateness_days: float) -> tuple[FeatureState, LedgerPosition]:
+        """Return the state of a file, and up to where in the ledger it has absorbed everything.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            StateFileRefused: it is damaged, or was written for another layout; the message says which.
+        """
+        state = cls(max_lateness_days)
+        with open_state_file(path, state.layout_digest) as (header, file):
+            try:
+                for logs in read_blocks(file, state.tokens.all_tables):
+                    state._store.import_logs(logs)
+            except KernelInputError as error:
+                raise StateFileRefused(f"its logs are damaged: {error}") from None
+        state.clock_us = header.clock_us
+        return state, header.position
+
+    @property
+    def layout_digest(self) -> str:
+        """Digest of everything that gives the numbers in a saved state their meaning."""
+        described = repr((self.layout, KINDS, TOKEN_FIELDS, TYPES, current_schema().version))
+        return hashlib.sha256(described.encode()).hexdigest()
+
     def memory_bytes(self) -> int:
         """Return the bytes that the windows hold (token tables not counted)."""
         return self._store.memory_bytes()
@@ -75,3 +124,29 @@ class FeatureState:
     def event_count(self) -> int:
         """Return the remembered events, summed over the kinds of entity."""
         return self._store.event_count()
+
+
+class StateSnapshot:
+    """A copy of a state as it was when this was made; the state goes on changing meanwhile. One at a time for a state."""
+
+    def __init__(self, state: FeatureState) -> None:
+        self._logs = state._store.export()
+        self._tables = state.tokens.all_tables
+        self._sizes = [len(table) for table in self._tables]
+        self._layout, self._clock_us = state.layout_digest, state.clock_us
+
+    def write(self, path: Path, position: LedgerPosition) -> int:
+        """Write the file and return its bytes; the snapshot is used up, whatever comes of it.
+
+        Raises:
+            OSError: it could not be written; what was there before is left.
+            MemoryError: there was none to set changing entities aside.
+        """
+        try:
+            return write_state(path, StateHeader(self._layout, position, self._clock_us), self._tables, self._sizes, self._logs)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give the copy up."""
+        self._logs.close()
