@@ -77,6 +77,7 @@ class RecordReader:
     Attributes:
         fields: as they were given, which is the canonical order.
         token_fields: names of the fields whose texts `Records.starts` and `lengths` locate, in their order.
+        integer_fields, code_fields: names of the rows of `Records.integer_columns` and `code_columns`.
     """
 
     split_array = staticmethod(split_array)
@@ -91,6 +92,7 @@ class RecordReader:
         self._layout = RecordLayout(fields)
         self.fields = self._layout.fields
         self.token_fields = self._layout.spans
+        self.integer_fields, self.code_fields = self._layout.integers, self._layout.codes
         self._compiled = None if library() is None else CompiledReader(self._layout)
 
     def read(self, texts: bytes, starts: np.ndarray, lengths: np.ndarray, *, trusted: bool = False) -> Records:

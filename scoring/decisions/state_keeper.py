@@ -113,9 +113,9 @@ class StateKeeper:
             between_batches(functools.partial(self._learn, truths))
 
     def _learn(self, truths: Truths) -> None:
-        keys = [event_key(i) for i in truths.decision_ids]
+        keys = np.array([event_key(i) for i in truths.decision_ids], np.uint64)
         # A party that is not known has no events to be labelled.
-        batch = self.state.tokens.columns(truths.transactions, keys, remember=False)
+        batch = self.state.tokens.columns_of(read_texts(truths.texts), keys, remember=False)
         self.state.label(batch.occurred_us, batch.key, batch.entities, truths.fraud)
         self._last_label_id = truths.last_label_id
 

@@ -21,6 +21,8 @@ from scoring.features.state_file import (
     write_state,
 )
 
+_WIDTH, _OWN = current_schema().width, len(OWN_COLUMNS)
+
 
 @dataclass(frozen=True)
 class FeatureRows:
@@ -29,40 +31,35 @@ class FeatureRows:
     Attributes:
         x: [n, F] float32 in the order of the schema.
         late: [n] bool, the event lies further back than the state is kept exactly for.
-        clock_us: the newest event time before this batch.
+        clock_us: the newest event time before this batch, None where there was none.
     """
 
     x: np.ndarray
     late: np.ndarray
-    clock_us: int
+    clock_us: int | None
 
 
 class FeatureState:
     """Windows and token tables; one writer at a time. Built empty, filled by processing the ledger in arrival order."""
 
     def __init__(self, max_lateness_days: float) -> None:
-        self._max_lateness_us = int(max_lateness_days * DAY_US)
-        self.layout = window_layout(self._max_lateness_us)
+        self.layout = window_layout(int(max_lateness_days * DAY_US))
         self._store = open_window_store(self.layout)
         self.tokens = TokenTables()
-        self.clock_us = 0  # newest event time met
 
     def process(self, batch: TransactionColumns) -> FeatureRows:
         """Return the features of each transaction as of its arrival, and absorb those to be inserted."""
-        x = np.empty((len(batch), current_schema().width), np.float32)
+        x = np.empty((len(batch), _WIDTH), np.float32)
         fill_own_features(batch, x)
         events = EventBatch(batch.occurred_us, batch.amount_minor, batch.key, batch.entities, batch.others, batch.insert)
-        too_late = self._store.process(events, x[:, len(OWN_COLUMNS) :])
-        before = self.clock_us
-        late = (too_late > 0) | (batch.occurred_us < self._clocks(batch) - self._max_lateness_us)
-        return FeatureRows(x, late, before)
+        before = self._store.newest_us
+        late = self._store.process(events, x[:, _OWN:])
+        return FeatureRows(x, late != 0, before)
 
-    def _clocks(self, batch: TransactionColumns) -> np.ndarray:
-        """Return [n] the newest event time that each transaction finds, and advance the clock past the batch."""
-        absorbed = np.where(batch.insert > 0, batch.occurred_us, self.clock_us)
-        clocks = np.maximum.accumulate(np.concatenate([[self.clock_us], absorbed]))
-        self.clock_us = int(clocks[-1])
-        return clocks[:-1]
+    @property
+    def clock_us(self) -> int | None:
+        """The newest event time met, None before the first."""
+        return self._store.newest_us
 
     def take_back(self, batch: TransactionColumns, rows: FeatureRows) -> None:
         """Undo `process` of the newest batch: it could not be committed.
@@ -72,7 +69,7 @@ class FeatureState:
         """
         kept = batch.insert > 0
         self._store.remove(batch.occurred_us[kept], batch.key[kept], batch.entities[kept])
-        self.clock_us = rows.clock_us
+        self._store.newest_us = rows.clock_us
 
     def label(self, occurred_us: np.ndarray, key: np.ndarray, entities: np.ndarray, fraud: np.ndarray) -> int:
         """Say which events are known as fraud (uint8 1) or not (0); return how many are still remembered."""
@@ -83,7 +80,8 @@ class FeatureState:
 
         Their numbers stay taken. Return how many events were freed.
         """
-        return self._store.forget_idle(self.clock_us - self.layout.retention_us, entities)
+        clock_us = self.clock_us
+        return 0 if clock_us is None else self._store.forget_idle(clock_us - self.layout.retention_us, entities)
 
     def snapshot(self) -> StateSnapshot:
         """Begin a copy of the state as it is now; this takes microseconds, and its `write` may run in another thread."""
@@ -108,7 +106,7 @@ class FeatureState:
                     state._store.import_logs(logs)
             except KernelInputError as error:
                 raise StateFileRefused(f"its logs are damaged: {error}") from None
-        state.clock_us = header.clock_us
+        state._store.newest_us = header.clock_us
         return state, header.position
 
     @property

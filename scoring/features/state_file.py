@@ -66,12 +66,12 @@ class StateHeader:
 
     Attributes:
         layout: digest of what the windows and tables mean.
-        clock_us: the newest event time met.
+        clock_us: the newest event time met, None where there was none.
     """
 
     layout: str
     position: LedgerPosition
-    clock_us: int
+    clock_us: int | None
 
 
 def write_state(path: Path, header: StateHeader, tables: Sequence[TokenTable], sizes: Sequence[int], logs: LogExport) -> int:
