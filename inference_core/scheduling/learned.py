@@ -52,7 +52,7 @@ class LearnedConfig:
     horizon: int = 4
     explore: float = 0.01
     doubt: float = 2.0
-    least_gain: float = 0.02
+    least_gain: float = 0.01
     hold_windows: int = 1
     off_us: float = 2_000_000.0
 
