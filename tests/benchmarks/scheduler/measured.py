@@ -65,8 +65,8 @@ def measure_costs(gpu_figures: Path = GPU_FIGURES) -> Costs:
 def gpu_line(benchmark: dict[str, Any]) -> CostLine:
     """Return the line of the full pass from host memory to host memory.
 
-    One row is measured so ("python_function": pinned memory, no copy). Batches are measured on the device only: to them comes what
-    copies within the graph cost one row ("graph_with_copies_inside"), and the bytes of further rows at 25 GB/s.
+    One row is measured so ("python_function": pinned memory, no copy). Batches are measured on the device only: to them comes
+    what copies within the graph cost one row ("graph_with_copies_inside"), and the bytes of further rows at 25 GB/s.
     """
     one = benchmark["one_row"]
     full = {line["rows"]: line["full_us"] for line in benchmark["sizes"]}

@@ -14,7 +14,7 @@ __all__ = ["markdown", "summary"]
 def markdown(document: dict[str, Any]) -> str:
     """Return all tables of a run."""
     parts = [environment_lines(document["environment"]), noise_note(document["other_cores"]), _costs(document)]
-    parts += [_verdicts(document), _latencies(document), _throughput(document), _burst(document)]
+    parts += [_decision(document), _verdicts(document), _latencies(document), _throughput(document), _burst(document)]
     return "\n\n".join(parts)
 
 
@@ -29,6 +29,11 @@ def _costs(document: dict[str, Any]) -> str:
     return table(("cost of a batch", "fixed us", "us a row"), rows)
 
 
+def _decision(document: dict[str, Any]) -> str:
+    of = document["decision_us"]
+    return table(("the scheduler's own time, us", *of), [("on this machine", *(f"{us:.2f}" for us in of.values()))])
+
+
 def _verdicts(document: dict[str, Any]) -> str:
     rows = []
     for name, of in document["classes"].items():
@@ -40,9 +45,12 @@ def _verdicts(document: dict[str, Any]) -> str:
         ]
         rows.append((
             name, number(p99[ECT]["p99_us"]), number(p99[LEARNED]["p99_us"]), _interval(against["p99_us"]),
-            _interval(against["mean_us"]), f"{100 * p99[LEARNED]['miss_rate']:.3f} %", ", ".join(verdict) or "equal",
+            _interval(against["mean_us"]), _interval(of["learned_against_safe"]["p99_us"]), f"{100 * p99[LEARNED]['miss_rate']:.3f} %", ", ".join(verdict) or "equal",
         ))  # fmt: skip
-    head = ("traffic", "ECT p99 us", "learned p99 us", "p99 difference (95 %)", "mean difference (95 %)", "missed", "verdict")
+    head = (
+        "traffic", "ECT p99 us", "learned p99 us", "p99 difference (95 %)", "mean difference (95 %)", "p99 less the safe tuning's", "missed",
+        "verdict",
+    )  # fmt: skip
     return table(head, rows)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from inference_core.runtime.cost import CostLine
 from inference_core.scheduling import DynamicBatchConfig, ExpectedCompletion, Policy, Priority, Tuning
 from inference_core.scheduling.context import ContextReader
-from inference_core.scheduling.learned import ARMS, LearnedConfig, LearnedPolicy
+from inference_core.scheduling.learned import ARMS, SAFE, LearnedConfig, LearnedPolicy
 from tests.benchmarks.scheduler.baselines import Aimd, BentoMl, FixedBatch, Greedy, OneByOne, Triton
 from tests.benchmarks.scheduler.judge import paired
 from tests.benchmarks.scheduler.measured import ROW_BYTES, Costs, measure_costs
@@ -27,9 +27,11 @@ CONFIG = DynamicBatchConfig(target_latency_ms=5.0, max_batch_size=1024)
 TRAINING_SEEDS = range(100, 103)
 TEST_SEEDS = range(1_000, 1_010)
 LENGTH_US = 500_000.0
-ECT, LEARNED = "ECT", "learned"
+ECT, LEARNED, SAFE_NAME = "ECT", "learned", "ECT, safe tuning"
 # Compared with the learned policy and ECT: cost is what judges, the others are told.
 JUDGED = ("p99_us", "mean_us", "miss_rate")
+# What a decision is taken to cost, in the simulation; measure_decision tells what it does.
+DECISION_US = 5.0
 Say = Callable[[str], None]
 
 
@@ -51,7 +53,8 @@ def measure(options: Options, say: Say) -> dict[str, Any]:
     began = time.process_time()
     costs = measure_costs()
     world = World(costs.lines(options.engine))
-    say(f"costs measured; capacity {world.capacity(CONFIG) * 1e6:,.0f} rows/s in batches that take the target")
+    decision = measure_decision(world)
+    say(f"costs measured; a decision costs {decision}; capacity {world.capacity(CONFIG) * 1e6:,.0f} rows/s in batches that take the target")
     learning = LearnedConfig()
     trained = train(world, CLASSES, TRAINING_SEEDS, options.length_us, CONFIG, learning).to_json()
     say("trained")
@@ -67,6 +70,7 @@ def measure(options: Options, say: Say) -> dict[str, Any]:
     return {
         "costs": {name: asdict(line) if isinstance(line, CostLine) else line for name, line in vars(costs).items()},
         "engine": asdict(options.engine),
+        "decision_us": decision,
         "config": {"target_latency_ms": CONFIG.target_latency_ms, "max_batch_size": CONFIG.max_batch_size,
                    "deadlines_ms": {of.name: CONFIG.deadlines_ms[of] for of in Priority}},
         "capacity_per_s": world.capacity(CONFIG) * 1e6,
@@ -106,7 +110,7 @@ def _policies(trained: dict[str, Any], learning: LearnedConfig, costs: Costs) ->
             trained, learning, seed, ContextReader(ROW_BYTES, costs.memory_bytes_per_us)
         ),
         ECT: lambda seed: ExpectedCompletion(),
-        "ECT, divided": lambda seed: ExpectedCompletion(Tuning(divide=1.0)),
+        SAFE_NAME: lambda seed: ExpectedCompletion(SAFE),
         "ECT, gap only": lambda seed: ExpectedCompletion(Tuning(spill=0.0)),
         "Triton's rule": lambda seed: Triton(256, 500.0, (64, 128)),
         "Clipper's AIMD": lambda seed: Aimd(),
@@ -138,16 +142,21 @@ def _class(
     best = min(_fixed_grid(), key=lambda make: statistics.fmean(_cost(of) for of in figures(make, few)))
     runs = {name: figures(make, seeds) for name, make in policies.items()}
     runs["best fixed in hindsight"] = figures(best, seeds)
-    against = {
-        measure: _told(paired([run[measure] for run in runs[LEARNED]], [run[measure] for run in runs[ECT]])) for measure in JUDGED
-    }
+
+    def against(reference: str) -> dict[str, Any]:
+        return {
+            measure: _told(paired([run[measure] for run in runs[LEARNED]], [run[measure] for run in runs[reference]]))
+            for measure in JUDGED
+        }
+
     return {
         "best_fixed": best(0).name,
         "policies": {
             name: {measure: statistics.fmean(run[measure] for run in of_policy) for measure in of_policy[0]}
             for name, of_policy in runs.items()
         },
-        "learned_against_ect": against,
+        "learned_against_ect": against(ECT),
+        "learned_against_safe": against(SAFE_NAME),
         "p99_against_ect": {
             name: _told(paired([run["p99_us"] for run in of_policy], [run["p99_us"] for run in runs[ECT]]))
             for name, of_policy in runs.items()
@@ -173,7 +182,29 @@ def _line(of: dict[str, Any]) -> str:
 
 def run_once(world: World, policy: Policy, requests: list[Arrival], seed: int, length_us: float) -> Run:
     """Simulate one run."""
-    return simulate(scheduler_of(world, CONFIG, policy), requests, world.timer(seed, length_us))
+    return simulate(scheduler_of(world, CONFIG, policy), requests, world.timer(seed, length_us), DECISION_US)
+
+
+def measure_decision(world: World, batches: int = 4_000) -> dict[str, float]:
+    """Return the processor's microseconds of admit, next, start and completed, each, with two units and two variants."""
+    of, spent, now = scheduler_of(world, CONFIG, ExpectedCompletion(SAFE)), [0] * 4, 0.0
+    clock = time.thread_time_ns
+    for _ in range(batches):
+        marks = [clock()]
+        of.admit(0, 1, now + 1e5, now)
+        marks.append(clock())
+        of.queue.put(0, None, 1, now, now + 1e5)
+        before = clock()
+        dispatch = of.next(now)
+        marks.append(clock())
+        of.start(dispatch, now)
+        marks.append(clock())
+        of.completed(dispatch, now, now + 50.0)
+        marks.append(clock())
+        for part, (begin, end) in enumerate(((marks[0], marks[1]), (before, marks[2]), (marks[2], marks[3]), (marks[3], marks[4]))):
+            spent[part] += end - begin
+        now += 100.0
+    return {name: round(ns / batches / 1_000, 2) for name, ns in zip(("admit", "next", "start", "completed"), spent, strict=True)}
 
 
 # --- throughput at the same p99 ------------------------------------------------------------------------------------------
@@ -197,7 +228,8 @@ def _highest_rate(world: World, make: Callable[[int], Policy], length_us: float)
         level = (low + high) / 2
         of = TrafficClass(f"steady {level:.4f}", (level,))
         runs = [
-            run_once(world, make(seed), arrivals(of, capacity, length_us, seed), seed, length_us).figures for seed in (2_000, 2_001)
+            run_once(world, make(seed), arrivals(of, capacity, length_us, seed), seed, length_us).figures
+            for seed in (2_000, 2_001)
         ]
         if all(run["p99_us"] <= CONFIG.target_us and run["miss_rate"] <= 0.001 for run in runs):
             low = level
