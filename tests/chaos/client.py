@@ -45,12 +45,29 @@ class Load:
         self.running = threading.Event()
         self.stopping = threading.Event()
         self.failures: list[BaseException] = []
+        self.epoch = 0
+        self._answered: dict[int, int] = {}
+        self._count = threading.Lock()
         self._clients = [_Client(self, number, random.Random(f"{seed}-{number}")) for number in range(clients)]
 
     @property
     def acknowledged(self) -> int:
-        """How many payments were answered so far; grows as long as the server does its work."""
-        return sum(client.acknowledged for client in self._clients)
+        """How many payments were answered with a decision so far."""
+        return sum(self._answered.values())
+
+    def begin_epoch(self) -> None:
+        """What is sent from now on counts as progress."""
+        self.epoch += 1
+
+    def progress(self) -> int:
+        """Return how many payments were answered of those that were sent since the epoch began."""
+        return self._answered.get(self.epoch, 0)
+
+    def count(self, epoch: int, answers: Sequence[Answer]) -> None:
+        """Count the answers to a call that began in `epoch`."""
+        good = sum(answer.verdict == OK for answer in answers)
+        with self._count:
+            self._answered[epoch] = self._answered.get(epoch, 0) + good
 
     def start(self) -> None:
         self.running.set()
@@ -91,7 +108,6 @@ class _Client(threading.Thread):
         self._names = 0
         self._connection: http.client.HTTPConnection | None = None
         self._headers = {"Content-Type": "application/json", "Authorization": f"Bearer {load.key}"}
-        self.acknowledged = 0
         self._away = False
         self.idle = threading.Event()
 
@@ -167,11 +183,12 @@ class _Client(threading.Thread):
     def _call(self, items: list[Item]) -> None:
         payments, journal = self._load.payments, self._load.journal
         bodies = [payments.body(item, shuffled=self._chance.random() < 0.1) for item in items]
+        epoch = self._load.epoch
         call = journal.before([(item, payments.digest(item)) for item in items])
         answers = self._ask(bodies)
         journal.after(call, answers)
+        self._load.count(epoch, answers)
         for item, answer in zip(items, answers, strict=True):
-            self.acknowledged += answer.verdict == OK
             if item.must_be_refused or item.variant:
                 continue
             self._load.sent.append(item)

@@ -116,10 +116,20 @@ class Supervised:
                 self._process.wait(patience)
             except subprocess.TimeoutExpired:
                 return True
-        _, alive = psutil.wait_procs(tree[1:], timeout=1.0)
-        for process in alive:
-            _send(process, signal.SIGKILL)
-        psutil.wait_procs(alive, timeout=5.0)
+        deadline = time.monotonic() + 1.0
+        while alive := [process for process in tree[1:] if _runs(process)]:
+            if time.monotonic() > deadline:
+                for process in alive:
+                    _send(process, signal.SIGKILL)
+            time.sleep(0.005)
+        return False
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Return whether it still runs; one that ended and that nobody has collected yet does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
 
 

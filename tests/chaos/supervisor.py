@@ -20,7 +20,8 @@ from tests.chaos.stack import Stack
 from tests.chaos.verdict import Verdict
 from tests.servers.process import ServerUnavailable
 
-# A fault is over when this many more payments were acknowledged; if that takes longer than STALL_S, it never was.
+# A fault is over when so many payments that were sent after it are acknowledged; if that takes longer than STALL_S, it
+# never was.
 PROGRESS = 5
 STALL_S = 30.0
 MOST_STALLS = 3
@@ -133,8 +134,9 @@ class _Run:
         Raises:
             Stalled: none is for STALL_S.
         """
-        enough, deadline = self._load.acknowledged + PROGRESS, time.monotonic() + STALL_S
-        while self._load.acknowledged < enough:
+        self._load.begin_epoch()
+        deadline = time.monotonic() + STALL_S
+        while self._load.progress() < PROGRESS:
             if self._load.failures:
                 raise RuntimeError("a client failed") from self._load.failures[0]
             if time.monotonic() > deadline:
