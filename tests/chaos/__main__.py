@@ -7,6 +7,7 @@ import json
 import secrets
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.chaos.stack import POSTGRES, SQLITE
 from tests.chaos.supervisor import run_chaos
@@ -20,13 +21,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="repeats the schedule of another run (default: a new one)")
     parser.add_argument("--database", choices=(SQLITE, POSTGRES), help="one database only (default: both, at the same time)")
     parser.add_argument("--clients", type=int, default=6, help="threads that send payments, a database (6)")
+    parser.add_argument("--logs", type=Path, help="an existing directory to keep the logs of all processes in")
     options = parser.parse_args()
     if options.faults < 1 or options.clients < 1:
         parser.error("--faults and --clients must be at least 1")
+    if options.logs is not None and not options.logs.is_dir():
+        parser.error(f"--logs: {options.logs} is not a directory")
     seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     if options.database is None:
-        return _both(options.faults, seed, options.clients)
-    verdict = run_chaos(options.database, options.faults, seed, clients=options.clients, tell=_tell)
+        return _both(options, seed)
+    verdict = run_chaos(options.database, options.faults, seed, clients=options.clients, tell=_tell, logs=options.logs)
     print(report(verdict))
     return 0 if verdict.is_green else 1
 
@@ -35,14 +39,15 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _both(faults: int, seed: int, clients: int) -> int:
+def _both(options: argparse.Namespace, seed: int) -> int:
     """Run half of the faults on each database: in two processes, which keeps two cores busy while servers start."""
-    half = faults // 2
-    shares = {name: count for name, count in ((SQLITE, half), (POSTGRES, faults - half)) if count}
-    options = ["--seed", str(seed), "--clients", str(clients)]
+    half = options.faults // 2
+    shares = {name: count for name, count in ((SQLITE, half), (POSTGRES, options.faults - half)) if count}
+    passed_on = ["--seed", str(seed), "--clients", str(options.clients)]
+    passed_on += ["--logs", str(options.logs)] if options.logs else []
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos", "--database", name, "--faults", str(count), *options],
+            [sys.executable, "-m", "tests.chaos", "--database", name, "--faults", str(count), *passed_on],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -50,6 +50,7 @@ class Faults:
             "redis.flushall": self._flush,
             "redis.kill": lambda fault: self._stack.parts["redis"].kill(fault.hold_s),
             "worker.kill": lambda fault: self._stack.parts["worker"].kill(fault.hold_s),
+            "beat.kill": lambda fault: self._stack.parts["beat"].kill(fault.hold_s),
             "worker.terminate": lambda fault: self._stack.parts["worker"].ask_to_end(signal.SIGTERM),
             "worker.kill_child": self._kill_child,
             "sqlite.locked": self._lock,

@@ -51,6 +51,7 @@ KINDS = (
     Kind("worker.kill_child", 3),
     Kind("worker.pause", 3, 0.4),
     Kind("worker.terminate", 0.7),
+    Kind("beat.kill", 1, 0.5),
     # --- SQLite
     Kind("sqlite.locked", 12, 0.5, SQLITE),
     # --- PostgreSQL

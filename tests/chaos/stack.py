@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -140,21 +140,19 @@ def _send(process: psutil.Process, number: signal.Signals) -> None:
         pass
 
 
-class Worker(ServerProcess):
-    """A Celery worker with beat in it."""
+class Celery(ServerProcess):
+    """A Celery worker, or beat: apart, as in a deployment, since a worker does not start a beat inside it again."""
 
-    name = "worker"
-
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, name: str, environment: dict[str, str], options: Sequence[str]) -> None:
+        self.name = name
         super().__init__()
-        self._environment = environment
+        self._environment, self._options = environment, options
 
     def _command(self) -> list[str]:
         variables = [f"--unset={name}" for name in HERMETIC if name not in self._environment]
         variables += [f"{name}={value}" for name, value in self._environment.items()]
-        # The children of the pool carry the tasks out; beat lives in the parent.
-        options = ["--beat", "--concurrency=1", "--loglevel=WARNING", "--without-gossip", "--without-mingle"]
-        return ["env", "-C", str(ROOT), *variables, sys.executable, "-m", "celery", "-A", "riskapp", "worker", *options]
+        celery = [sys.executable, "-m", "celery", "-A", "riskapp", self.name, "--loglevel=WARNING", *self._options]
+        return ["env", "-C", str(ROOT), *variables, *celery]
 
     def _answers(self) -> bool:
         return True  # nobody waits for it: what it has to do is in the database
@@ -215,7 +213,9 @@ class Stack:
         self.web = self._owned(WebServer("web", command, environment=environment, ready_path="/readyz"))
         self.proxies["web"] = Proxy(port=self.web.port)
         self.parts["web"] = Supervised(self.web)
-        self.parts["worker"] = Supervised(self._owned(Worker(self.environment)))
+        options = ("--concurrency=1", "--without-gossip", "--without-mingle")
+        self.parts["worker"] = Supervised(self._owned(Celery("worker", self.environment, options)))
+        self.parts["beat"] = Supervised(self._owned(Celery("beat", self.environment, ())))
 
     def _owned(self, server):
         self._closing.append(server)
@@ -272,7 +272,7 @@ class Stack:
 
     def close(self) -> None:
         """End all processes and remove all files."""
-        for name in ("worker", "web", "redis", "postgres"):
+        for name in ("beat", "worker", "web", "redis", "postgres"):
             if name in self.parts:
                 self.parts[name].kill(down_s=3600)
         for proxy in self.proxies.values():

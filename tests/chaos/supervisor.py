@@ -35,12 +35,19 @@ class Stalled(RuntimeError):
 
 
 def run_chaos(
-    database: str, faults: int, seed: int, *, clients: int = 6, tell: Callable[[str], None] = lambda line: None
+    database: str,
+    faults: int,
+    seed: int,
+    *,
+    clients: int = 6,
+    tell: Callable[[str], None] = lambda line: None,
+    logs: Path | None = None,
 ) -> Verdict:
     """Carry out a run of its own from the first process to the last file.
 
     Args:
         tell: gets a line now and then on how far it is.
+        logs: an existing directory that gets what each process has printed, for looking into a red run.
 
     Raises:
         ServerUnavailable: the processes could not even be started.
@@ -50,6 +57,9 @@ def run_chaos(
     try:
         verdict = _Run(stack, faults, seed, clients, tell).carry_out()
     finally:
+        if logs is not None:
+            for name, content in stack.logs():
+                (logs / f"{database}-{name}.log").write_bytes(content)
         stack.close()
     verdict.seconds = time.monotonic() - began
     return verdict
