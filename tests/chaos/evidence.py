@@ -24,7 +24,7 @@ from tests.chaos.payments import PLANTED_CARD_NUMBERS, Item, Payments
 
 PAGE, ASKED_AT_ONCE = 200, 200
 # How many answers are read back one by one as well, with a single request and by their decision id.
-SAMPLE = 300
+SAMPLE = 200
 DRAIN_SECONDS = 60.0
 # How often a final read is tried again: the server may just be starting.
 ATTEMPTS = 3

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 SHOWN = 10  # names told of each finding
+LONGEST = 2_000  # characters of a problem, which may hold the end of a log
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Verdict:
     @property
     def reasons(self) -> list[str]:
         """Why the verdict is red; empty where it is green."""
-        reasons = list(self.problems)
+        reasons = [problem[:LONGEST] for problem in self.problems]
         if self.acknowledged == 0:
             reasons.append("nothing was acknowledged, so that nothing could be lost")
         if self.faults < self.asked:
