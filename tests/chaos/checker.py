@@ -55,6 +55,8 @@ def judge(journal: Journal, evidence: Evidence) -> Findings:
     _judge_open(evidence, findings)
     _judge_alerts(evidence, findings)
     findings.outbox += evidence.events
+    if not any(check.rebuilt for check in evidence.features):
+        findings.features.append("the state was never compared with one that is built afresh")
     for number, check in enumerate(evidence.features, 1):
         findings.features += [f"check {number}: {text}" for text in _feature_differences(check)]
     findings.card_numbers += evidence.card_numbers
@@ -174,19 +176,20 @@ def _judge_alerts(evidence: Evidence, findings: Findings) -> None:
 
 
 def _feature_differences(check: FeatureCheck) -> list[str]:
-    if not check.before or len(check.before) != len(check.after) or not check.counted:
+    if not check.lived or not check.counted:
         return ["the features were not read"]
-    found = [
-        f"probe {i}, {name}: {value} in the state that lived on, {after.get(name)} after a rebuild"
-        for i, (before, after) in enumerate(zip(check.before, check.after, strict=True))
-        for name, value in before.items()
-        if value != after.get(name)
-    ]
+    found = []
+    for i, (lived, rebuilt) in enumerate(zip(check.lived, check.rebuilt or [], strict=bool(check.rebuilt))):
+        found += [
+            f"probe {i}, {name}: {value} in the state that lived on, {rebuilt.get(name)} after a rebuild"
+            for name, value in lived.items()
+            if value != rebuilt.get(name)
+        ]
     for i, counts in enumerate(check.counted):
         found += [
-            f"probe {i}, {name}: {check.after[i].get(name)} in the state, {count} in the database"
+            f"probe {i}, {name}: {check.lived[i].get(name)} in the state, {count} in the database"
             for name, count in counts.items()
-            if check.after[i].get(name) != count
+            if check.lived[i].get(name) != count
         ]
     return found
 

@@ -64,10 +64,16 @@ class Reply:
 
 @dataclass(frozen=True)
 class FeatureCheck:
-    """The features of the probes before and after a restart, and the counts that the database gives for them."""
+    """The features of the probes, and the counts that the database gives for them at the same time.
 
-    before: list[dict[str, float | None]]
-    after: list[dict[str, float | None]]
+    Attributes:
+        lived: from the state that lived through the faults.
+        rebuilt: from one that was built afresh from the ledger; None where the server was not restarted for it.
+        counted: the features that can be counted in plain SQL, for the first of the probes.
+    """
+
+    lived: list[dict[str, float | None]]
+    rebuilt: list[dict[str, float | None]] | None
     counted: list[dict[str, float]]
 
 
@@ -84,7 +90,7 @@ class Evidence:
         asked: two answers in a row to each item whose end the client never learned.
         listed: the fingerprints of the answers in the API's list, by transaction id.
         details: by decision id, for the sample: the answer's fields as GET tells them, and as they were sent.
-        features: one check for each restart that was made for it.
+        features: one check each time that the load was paused for it.
         card_numbers: where a card number was found that was sent only to be refused.
     """
 
@@ -289,18 +295,24 @@ def _read_sample(found: Evidence, acknowledged: list[Item], payments: Payments, 
             found.details[decision_id] = ({name: detail.get(name) for name in sent}, sent)
 
 
-def check_features(payments: Payments, database: Database, api: Api, restart: Callable[[], None]) -> FeatureCheck:
-    """Compare the state that lived through the faults with one that is built afresh, and both with the database.
+def check_features(
+    payments: Payments, database: Database, api: Api, restart: Callable[[], None] | None = None
+) -> FeatureCheck:
+    """Read the features of the state that lived through the faults, and what they should be.
 
-    Nothing may be decided meanwhile. `restart` ends the server and returns when it is ready again.
+    Nothing may be decided meanwhile.
+
+    Args:
+        restart: ends the server and returns when it is ready again, with a state that it built afresh.
 
     Raises:
         ReadFailed: a dry run has no answer.
     """
     probes = payments.probes()
-    before = api.features(probes)
-    restart()
-    after = api.features(probes)
+    lived, rebuilt = api.features(probes), None
+    if restart is not None:
+        restart()
+        rebuilt = api.features(probes)
     counts = {kind: database.counts(f"{kind}_id") for kind in ("card", "merchant", "terminal")}
     counted = [
         {f"{kind}.count.30d": float(counts[kind].get(str(probe[f"{kind}_id"]), 0)) for kind in counts}
@@ -308,7 +320,7 @@ def check_features(payments: Payments, database: Database, api: Api, restart: Ca
         # The engine leaves payments that come too late out of its windows.
         if not str(probe["card_id"]).startswith("late")
     ]
-    return FeatureCheck(before, after, counted)
+    return FeatureCheck(lived, rebuilt, counted)
 
 
 def find_card_numbers(places: Iterable[tuple[str, bytes]]) -> list[str]:

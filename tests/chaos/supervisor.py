@@ -25,8 +25,10 @@ from tests.servers.process import ServerUnavailable
 PROGRESS = 5
 STALL_S = 30.0
 MOST_STALLS = 3
-# After so many faults the load pauses, and the feature state is compared with one that is built afresh.
-CHECK_EVERY = 150
+# Kinds after which the feature state is a new one. The load pauses before them, so that the old one can be looked at;
+# after COMPARE_EVERY faults it is compared with one that is built afresh as well, which takes a start of the server.
+ENDS_OF_STATE = ("web.kill", "web.terminate", "commit.web_killed")
+COMPARE_EVERY = 50
 logger = logging.getLogger(__name__)
 
 
@@ -78,6 +80,7 @@ class _Run:
         self._load = Load(stack.proxies["web"].port, stack.key, self._journal, self._payments, seed=seed, clients=clients)
         self._recovery: dict[str, list[float]] = defaultdict(list)
         self._checks: list[FeatureCheck] = []
+        self._next_comparison = COMPARE_EVERY
 
     def carry_out(self) -> Verdict:
         try:
@@ -87,7 +90,7 @@ class _Run:
             try:
                 self._break_things()
                 self._phase("all faults happened")
-                self._compare_features(resume=False)
+                self._look_at_features(compare=True)
             finally:
                 self._load.stop()
                 self._journal.close()
@@ -113,9 +116,8 @@ class _Run:
         for fault in self._plan:
             if before is not None and not fault.hurried:
                 self._recover_from(before)
-            if fault.number and fault.number % CHECK_EVERY == 0:
-                self._compare_features(resume=True)
-                self._phase(f"{fault.number} faults, {self._load.acknowledged} payments acknowledged")
+                if fault.kind.startswith(ENDS_OF_STATE):
+                    self._check_features(fault.number)
             self._stack.look_after()
             time.sleep(fault.delay_s)
             self._faults.carry_out(fault)
@@ -156,8 +158,17 @@ class _Run:
 
     # --- reading back ----------------------------------------------------------------------------------------------
 
-    def _compare_features(self, *, resume: bool) -> None:
-        """Pause the load, and see whether the state that lived through the faults is what the ledger gives."""
+    def _check_features(self, number: int) -> None:
+        compare = number >= self._next_comparison
+        self._look_at_features(compare=compare)
+        self._load.resume()
+        if compare:
+            self._next_comparison = number + COMPARE_EVERY
+            self._phase(f"{number} faults, {self._load.acknowledged} payments acknowledged")
+        self._wait_for_progress("a check of the features")
+
+    def _look_at_features(self, *, compare: bool) -> None:
+        """Pause the load, and note whether the state that lived through the faults is what the ledger gives."""
         self._load.pause()
         self._stack.mend()
         self._stack.start()
@@ -165,13 +176,10 @@ class _Run:
         try:
             # What is in doubt after a lost commit is settled by the next decision; a repeated one changes nothing.
             api.decide([self._payments.body(item) for item in list(self._load.sent)[-1:]])
-            check = check_features(self._payments, Database(self._stack.direct_url), api, self._restart_web)
-            self._checks.append(check)
+            restart = self._restart_web if compare else None
+            self._checks.append(check_features(self._payments, Database(self._stack.direct_url), api, restart))
         finally:
             api.close()
-        if resume:
-            self._load.resume()
-            self._wait_for_progress("a comparison of the features")
 
     def _restart_web(self) -> None:
         self._stack.parts["web"].kill()
@@ -210,6 +218,7 @@ class _Run:
             f"{kind} {middle:.2f} {longest:.2f}" for kind, (middle, longest) in times.items()
         )
         notes["faults whose moment was not met, and that came at another"] = self._faults.missed
-        notes["feature comparisons"] = len(self._checks)
+        rebuilt = sum(check.rebuilt is not None for check in self._checks)
+        notes["checks of the feature state"] = f"{len(self._checks)}, {rebuilt} of them against one that was built afresh"
         if exits := self._stack.own_exits():
             notes["processes that ended by themselves, and were started again"] = dict(exits)

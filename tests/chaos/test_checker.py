@@ -248,17 +248,21 @@ def event_left(journal: Journal, found: Evidence) -> None:
 
 
 def feature_off(journal: Journal, found: Evidence) -> None:
-    found.features[0].before[0]["card.sum.7d"] = -1.0
+    found.features[0].lived[0]["card.sum.7d"] = -1.0
 
 
 def count_off_in_both(journal: Journal, found: Evidence) -> None:
     """The state and its rebuild agree, and are both wrong: only the database tells."""
-    for features in (found.features[0].before, found.features[0].after):
+    for features in (found.features[0].lived, found.features[0].rebuilt):
         features[0]["card.count.30d"] = -1.0
 
 
 def features_not_read(journal: Journal, found: Evidence) -> None:
     found.features = [reading.FeatureCheck([], [], [])]
+
+
+def never_compared(journal: Journal, found: Evidence) -> None:
+    found.features = [dataclasses.replace(check, rebuilt=None) for check in found.features]
 
 
 def card_number_in_a_log(journal: Journal, found: Evidence) -> None:
@@ -278,7 +282,7 @@ PLANTED = {
     "unsteady": [open_end_changes, open_end_decided_anew, two_open_bodies_accepted],
     "alerts": [alert_missing, alert_twice, alert_for_nothing],
     "outbox": [event_left],
-    "features": [feature_off, count_off_in_both, features_not_read],
+    "features": [feature_off, count_off_in_both, features_not_read, never_compared],
     "card_numbers": [card_number_in_a_log],
 }  # fmt: skip
 
