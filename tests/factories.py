@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import random
@@ -14,6 +13,7 @@ import numpy as np
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 
+from scoring.feature_rows import packed_row
 from scoring.features.schema import current_schema
 from scoring.models import (
     Alert,
@@ -30,6 +30,7 @@ from scoring.telemetry import LATENCY_BOUNDS_MS
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 PASSWORD = "correct horse battery staple"
 _numbers = itertools.count(1)
+_IN_THE_TRANSACTION_ONLY = ("account_id", "terminal_id", "device_id", "counterparty_id")
 
 
 def make_analyst(username: str = "alice", *, may_roll_back: bool = False, **fields: Any):
@@ -71,8 +72,9 @@ def build_decision(**given: Any) -> Decision:
     fields.setdefault("received_at", fields["occurred_at"] + timedelta(milliseconds=180))
     fields["features"] = _feature_row(fields) if features is None else features
     fields["transaction"] = fields.get("transaction") or json.dumps(_transaction(fields))
-    fields["body_digest"] = hashlib.sha256(fields["transaction"].encode()).digest()
     fields["response"] = json.dumps(_response(fields, reasons, rules))
+    for name in _IN_THE_TRANSACTION_ONLY:
+        fields.pop(name, None)
     return Decision(**fields)
 
 
@@ -121,12 +123,12 @@ RULES = [
 def _feature_row(fields: dict[str, Any]) -> bytes:
     schema = current_schema()
     rng = np.random.default_rng(fields["amount_minor"])
-    row = np.round(rng.gamma(1.5, 3.0, schema.width), 2).astype("<f4")
+    row = np.round(rng.gamma(1.5, 3.0, schema.width), 2).astype(np.float32)
     row[rng.random(schema.width) < 0.3] = np.nan
     is_flag = np.array([column.unit == "0 or 1" for column in schema.columns])
     row[is_flag] = rng.random(is_flag.sum()) < 0.3
     row[schema.index("amount_minor")] = fields["amount_minor"]
-    return row.tobytes()
+    return packed_row(row)
 
 
 def _transaction(fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,66 +1,79 @@
-"""The engine of a process: feature state, program and lists, and the path from a request to a committed decision."""
+"""The engine of a process: feature state, program and lists, and the stages from a request to a committed decision.
+
+    begin     read the bodies, and tell new transactions from those that may be known      no database
+    look_up   the stored answers of those that may be known                                database
+    prepare   features, program, outcome, answer, ledger rows                              no database
+    commit    one transaction for the whole batch                                          database
+    finish    results in order of arrival                                                  no database
+
+`decide` runs them all in the caller's thread; the Batcher runs those without the database on the event loop.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
+from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connection
 
-from scoring.decisions.answer import encode_answer
+from scoring.decisions.accepted import Accepted, read_requests
+from scoring.decisions.evidence import Evidence
 from scoring.decisions.ownership import claim_database
-from scoring.decisions.program_source import ProgramSource
+from scoring.decisions.program_source import LiveProgram, ProgramSource
+from scoring.decisions.requests import Decided, DecisionRequest
 from scoring.decisions.score_batch import ScoredBatch, score_batch
+from scoring.decisions.stamps import NORMAL, Stamp, is_degraded, mode_of
 from scoring.decisions.state_keeper import StateKeeper
-from scoring.engine import FeatureSchema, LadderCounters, Outcome
+from scoring.engine import AnswerColumns, FeatureSchema, LadderCounters, Outcome, pack_rows, render_answers
 from scoring.entity_index import catch_up
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
 from scoring.features.columns import TransactionColumns
 from scoring.features.state import FeatureState
-from scoring.ledger import LedgerRow, commit_decisions, find_answers
+from scoring.ledger import LedgerRows, StoredAnswer, commit_decisions, find_answers
 from scoring.rules.lists import ListSnapshot, read_lists
 from scoring.telemetry import EngineCounters
-from scoring.transactions import Transaction, canonical_json, digest
+from scoring.transaction_records import CURRENCY_CODES, transaction_reader
 
 logger = logging.getLogger(__name__)
 
 _NOT_STORED = "the decision could not be stored; send it again, which is safe: a transaction_id is decided once"
 
 
-@dataclass(frozen=True)
-class PendingDecision:
-    """An accepted transaction on its way through the engine.
+@dataclass
+class BatchWork:
+    """A batch on its way through the engine's stages.
 
-    With `backfill` it is history that the bank has dealt with already: it is recorded and learned from, but nobody is
-    alerted. Where no model decided on it, its mode is backfill, and it counts in no figure of accuracy.
+    Attributes:
+        requests: in order of arrival.
+        results: one a request, when the batch is finished.
+        rows: what is to be committed; None where there is nothing new.
+        must_look_up: whether `look_up` has to come before `prepare`.
     """
 
-    transaction: Transaction
-    canonical: bytes
-    received_at: datetime
-    queued_ns: int
-    backfill: bool = False
-
-
-@dataclass(frozen=True)
-class Decided:
-    """The stored answer, byte for byte; `replayed` where the transaction had been decided before."""
-
-    body: bytes
-    replayed: bool
-
-
-def pending(transaction: Transaction, received_at: datetime, *, backfill: bool = False) -> PendingDecision:
-    """Return the request for one decision."""
-    return PendingDecision(transaction, canonical_json(transaction), received_at, time.perf_counter_ns(), backfill)
+    requests: Sequence[DecisionRequest]
+    accepted: Accepted
+    results: list[Decided | ScoringError | None]
+    must_look_up: bool
+    stored: dict[str, StoredAnswer] = field(default_factory=dict)
+    rows: LedgerRows | None = None
+    alerting: list[str] = field(default_factory=list)
+    first: dict[str, int] | None = None  # transaction id -> position among the new ones, where some are not
+    bodies: Sequence[bytes] = ()
+    fresh: Accepted | None = None
+    columns: TransactionColumns | None = None
+    scored: ScoredBatch | None = None
+    degraded: int = 0
+    is_second: bool = False
 
 
 class DecisionEngine:
-    """Decides batches. All methods but the constructor are called by one thread at a time.
+    """Decides batches. All methods but the constructor are called by one party at a time; see the module's text.
 
     CUDA cannot be initialised again after a fork, so an engine is built in the process that serves, never in a parent.
     """
@@ -70,12 +83,11 @@ class DecisionEngine:
         self._programs = ProgramSource()
         self._keeper = StateKeeper()
         self._lists = ListSnapshot()
-        self._writer = self._programs.writer
         self._last_sample = time.monotonic()
 
     @property
     def program_version(self) -> str:
-        return self._writer.program.version
+        return self._programs.current.version
 
     @property
     def refused_release(self) -> str | None:
@@ -93,7 +105,7 @@ class DecisionEngine:
 
     @property
     def schema(self) -> FeatureSchema:
-        return self._writer.program.schema
+        return self._programs.current.schema
 
     @property
     def state(self) -> FeatureState:
@@ -112,24 +124,25 @@ class DecisionEngine:
         self._lists = read_lists(datetime.now(UTC))
         self._keeper.rebuild()
         self._programs.refresh()
-        self._writer = self._programs.writer
         logger.info(
             "engine ready: program %s, %d remembered events in %d MB, %.1f s",
             self.program_version, self.state.event_count(), self.state.memory_bytes() >> 20, time.monotonic() - began,
         )  # fmt: skip
 
-    def refresh(self, *, wait: bool = True) -> None:
-        """Notice a new champion, new labels and changed lists; called every ENGINE_REFRESH_SECONDS between two batches.
+    def refresh(self, *, wait: bool = True, between_batches: Callable[[Callable[[], None]], None] = lambda act: act()) -> None:
+        """Notice a new champion, new labels and changed lists, and write down what happened; every ENGINE_REFRESH_SECONDS.
 
-        Each step by itself: one that fails is logged, and the others go on.
+        Each step by itself: one that fails is logged, and the others go on. It reads and writes the database in the
+        caller's thread, while batches may be under way.
 
         Args:
             wait: see ProgramSource.refresh.
+            between_batches: runs what changes the state that batches work with.
         """
         for step in (
             lambda: self._follow_champion(wait),
             self._read_lists,
-            self._keeper.learn_new_labels,
+            lambda: self._keeper.learn_new_labels(between_batches),
             catch_up,
             self._write_sample,
         ):
@@ -141,7 +154,6 @@ class DecisionEngine:
 
     def _follow_champion(self, wait: bool) -> None:
         if self._programs.refresh(wait=wait):
-            self._writer = self._programs.writer
             logger.info("program %s is live", self.program_version)
 
     def _read_lists(self) -> None:
@@ -155,144 +167,264 @@ class DecisionEngine:
 
     # --- deciding --------------------------------------------------------------------------------------------------
 
-    def decide(self, requests: list[PendingDecision]) -> list[Decided | ScoringError]:
+    def decide(self, requests: Sequence[DecisionRequest]) -> list[Decided | ScoringError]:
         """Decide in order of arrival and return once everything is committed; one result a request.
 
-        A repeated transaction gets its stored answer, another body under a known id a TransactionConflict.
+        A repeated transaction gets its stored answer, another body under a known id a TransactionConflict, a body that
+        breaks its contract an InvalidInput.
         """
+        work = self.begin(requests)
+        while True:
+            error = None
+            try:
+                if work.must_look_up:
+                    self.look_up(work)
+                self.prepare(work)
+                if work.rows is not None:
+                    self.commit(work)
+            except DatabaseError as failure:
+                error = failure
+            except BaseException:
+                self.abandon(work)
+                raise
+            if self.finish(work, error):
+                return work.results
+
+    def begin(self, requests: Sequence[DecisionRequest]) -> BatchWork:
+        """Read the bodies; what breaks its contract has its result already."""
+        accepted, refusals = read_requests(requests)
+        must_look_up = self._keeper.has_doubts or self._keeper.known.may_hold_any(accepted.records.text, *accepted.id_spans)
+        return BatchWork(requests, accepted, refusals, must_look_up)
+
+    def look_up(self, work: BatchWork) -> None:
+        """Find the stored answers of those that may be known; settles the doubts of earlier commits first."""
+        self._keeper.settle_doubts()
+        work.stored = find_answers(work.accepted.ids)
+
+    def prepare(self, work: BatchWork) -> None:
+        """Score what is new, up to the rows that are to be committed."""
+        ids = work.accepted.ids
+        if not work.stored and len(set(ids)) == len(ids):
+            work.first = None  # all are new, and each comes once
+            fresh = work.accepted
+        else:
+            work.first, new = {}, []
+            for i, name in enumerate(ids):
+                if name not in work.stored and name not in work.first:
+                    work.first[name] = len(new)
+                    new.append(i)
+            fresh = work.accepted.take(new) if new else None
+        if fresh is not None and len(fresh):
+            self._prepare_fresh(work, fresh)
+
+    def _prepare_fresh(self, work: BatchWork, fresh: Accepted) -> None:
+        began = time.perf_counter_ns()
+        live, requests = self._programs.live, work.requests
+        if len(fresh) < len(requests):
+            requests = [requests[place] for place in fresh.places]
+        decision_ids, keys = new_decision_ids(len(fresh))
+        work.fresh, work.columns = fresh, self.state.tokens.columns_of(fresh.records, keys, remember=True)
+        work.scored = scored = self._score(live, fresh, work.columns)
+        needs_person = scored.outcome >= Outcome.REVIEW
+        if any(request.backfill for request in requests):
+            backfill = np.array([request.backfill for request in requests])
+            scored.stamps[backfill] = scored.stamps[backfill] & ~np.uint32(Stamp.RULES_ONLY) | np.uint32(Stamp.BACKFILL)
+            needs_person &= ~backfill
+        received_us = np.array([request.received_us for request in requests], np.int64)
+        queued_ns = np.array([request.queued_ns for request in requests], np.int64)
+        answers = _answer_columns(fresh, scored, decision_ids, received_us, np.maximum(began - queued_ns, 0) // 1000)
+        work.bodies = list(render_answers(live.form, answers))
+        engine_us = (time.perf_counter_ns() - began) // 1000
+        work.rows = _ledger_rows(fresh, scored, answers, decision_ids, live, engine_us)
+        work.alerting = [decision_ids[i] for i in np.flatnonzero(needs_person).tolist()] if needs_person.any() else []
+        work.degraded = sum(work.rows.degraded)
+
+    def _score(self, live: LiveProgram, accepted: Accepted, columns: TransactionColumns) -> ScoredBatch:
+        return score_batch(
+            self.state,
+            live.program,
+            columns,
+            self._lists.memberships(accepted, live.program.list_names),
+            rules_alone=live.rules_alone,
+            offline_limit_minor=settings.OFFLINE_LIMIT_MINOR,
+        )
+
+    def commit(self, work: BatchWork) -> None:
+        """Store the rows and what must follow from them, in one transaction; on return they are on disk."""
         try:
-            self._keeper.settle_doubts()
-            results = self._decide_once(requests)
-        except IntegrityError:
-            # Another process stored one of these ids between our look-up and our commit; now the look-up finds it.
-            results = self._or_unavailable(requests)
+            commit_decisions(work.rows, work.alerting, datetime.now(UTC))
         except DatabaseError:
-            logger.exception("the batch of %d was not stored", len(requests))
             if not connection.in_atomic_block:  # inside a caller's transaction the connection is the caller's
                 connection.close_if_unusable_or_obsolete()
-            results = [EngineUnavailable(_NOT_STORED) for _ in requests]
-        self.counters.count_batch(results)
-        return results
-
-    def _or_unavailable(self, requests: list[PendingDecision]) -> list[Decided | ScoringError]:
-        try:
-            return self._decide_once(requests)
-        except DatabaseError:
-            logger.exception("the batch of %d was not stored at the second attempt", len(requests))
-            return [EngineUnavailable(_NOT_STORED) for _ in requests]
-
-    def _decide_once(self, requests: list[PendingDecision]) -> list[Decided | ScoringError]:
-        digests = [digest(request.canonical) for request in requests]
-        stored = find_answers([request.transaction.transaction_id for request in requests])
-        first: dict[str, int] = {}  # transaction id -> position among `fresh`
-        fresh: list[int] = []
-        for i, request in enumerate(requests):
-            name = request.transaction.transaction_id
-            if name not in stored and name not in first:
-                first[name] = len(fresh)
-                fresh.append(i)
-        bodies = self._decide_fresh([requests[i] for i in fresh], [digests[i] for i in fresh]) if fresh else []
-        results: list[Decided | ScoringError] = []
-        for i, request in enumerate(requests):
-            name = request.transaction.transaction_id
-            if name in stored:
-                known, body = stored[name].body_digest, stored[name].response.encode()
-            else:
-                known, body = digests[fresh[first[name]]], bodies[first[name]]
-            is_first = name in first and fresh[first[name]] == i
-            results.append(Decided(body, not is_first) if known == digests[i] else TransactionConflict())
-        return results
-
-    def _decide_fresh(self, requests: list[PendingDecision], digests: list[bytes]) -> list[bytes]:
-        began = time.perf_counter_ns()
-        transactions = [request.transaction for request in requests]
-        decision_ids = new_decision_ids(len(requests))
-        batch = self._keeper.columns(transactions, decision_ids)
-        scored = self._score(transactions, batch)
-        try:
-            queued = [max(0, began - request.queued_ns) // 1000 for request in requests]
-            backfill = [request.backfill for request in requests]
-            answers = self._writer.answers(
-                transactions, decision_ids, [r.received_at for r in requests], scored, queued, backfill
-            )
-            bodies = [encode_answer(answer) for answer in answers]
-            engine_us = (time.perf_counter_ns() - began) // 1000
-            rows = [
-                _ledger_row(request, digests[i], scored, i, answers[i], bodies[i], self._writer.program, engine_us)
-                for i, request in enumerate(requests)
-            ]
-            alerting = [row.decision_id for i, row in enumerate(rows) if row.outcome >= Outcome.REVIEW and not backfill[i]]
-            commit_decisions(rows, alerting, requests[0].received_at)
-        except BaseException as error:
-            self.state.take_back(batch, scored.rows)
-            if isinstance(error, DatabaseError) and not isinstance(error, IntegrityError):
-                self._keeper.doubt(transactions)
             raise
-        self.counters.count_decisions(scored.outcome, sum(answer.degraded for answer in answers))
-        return bodies
 
-    def _score(self, transactions: list[Transaction], batch: TransactionColumns) -> ScoredBatch:
-        program = self._writer.program
-        return score_batch(self.state, program, batch, self._lists.memberships(transactions, program.list_names))
+    def finish(self, work: BatchWork, error: BaseException | None) -> bool:
+        """Fill in the results; False where the batch has to be looked up and prepared once more.
 
-    def dry_run(self, transactions: list[Transaction], received_at: datetime) -> tuple[list[bytes], np.ndarray]:
-        """Return the answers that would be given and the features [n, F]; nothing is stored, remembered or counted."""
-        n = len(transactions)
-        batch = self.state.tokens.columns(transactions, [0] * n, remember=False)
-        scored = self._score(transactions, batch)
-        answers = self._writer.answers(transactions, [""] * n, [received_at] * n, scored, [0] * n, [False] * n)
-        return [encode_answer(answer) for answer in answers], scored.rows.x
+        Raises:
+            BaseException: `error`, where it is none of the database's.
+        """
+        if error is not None:
+            self._take_back(work)
+            if isinstance(error, IntegrityError) and not work.is_second:
+                # Somebody else stored one of these ids between our look-up and our commit; now the look-up finds it.
+                work.is_second = work.must_look_up = True
+                return False
+            if not isinstance(error, DatabaseError):
+                raise error
+            logger.error("the batch of %d was not stored", len(work.requests), exc_info=error)
+            if not isinstance(error, IntegrityError) and work.fresh is not None:
+                self._keeper.doubt(work.fresh.ids)
+            unavailable = EngineUnavailable(_NOT_STORED)
+            work.results = [unavailable if result is None else result for result in work.results]
+        else:
+            self._fill_in(work)
+            if work.rows is not None:
+                self._keeper.known.add(work.fresh.records.text, *work.fresh.id_spans)
+                self.counters.count_decisions(work.scored.outcome, work.degraded)
+        self.counters.count_batch(work.results)
+        return True
+
+    def abandon(self, work: BatchWork) -> None:
+        """Forget a batch that failed unexpectedly: what got no answer must not be remembered."""
+        self._take_back(work)
+
+    def _take_back(self, work: BatchWork) -> None:
+        if work.scored is not None:
+            self.state.take_back(work.columns, work.scored.rows)
+        work.scored, work.rows, work.bodies = None, None, ()
+
+    def _fill_in(self, work: BatchWork) -> None:
+        accepted, fresh, results = work.accepted, work.fresh, work.results
+        if work.first is None:
+            for place, body in zip(accepted.places, work.bodies, strict=True):
+                results[place] = Decided(body, False)
+            return
+        for place, name, text in zip(accepted.places, accepted.ids, accepted.texts, strict=True):
+            if name in work.stored:
+                known, body, is_first = work.stored[name].transaction, work.stored[name].body, False
+            else:
+                at = work.first[name]
+                known, body, is_first = fresh.texts[at], work.bodies[at], fresh.places[at] == place
+            results[place] = Decided(body, not is_first) if known == text else TransactionConflict()
+
+    def dry_run(self, request: DecisionRequest) -> tuple[bytes, np.ndarray]:
+        """Return the answer that would be given and the features [F]; nothing is stored, remembered or counted.
+
+        Raises:
+            InvalidInput: the body breaks its contract.
+        """
+        accepted, (refusal,) = read_requests([request])
+        if refusal is not None:
+            raise refusal
+        live = self._programs.live
+        columns = self.state.tokens.columns_of(accepted.records, np.zeros(1, np.uint64), remember=False)
+        scored = self._score(live, accepted, columns)
+        received_us, no_time = np.array([request.received_us], np.int64), np.zeros(1, np.int64)
+        answers = _answer_columns(accepted, scored, ["-" * 36], received_us, no_time)
+        (body,) = render_answers(live.form, answers)
+        return body, scored.rows.x[0]
 
 
-def new_decision_ids(count: int) -> list[str]:
-    """Return version 7 UUIDs (RFC 9562): they sort by time, so that indexes grow at one end."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = os.urandom(10 * count).hex()
-    head = f"{milliseconds:012x}"
+def new_decision_ids(count: int) -> tuple[list[str], np.ndarray]:
+    """Return version 7 UUIDs (RFC 9562), which sort by time, so that indexes grow at one end; and their event keys.
+
+    An event's key, by which the feature state knows it again, is the last 48 bits of its decision's id, uint64 [count].
+    """
+    head = f"{time.time_ns() // 1_000_000:012x}"
     prefix = f"{head[:8]}-{head[8:]}-7"
-    found = []
-    for i in range(0, 20 * count, 20):
-        variant = "89ab"[int(random[i + 3], 16) & 3]
-        found.append(f"{prefix}{random[i : i + 3]}-{variant}{random[i + 4 : i + 7]}-{random[i + 7 : i + 19]}")
-    return found
+    drawn = np.frombuffer(os.urandom(10 * count), np.uint8).reshape(count, 10)
+    random = drawn.tobytes().hex()
+    found = [
+        f"{prefix}{random[i : i + 3]}-{_VARIANT[random[i + 3]]}{random[i + 4 : i + 7]}-{random[i + 8 : i + 20]}"
+        for i in range(0, 20 * count, 20)
+    ]
+    keys = np.zeros((count, 8), np.uint8)
+    keys[:, 2:] = drawn[:, 4:]
+    return found, keys.view(">u8")[:, 0].astype(np.uint64)
 
 
-def _ledger_row(
-    request: PendingDecision, body_digest: bytes, scored: ScoredBatch, i: int, answer, body: bytes, program, engine_us: int
-) -> LedgerRow:
-    t = request.transaction
-    margin = float(scored.result.margin[i])
-    return LedgerRow(
-        decision_id=answer.decision_id,
-        transaction_id=t.transaction_id,
-        body_digest=body_digest,
-        occurred_at=t.occurred_at,
-        received_at=request.received_at,
-        amount_minor=t.amount_minor,
-        currency=t.currency,
-        type=t.type,
-        channel=t.channel,
-        customer_id=t.customer_id,
-        account_id=t.account_id,
-        card_id=t.card_id,
-        merchant_id=t.merchant_id,
-        terminal_id=t.terminal_id,
-        device_id=t.device_id,
-        counterparty_id=t.counterparty_id,
-        country=t.country,
-        transaction=request.canonical.decode(),
-        outcome=int(scored.outcome[i]),
-        score=answer.score,
-        probability=None if answer.probability is None else float(scored.result.probability[i]),
-        margin=None if np.isnan(margin) else margin,
-        features=scored.rows.x[i].tobytes(),
-        feature_schema=program.schema.version,
-        program_version=program.version,
-        degraded=answer.degraded,
-        mode=answer.mode,
-        engine_us=engine_us,
-        response=body.decode(),
+# The top bits of a variant's digit are 10, its others random.
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+_TYPES, _CHANNELS = (
+    next(field.choices for field in transaction_reader().fields if field.name == name) for name in ("type", "channel")
+)
+
+
+def _answer_columns(
+    accepted: Accepted, scored: ScoredBatch, decision_ids: list[str], received_us: np.ndarray, queue_us: np.ndarray
+) -> AnswerColumns:
+    n, result, records = len(accepted), scored.result, accepted.records
+    top_features = np.maximum(result.top_features, 0)  # -1 says that there is no further feature: it contributes nothing
+    starts, lengths = accepted.id_spans
+    return AnswerColumns(
+        decision_ids="".join(decision_ids).encode(),
+        text=records.text,
+        probability=result.probability,
+        occurred_us=np.ascontiguousarray(records.integers["occurred_at"]),
+        received_us=received_us,
+        id_starts=np.ascontiguousarray(starts),
+        id_lengths=np.ascontiguousarray(lengths),
+        score=np.rint(scored.risk * 1000).astype(np.int32),
+        top_features=top_features,
+        top_contributions=np.ascontiguousarray(result.top_contributions),
+        top_values=np.take_along_axis(scored.rows.x, top_features, axis=1),
+        stamps=scored.stamps,
+        queue_us=np.minimum(queue_us, 0xFFFFFFFF).astype(np.uint32),
+        features_us=np.full(n, scored.features_us, np.uint32),
+        program_us=np.full(n, scored.program_us, np.uint32),
+        outcome=scored.outcome,
+        rule_codes=np.ascontiguousarray(result.rule_outcomes),
     )
 
 
-__all__ = ["Decided", "DecisionEngine", "PendingDecision", "new_decision_ids", "pending"]
+def _ledger_rows(
+    fresh: Accepted, scored: ScoredBatch, answers: AnswerColumns, decision_ids: list[str], live: LiveProgram, engine_us: int
+) -> LedgerRows:
+    n, records, codes = len(fresh), fresh.records, fresh.records.codes
+    packed, ends = pack_rows(scored.rows.x)
+    ends = ends.tolist()
+    stamps, is_marked = scored.stamps.tolist(), scored.stamps.any()
+    evidence = Evidence(
+        np.stack([answers.queue_us, answers.features_us, answers.program_us], axis=1),
+        answers.top_features,
+        answers.top_contributions,
+        answers.rule_codes,
+    )
+    return LedgerRows(
+        decision_id=decision_ids,
+        transaction_id=fresh.ids,
+        occurred_at=answers.occurred_us,
+        received_at=answers.received_us,
+        amount_minor=records.integers["amount_minor"].tolist(),
+        currency=[CURRENCY_CODES[code] for code in codes["currency"].tolist()],
+        type=[_TYPES[code] for code in codes["type"].tolist()],
+        channel=[_CHANNELS[code] for code in codes["channel"].tolist()],
+        customer_id=fresh.tokens("customer_id"),
+        card_id=fresh.tokens("card_id"),
+        merchant_id=fresh.tokens("merchant_id"),
+        country=fresh.tokens("country"),
+        transaction=fresh.texts,
+        outcome=scored.outcome.tolist(),
+        score=answers.score.tolist(),
+        probability=_or_none(answers.probability),
+        margin=_or_none(scored.result.margin.astype(np.float64)),
+        features=[packed[start:end] for start, end in zip(ends, ends[1:], strict=False)],
+        feature_schema=[live.program.schema.version] * n,
+        program_version=[live.program.version] * n,
+        degraded=[is_degraded(of) for of in stamps] if is_marked else [False] * n,
+        mode=[mode_of(of) for of in stamps] if is_marked else [NORMAL] * n,
+        stamps=stamps,
+        engine_us=[engine_us] * n,
+        form_id=[live.form_number] * n,
+        evidence=evidence.packed(),
+        response=[None] * n,
+    )
+
+
+def _or_none(numbers: np.ndarray) -> list[float | None]:
+    """Return float64 [n] as a list, with None for NaN, which alone differs from itself."""
+    return [number if number == number else None for number in numbers.tolist()]
+
+
+__all__ = ["BatchWork", "Decided", "DecisionEngine", "DecisionRequest", "new_decision_ids"]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from datetime import timedelta
 
+import numpy as np
 from django.conf import settings
 
-from scoring.decisions.known_labels import read_truths_after
-from scoring.features.columns import TransactionColumns
+from scoring.decisions.accepted import id_spans, read_texts
+from scoring.decisions.known_ids import KnownIds
+from scoring.decisions.known_labels import Truths, read_truths_after
 from scoring.features.schema import REACH_US
 from scoring.features.state import FeatureState
 from scoring.ledger import find_answers, read_history
 from scoring.models import Decision
-from scoring.transactions import Transaction, parse_stored
 
 
 class StateKeeper:
-    """Owns a FeatureState that says what the ledger says."""
+    """Owns a FeatureState, and the set of known transaction ids, that say what the ledger says."""
 
     def __init__(self) -> None:
         self._empty()
@@ -24,6 +27,7 @@ class StateKeeper:
 
     def _empty(self) -> None:
         self.state = FeatureState(settings.MAX_LATENESS_DAYS)
+        self.known = KnownIds()
         self._last_label_id = 0
 
     def rebuild(self) -> None:
@@ -34,23 +38,32 @@ class StateKeeper:
             return
         since = newest - timedelta(microseconds=REACH_US) - timedelta(days=settings.MAX_LATENESS_DAYS)
         for chunk in read_history(since):
-            self.state.process(self.columns([parse_stored(text) for _, _, text in chunk], [i for _, i, _ in chunk]))
+            keys = np.array([event_key(decision_id) for _, decision_id, _ in chunk], np.uint64)
+            records = read_texts([text.encode() for _, _, text in chunk])
+            self.state.process(self.state.tokens.columns_of(records, keys, remember=True))
+            self.known.add(records.text, *id_spans(records))
         self.learn_new_labels()
 
-    def learn_new_labels(self) -> None:
-        """Tell the state what became known since the last call."""
+    def learn_new_labels(self, between_batches: Callable[[Callable[[], None]], None] = lambda act: act()) -> None:
+        """Tell the state what became known since the last call; `between_batches` runs what changes it."""
         for truths in read_truths_after(self._last_label_id):
             self._last_label_id = truths.last_label_id
-            batch = self.columns(truths.transactions, truths.decision_ids)
-            self.state.label(batch.occurred_us, batch.key, self.state.entities_of(batch), truths.fraud)
+            between_batches(functools.partial(self._learn, truths))
 
-    def columns(self, transactions: list[Transaction], decision_ids: list[str]) -> TransactionColumns:
-        """Return the transactions as the state takes them, under the keys by which it knows them again."""
-        return self.state.tokens.columns(transactions, [event_key(i) for i in decision_ids], remember=True)
+    def _learn(self, truths: Truths) -> None:
+        keys = [event_key(i) for i in truths.decision_ids]
+        # A party that is not known has no events to be labelled.
+        batch = self.state.tokens.columns(truths.transactions, keys, remember=False)
+        self.state.label(batch.occurred_us, batch.key, batch.entities, truths.fraud)
 
-    def doubt(self, transactions: list[Transaction]) -> None:
+    @property
+    def has_doubts(self) -> bool:
+        """Whether `settle_doubts` has anything to do."""
+        return bool(self._doubtful)
+
+    def doubt(self, transaction_ids: list[str]) -> None:
         """Remember to ask the ledger about these: a connection that broke while it committed leaves both possible."""
-        self._doubtful += [transaction.transaction_id for transaction in transactions]
+        self._doubtful += transaction_ids
 
     def settle_doubts(self) -> None:
         """Rebuild the state where a commit that seemed to fail is in the ledger after all."""

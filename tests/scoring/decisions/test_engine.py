@@ -12,13 +12,15 @@ from django.utils import timezone
 
 import scoring.decisions.engine as engine_module
 import scoring.ledger
-from scoring.api.reading import read_transaction_object
-from scoring.decisions.engine import Decided, DecisionEngine, pending
+from scoring.decisions.engine import DecisionEngine
+from scoring.decisions.requests import Decided, DecisionRequest, request_now
 from scoring.engine import Outcome
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
+from scoring.feature_rows import stored_row
 from scoring.features.schema import current_schema
 from scoring.models import Alert, Decision, EngineSample, Label, ListEntry, OutboxEvent
 from scoring.services.record_labels import record_labels
+from scoring.stored_answers import stored_answer
 from tests.scoring.decisions.conftest import NOON, payment
 from tests.scoring.decisions.programs import risk_program
 
@@ -27,8 +29,11 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 def decide(engine: DecisionEngine, *bodies: dict) -> list[Decided | ScoringError]:
-    now = timezone.now()
-    return engine.decide([pending(read_transaction_object(body, now), now) for body in bodies])
+    return engine.decide([sent(body) for body in bodies])
+
+
+def sent(body: dict, **options: bool) -> DecisionRequest:
+    return request_now(json.dumps(body).encode(), **options)
 
 
 def answer(result: Decided | ScoringError) -> dict:
@@ -37,7 +42,7 @@ def answer(result: Decided | ScoringError) -> dict:
 
 
 def features(engine: DecisionEngine, body: dict) -> dict[str, float]:
-    values = engine.dry_run([read_transaction_object(body, timezone.now())], timezone.now())[1][0].tolist()
+    values = engine.dry_run(sent(body))[1].tolist()
     return dict(zip(current_schema().names, values, strict=True))
 
 
@@ -48,7 +53,7 @@ def test_a_decision_is_stored_with_what_is_needed_to_explain_it(engine):
     body = payment(1, counterparty_id="b1", account_id="a1", country="DE", latitude=52.5, card_present=True)
     told = answer(decide(engine, body)[0])
     row = Decision.objects.get()
-    assert json.loads(row.response) == told
+    assert json.loads(stored_answer(row)) == told
     assert json.loads(row.transaction) == body | {"occurred_at": "2026-03-02T12:00:00Z"}
     assert (row.decision_id, row.transaction_id, row.occurred_at) == (told["decision_id"], "tx-1", NOON)
     for name in (
@@ -59,8 +64,6 @@ def test_a_decision_is_stored_with_what_is_needed_to_explain_it(engine):
         "customer_id",
         "card_id",
         "merchant_id",
-        "terminal_id",
-        "counterparty_id",
         "country",
     ):
         assert getattr(row, name) == body[name]
@@ -71,7 +74,7 @@ def test_a_decision_is_stored_with_what_is_needed_to_explain_it(engine):
         told["degraded"],
     )
     assert (row.program_version, row.feature_schema) == (told["versions"]["program"], current_schema().version)
-    stored = np.frombuffer(bytes(row.features), "<f4")
+    stored = stored_row(row.features)
     assert stored.shape == (current_schema().width,) and stored[current_schema().index("amount_minor")] == 2_500
     assert (row.probability, row.margin) == (None, None), "no model yet"
 
@@ -158,7 +161,7 @@ def test_a_failed_commit_stores_nothing_and_a_retry_is_as_if_nothing_had_happene
     assert Decision.objects.count() == 2 and not OutboxEvent.objects.filter(subject__isnull=True)
     assert str([features(engine, body) for body in batch]) == str(before)
     assert [r.replayed for r in decide(engine, *batch)] == [False] * 3
-    rows = {row.transaction_id: np.frombuffer(bytes(row.features), "<f4") for row in Decision.objects.all()}
+    rows = {row.transaction_id: stored_row(row.features) for row in Decision.objects.all()}
     assert rows["tx-3"][current_schema().index("card.count.24h")] == 2
     assert rows["tx-4"][current_schema().index("card.count.24h")] == 3
 
@@ -176,8 +179,8 @@ def test_a_commit_that_only_seemed_to_fail_is_found_again(engine, monkeypatch):
         assert isinstance(decide(engine, payment(1))[0], EngineUnavailable)
     assert Decision.objects.count() == 1
     again, other = decide(engine, payment(1), payment(2, HOUR))
-    assert again.replayed and again.body == Decision.objects.get(transaction_id="tx-1").response.encode()
-    row = np.frombuffer(bytes(Decision.objects.get(transaction_id="tx-2").features), "<f4")
+    assert again.replayed and again.body == stored_answer(Decision.objects.get(transaction_id="tx-1"))
+    row = stored_row(Decision.objects.get(transaction_id="tx-2").features)
     assert row[current_schema().index("card.count.24h")] == 1, "the event is remembered"
     assert not other.replayed
 
@@ -214,7 +217,7 @@ def test_decisions_and_alerts_are_stored_together_or_not_at_all(engine, monkeypa
 
 def test_an_unexpected_failure_takes_the_events_back_as_well(engine, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(engine_module, "encode_answer", _raise(RuntimeError("bug")))
+        patched.setattr(engine_module, "render_answers", _raise(RuntimeError("bug")))
         with pytest.raises(RuntimeError):
             decide(engine, payment(1))
     assert Decision.objects.count() == 0
@@ -222,21 +225,19 @@ def test_an_unexpected_failure_takes_the_events_back_as_well(engine, monkeypatch
 
 
 def test_one_row_that_the_database_refuses_stores_nothing_of_its_batch(engine):
+    rows = _rows(engine, payment(1), payment(2))
     with pytest.raises((DatabaseError, IntegrityError)), transaction.atomic():
-        rows = [_row(engine, payment(1)), _row(engine, payment(2), score=1_001)]
-        scoring.ledger.commit_decisions(rows, [], timezone.now())
+        scoring.ledger.commit_decisions(rows._replace(score=[10, 1_001]), [], timezone.now())
     assert Decision.objects.count() == 0
 
 
-def _row(engine, body: dict, **changed):
-    seen = {}
-    original = engine_module.commit_decisions
-    engine_module.commit_decisions = lambda rows, *_: seen.update(row=rows[0]) or _raise(DatabaseError())()
-    try:
-        decide(engine, body)
-    finally:
-        engine_module.commit_decisions = original
-    return seen["row"]._replace(**changed)
+def _rows(engine, *bodies: dict) -> scoring.ledger.LedgerRows:
+    """Return the ledger rows of a batch that is not committed."""
+    work = engine.begin([sent(body) for body in bodies])
+    engine.prepare(work)
+    rows = work.rows
+    engine.abandon(work)
+    return rows
 
 
 def _raise(error: Exception):
@@ -265,8 +266,7 @@ def test_each_decision_that_needs_a_person_leaves_one_outbox_row(make_champion, 
 
 
 def test_history_that_was_dealt_with_raises_no_alert(engine):
-    now = timezone.now()
-    (result,) = engine.decide([pending(read_transaction_object(payment(1), now), now, backfill=True)])
+    (result,) = engine.decide([sent(payment(1), backfill=True)])
     assert answer(result)["mode"] == "backfill"
     assert Decision.objects.get().outcome >= Outcome.REVIEW and OutboxEvent.objects.count() == 0
 
@@ -367,11 +367,10 @@ def test_a_dry_run_changes_nothing_at_all(engine):
     def trace() -> tuple:
         counters = {name: value for name, value in vars(engine.counters).items() if name not in ("_sampled", "process")}
         state = engine.state
-        tokens = {name: len(table) for name, table in state.tokens.by_field.items()}
         return (
             [table.objects.count() for table in tables],
             str(counters),
-            tokens,
+            state.tokens.sizes(),
             state.event_count(),
             state.memory_bytes(),
             state.clock_us,
@@ -382,7 +381,7 @@ def test_a_dry_run_changes_nothing_at_all(engine):
         2, DAY, customer_id="cust-new", card_id="card-new", device_id="dev-new", account_id="acc-new", type="cash_deposit"
     )
     for body in (payment(1), payment(3, HOUR), stranger):
-        told = json.loads(engine.dry_run([read_transaction_object(body, timezone.now())], timezone.now())[0][0])
+        told = json.loads(engine.dry_run(sent(body))[0])
         assert told["transaction_id"] == body["transaction_id"]
     assert trace() == before
 
@@ -390,7 +389,7 @@ def test_a_dry_run_changes_nothing_at_all(engine):
 def test_a_dry_run_says_what_the_decision_will_say(engine):
     decide(engine, payment(1), payment(2, HOUR))
     body = payment(3, 2 * HOUR)
-    tried = json.loads(engine.dry_run([read_transaction_object(body, timezone.now())], timezone.now())[0][0])
+    tried = json.loads(engine.dry_run(sent(body))[0])
     told = answer(decide(engine, body)[0])
     for name in ("outcome", "score", "probability", "reasons", "rules", "mode", "versions"):
         assert tried[name] == told[name]

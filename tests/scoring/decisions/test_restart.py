@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import datetime, timedelta
 
 import pytest
-from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.api.reading import read_transaction_object
+from scoring.decisions.requests import request_now
+from scoring.feature_rows import stored_row
 from scoring.features.schema import current_schema
 from scoring.models import Decision, Label, OutboxEvent
 from scoring.services.decide import decide_now
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.any_database, pytest.mark.django_db]
 
 
 def _features(engine, bodies: list[dict]) -> list[dict[str, float]]:
-    rows = engine.dry_run([read_transaction_object(body, timezone.now()) for body in bodies], timezone.now())[1].tolist()
+    rows = [engine.dry_run(request_now(json.dumps(body).encode()))[1].tolist() for body in bodies]
     return [dict(zip(current_schema().names, row, strict=True)) for row in rows]
 
 
@@ -101,7 +102,7 @@ def test_a_restarted_engine_replays_and_goes_on(fresh_engine):
     assert again["replayed"] and again["decision"] == first["decision"]
     assert not other["replayed"] and conflict["status"] == 409
     row = Decision.objects.get(transaction_id="tx-2")
-    assert memoryview(bytes(row.features)).cast("f")[current_schema().index("card.count.24h")] == 1
+    assert stored_row(row.features)[current_schema().index("card.count.24h")] == 1
 
 
 def test_an_empty_ledger_is_no_obstacle(fresh_engine):

@@ -1,0 +1,116 @@
+"""The parse stage: bodies of a whole batch become accepted transactions as columns, or say what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+import numpy as np
+from django.conf import settings
+
+from scoring.decisions.requests import DecisionRequest
+from scoring.engine import Records
+from scoring.errors import InvalidInput
+from scoring.reading import read_transaction
+from scoring.transaction_records import transaction_reader
+from scoring.transactions import canonical_json
+
+_READER = transaction_reader()
+_SPAN = {name: i for i, name in enumerate(_READER.token_fields)}
+_PAYERS = [_SPAN[name] for name in ("customer_id", "account_id", "card_id")]
+_ID = _SPAN["transaction_id"]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """n accepted transactions in order of arrival.
+
+    Attributes:
+        places: [n] where each stands in the batch of requests.
+        records: their columns, all of them accepted.
+    """
+
+    places: Sequence[int]
+    records: Records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @cached_property
+    def text(self) -> str:
+        """The canonical texts, one after another."""
+        return self.records.text.decode("ascii")
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """[n] the canonical text of each."""
+        text, ends = self.text, self.records.ends.tolist()
+        return [text[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """[n] the transaction ids."""
+        return self.tokens("transaction_id")
+
+    @property
+    def id_spans(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where in the text the transaction ids lie: starts and lengths, int32 [n]."""
+        return id_spans(self.records)
+
+    def tokens(self, name: str) -> list[str | None]:
+        """Return the values [n] of a token field; None where it is absent."""
+        text, column = self.text, _SPAN[name]
+        starts, lengths = self.records.starts[:, column].tolist(), self.records.lengths[:, column].tolist()
+        return [text[a : a + n] if n >= 0 else None for a, n in zip(starts, lengths, strict=True)]
+
+    def take(self, rows: Sequence[int]) -> Accepted:
+        """Return those at `rows`."""
+        if len(rows) == len(self):
+            return self
+        return Accepted([self.places[i] for i in rows], read_texts([self.texts[i].encode() for i in rows]))
+
+
+def id_spans(records: Records) -> tuple[np.ndarray, np.ndarray]:
+    """Return where in the text the transaction ids lie: starts and lengths, int32 [n]."""
+    return records.starts[:, _ID], records.lengths[:, _ID]
+
+
+def read_texts(texts: Sequence[bytes]) -> Records:
+    """Return the columns of canonical texts, such as the ledger keeps."""
+    return _READER.read_many(texts, trusted=True)
+
+
+def read_requests(requests: Sequence[DecisionRequest]) -> tuple[Accepted, list[InvalidInput | None]]:
+    """Return what is accepted, and for each request why it is refused, or None.
+
+    The quick reader takes nearly everything; what it is not sure of, the slow one accepts or explains.
+    """
+    records = _READER.read_many([request.body for request in requests], trusted=all(request.trusted for request in requests))
+    fine = records.accepted.view(bool) & _is_plausible(records, requests)
+    refusals: list[InvalidInput | None] = [None] * len(requests)
+    if fine.all():
+        return Accepted(range(len(requests)), records), refusals
+    places, texts, ends = [], [], records.ends.tolist()
+    for place, is_fine in enumerate(fine.tolist()):
+        try:
+            text = records.text[ends[place] : ends[place + 1]] if is_fine else _read_slowly(requests[place])
+        except InvalidInput as refusal:
+            refusals[place] = refusal
+        else:
+            places.append(place)
+            texts.append(text)
+    return Accepted(places, read_texts(texts)), refusals
+
+
+def _is_plausible(records: Records, requests: Sequence[DecisionRequest]) -> np.ndarray:
+    """Return bool [n]: what needs more than one field, or the clock, is right."""
+    latest = np.array([request.received_us for request in requests], np.int64) + settings.MAX_FUTURE_SECONDS * 1_000_000
+    occurred = records.integers["occurred_at"]
+    return (records.lengths[:, _PAYERS] >= 0).any(axis=1) & (occurred <= latest) & (occurred >= 0)
+
+
+def _read_slowly(request: DecisionRequest) -> bytes:
+    received_at = datetime.fromtimestamp(request.received_us / 1e6, UTC)
+    return canonical_json(read_transaction(request.body, received_at))

@@ -1,0 +1,382 @@
+"""The queue before the engine: what came while a batch was being committed is the next batch.
+
+It never waits to fill a batch: when idle, a request goes with whatever the event loop has read in the same turn; under
+load the queue itself forms the batch. Scoring runs on the event loop, which it takes microseconds of; looking up and
+committing run in the database's thread meanwhile. The engine is one party's at a time: of a batch, or of a call.
+
+What is admitted, what goes first and how large a batch may be is the scheduler's to say (inference_core.scheduling): the
+engine is its one unit, whose costs it learns from every batch, commit included.
+
+Callers may come from several event loops (a test, a command); each batch is driven on the loop of its oldest request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from django.conf import settings
+
+from scoring.decisions.database_thread import DatabaseThread
+from scoring.decisions.engine import BatchWork, DecisionEngine, DecisionRequest
+from scoring.decisions.schedule import new_scheduler
+from scoring.engine import Dispatch, Priority
+from scoring.errors import DeadlineExceeded, EngineOverloaded, EngineUnavailable
+from scoring.histograms import DELIVER
+
+CALL_LIMIT = 256
+logger = logging.getLogger(__name__)
+
+
+class _Group:
+    """Requests that came together and are answered together."""
+
+    __slots__ = ("count", "future", "left", "loop", "requests", "results")
+
+    def __init__(self, requests: Sequence[DecisionRequest], loop: asyncio.AbstractEventLoop, future: asyncio.Future) -> None:
+        self.requests, self.loop, self.future = requests, loop, future
+        self.left = self.count = len(requests)
+        self.results: list = []
+
+    def take_results(self, start: int, results: Sequence) -> bool:
+        """Keep the results of a part; return whether that was the last."""
+        if len(results) == self.count:
+            self.results = results
+        else:
+            self.results = self.results or [None] * self.count
+            self.results[start : start + len(results)] = results
+        self.left -= len(results)
+        return not self.left
+
+
+_Part = tuple[_Group, int, Sequence[DecisionRequest]]  # with where in the group it starts
+
+
+class Batcher:
+    """Forms batches and drives them through an engine, which comes later than the first requests may."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._scheduler = new_scheduler()
+        self._calls: deque[tuple[Callable[[DecisionEngine], Any], Future]] = deque()
+        self._busy = True  # until there is an engine
+        self._engine: DecisionEngine | None = None
+        self._database = DatabaseThread()
+        self._stopped: str | None = None
+        self._idle = threading.Condition(self._lock)
+
+    # --- for any thread ----------------------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> DecisionEngine | None:
+        """The engine, for reading its counters; None until there is one."""
+        return self._engine
+
+    def scheduler_figures(self) -> dict[str, Any]:
+        """Return what the scheduler knows: costs, rates, counts by class and the policy in use."""
+        with self._lock:
+            return self._scheduler.figures()
+
+    def start(self, engine: DecisionEngine) -> None:
+        """Give the engine, which from now on belongs to the batches and calls."""
+        self._engine = engine
+        self._hand_on()
+
+    def submit(
+        self, requests: Sequence[DecisionRequest], priority: Priority = Priority.LIVE, within_us: float | None = None
+    ) -> asyncio.Future:
+        """Queue requests from a running event loop; the future gives one result a request, in order.
+
+        Args:
+            within_us: how long the caller waits for an answer, microseconds; None for what its class usually has.
+
+        Raises:
+            EngineOverloaded: they could not be answered in time, or more than ENGINE_QUEUE_LIMIT would wait.
+            EngineUnavailable: the engine has stopped.
+        """
+        loop = asyncio.get_running_loop()
+        group, now = _Group(requests, loop, loop.create_future()), _now_us()
+        scheduler = self._scheduler
+        deadline = now + (scheduler.config.deadline_us(priority) if within_us is None else within_us)
+        with self._lock:
+            self._refuse_if_stopped()
+            self._admit(priority, group.count, deadline, now)
+            most = scheduler.config.max_batch_size
+            for start in range(0, group.count, most):
+                part = requests if group.count <= most else requests[start : start + most]
+                scheduler.queue.put(priority, (group, start, part), len(part), now, deadline)
+            begin = not self._busy
+            if begin:
+                self._busy = True
+        if begin:
+            loop.call_soon(self._drive)
+        return group.future
+
+    def _admit(self, priority: Priority, count: int, deadline: float, now: float) -> None:
+        scheduler = self._scheduler
+        if scheduler.queue.total + count > settings.ENGINE_QUEUE_LIMIT:
+            reason, retry_after = f"{scheduler.queue.total} decisions are waiting already", 1.0
+        elif refusal := scheduler.admit(priority, count, deadline, now):
+            reason, retry_after = refusal
+        else:
+            return
+        if self._engine is not None:
+            self._engine.counters.count_shed("overloaded", count)
+        raise EngineOverloaded(f"{reason}; send this again later", retry_after)
+
+    def call(self, function: Callable[[DecisionEngine], Any]) -> Future:
+        """Run `function(engine)` between two batches and return its future; at once, in this thread, when idle.
+
+        Raises:
+            EngineOverloaded: CALL_LIMIT calls wait already.
+            EngineUnavailable: the engine has stopped.
+        """
+        future: Future = Future()
+        with self._lock:
+            self._refuse_if_stopped()
+            if len(self._calls) >= CALL_LIMIT:
+                raise EngineOverloaded(f"{CALL_LIMIT} calls are waiting already; send this again in a second")
+            self._calls.append((function, future))
+            begin = not self._busy
+            if begin:
+                self._busy = True
+        if begin:
+            self._hand_on()
+        return future
+
+    def stop(self, reason: str, *, drain_seconds: float = 10.0) -> None:
+        """Take nothing new, let what is queued be answered, and refuse what is left then."""
+        with self._lock:
+            self._stopped = reason
+            if self._engine is not None:
+                self._idle.wait_for(lambda: not (self._busy or self._scheduler.queue.total or self._calls), drain_seconds)
+            left = self._take_everything()
+            calls = list(self._calls)
+            self._calls.clear()
+        error = EngineUnavailable(reason)
+        _deliver([group for group, start, part in left if group.take_results(start, [error] * len(part))])
+        for _, future in calls:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+        self._database.stop()
+
+    def _refuse_if_stopped(self) -> None:
+        if self._stopped is not None:
+            raise EngineUnavailable(self._stopped)
+
+    def _take_everything(self) -> list[_Part]:
+        queue, found = self._scheduler.queue, []
+        while queue.total:
+            taken, late = queue.take(queue.rows, 0.0)
+            found += [waiting.item for waiting in (*taken, *late)]
+        return found
+
+    # --- between two batches -------------------------------------------------------------------------------------------
+
+    def _hand_on(self) -> None:
+        """Give the engine, which this thread holds, to the next: one call, a batch, or nobody."""
+        while True:
+            with self._lock:
+                call = self._calls.popleft() if self._calls else None
+                loop = self._next_loop()
+                if call is None and loop is None:
+                    self._busy = False
+                    self._idle.notify_all()
+                    return
+            if call is not None:
+                _carry_out(self._engine, *call)
+            # Decisions come first: where some wait, one call a turn is enough.
+            if loop is not None and self._drive_on(loop):
+                return
+
+    def _next_loop(self) -> asyncio.AbstractEventLoop | None:
+        """Return the event loop of what has waited longest in the most urgent class."""
+        for priority in Priority:
+            if (head := self._scheduler.queue.head(priority)) is not None:
+                return head.item[0].loop
+        return None
+
+    def _drive_on(self, loop: asyncio.AbstractEventLoop) -> bool:
+        if _running_loop() is loop:
+            loop.call_soon(self._drive)
+            return True
+        try:
+            loop.call_soon_threadsafe(self._drive)
+        except RuntimeError:
+            self._drop_callers_of(loop)
+            return False
+        return True
+
+    def _drop_callers_of(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            kept = self._take_everything()
+            gone = [part for part in kept if part[0].loop is loop]
+            now = _now_us()
+            for group, start, part in kept:
+                if group.loop is not loop:
+                    self._scheduler.queue.put(Priority.LIVE, (group, start, part), len(part), now, now + 60e6)
+        logger.info("the callers of %d requests are gone; nothing was decided on them", sum(len(part) for _, _, part in gone))
+
+    # --- one batch -----------------------------------------------------------------------------------------------------
+
+    def _drive(self) -> None:
+        """Take a batch through the engine, from this event loop."""
+        now = _now_us()
+        with self._lock:
+            dispatch = self._scheduler.next(now)
+            taken, late = self._scheduler.start(dispatch, now) if dispatch is not None else ([], [])
+            engine, waiting = self._engine, self._scheduler.queue.total
+            wake_us = self._scheduler.wake_us if dispatch is None and waiting else 0.0
+        if late:
+            self._refuse_late([of.item for of in late])
+        if not taken and wake_us > now:  # the policy holds work back for a moment, to fill a batch
+            asyncio.get_running_loop().call_later((wake_us - now) / 1e6, self._drive)
+            return
+        if not taken:
+            self._hand_on()
+            return
+        engine.counters.queue_depth = waiting
+        for of in taken:
+            engine.counters.queue_age.observe((now - of.arrived_us) / 1e6, of.rows)
+        engine.counters.batch_rows.observe(dispatch.rows)
+        _Drive(self, engine, self._database, dispatch, [of.item for of in taken]).begin()
+
+    def _refuse_late(self, parts: list[_Part]) -> None:
+        error = DeadlineExceeded()
+        self._engine.counters.count_shed("deadline", sum(len(part) for _, _, part in parts))
+        _deliver([group for group, start, part in parts if group.take_results(start, [error] * len(part))], _running_loop())
+
+    def completed(self, dispatch: Dispatch, began_us: float, ok: bool) -> None:
+        """Learn what a batch cost, and hand the engine on."""
+        with self._lock:
+            self._scheduler.completed(dispatch, began_us, _now_us(), ok)
+        self._hand_on()
+
+
+def _now_us() -> float:
+    return time.monotonic_ns() / 1000
+
+
+class _Drive:
+    """One batch on its way; each step names the next, on the event loop or in the database's thread."""
+
+    def __init__(
+        self, batcher: Batcher, engine: DecisionEngine, database: DatabaseThread, dispatch: Dispatch, taken: list[_Part]
+    ) -> None:
+        self._batcher, self._engine, self._database, self._taken = batcher, engine, database, taken
+        self._dispatch, self._began_us = dispatch, _now_us()
+        self._loop = taken[0][0].loop
+        self._work: BatchWork | None = None
+
+    def begin(self) -> None:
+        requests = self._taken[0][2] if len(self._taken) == 1 else [r for _, _, part in self._taken for r in part]
+        self._guarded(self._begin, requests)
+
+    def _begin(self, requests: Sequence[DecisionRequest]) -> None:
+        self._work = work = self._engine.begin(requests)
+        if work.must_look_up:
+            self._in_database(self._engine.look_up, self._looked_up)
+        else:
+            self._prepare()
+
+    def _looked_up(self, _result: Any, error: BaseException | None) -> None:
+        if error is not None:
+            self._finish(None, error)
+        else:
+            self._prepare()
+
+    def _prepare(self) -> None:
+        self._engine.prepare(self._work)
+        if self._work.rows is None:
+            self._finish(None, None)
+        else:
+            self._in_database(self._engine.commit, self._finish)
+
+    def _finish(self, _result: Any, error: BaseException | None) -> None:
+        if self._engine.finish(self._work, error):
+            self._answer(self._work.results)
+        else:  # somebody else stored one of these ids meanwhile: once more, looking all of them up
+            self._in_database(self._engine.look_up, self._looked_up)
+
+    def _in_database(self, step: Callable[[BatchWork], Any], then: Callable[[Any, BaseException | None], None]) -> None:
+        work = self._work
+
+        def behind(result: Any, error: BaseException | None) -> None:
+            try:
+                self._loop.call_soon_threadsafe(self._guarded, then, result, error)
+            except RuntimeError:  # that loop has ended; the batch has not
+                self._guarded(then, result, error)
+
+        self._database.run(lambda: step(work), behind)
+
+    def _guarded(self, step: Callable, *arguments: Any) -> None:
+        """Run a step; whatever fails unexpectedly is answered, and the engine goes on to the next."""
+        try:
+            step(*arguments)
+        except Exception:
+            logger.exception("a batch failed")
+            try:
+                if self._work is not None:
+                    self._engine.abandon(self._work)
+            except Exception:
+                logger.exception("a failed batch could not be taken back")
+            error = EngineUnavailable("the decision failed on our side; nothing was decided, send it again")
+            self._answer([error] * sum(len(part) for _, _, part in self._taken), ok=False)
+
+    def _answer(self, results: Sequence, *, ok: bool = True) -> None:
+        began, place, done = time.perf_counter(), 0, []
+        for group, start, part in self._taken:
+            end = place + len(part)
+            if group.take_results(start, results if len(self._taken) == 1 else results[place:end]):
+                done.append(group)
+            place = end
+        _deliver(done, self._loop)
+        self._engine.counters.stages.observe(DELIVER, time.perf_counter() - began, place)
+        self._batcher.completed(self._dispatch, self._began_us, ok)
+
+
+def _deliver(groups: list[_Group], here: asyncio.AbstractEventLoop | None = None) -> None:
+    """Hand results to their event loops: one wake-up a loop. `here` is the loop that may be running this."""
+    loops = {group.loop for group in groups}
+    for loop in loops:
+        of_loop = groups if len(loops) == 1 else [group for group in groups if group.loop is loop]
+        if loop is here and _running_loop() is loop:
+            _resolve(of_loop)
+            continue
+        try:
+            loop.call_soon_threadsafe(_resolve, of_loop)
+        except RuntimeError:
+            logger.info("the callers of %d requests are gone; what was decided is stored", len(of_loop))
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _resolve(groups: list[_Group]) -> None:
+    for group in groups:
+        if not group.future.done():
+            group.future.set_result(group.results)
+
+
+def _carry_out(engine: DecisionEngine, function: Callable[[DecisionEngine], Any], future: Future) -> None:
+    if not future.set_running_or_notify_cancel():
+        return  # the caller is gone; a result could not be delivered
+    try:
+        result = function(engine)
+    except Exception as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+__all__ = ["Batcher"]
