@@ -11,7 +11,17 @@ from pathlib import Path
 
 from tests.chaos.checker import judge
 from tests.chaos.client import Load
-from tests.chaos.evidence import Api, Database, FeatureCheck, ReadFailed, check_features, files_below, find_card_numbers, gather
+from tests.chaos.evidence import (
+    Api,
+    Database,
+    EntityCounts,
+    FeatureCheck,
+    ReadFailed,
+    check_features,
+    files_below,
+    find_card_numbers,
+    gather,
+)
 from tests.chaos.faults import Faults
 from tests.chaos.journal import JournalWriter, read_journal
 from tests.chaos.payments import Payments, start_of_run
@@ -80,6 +90,7 @@ class _Run:
         self._load = Load(stack.proxies["web"].port, stack.key, self._journal, self._payments, seed=seed, clients=clients)
         self._recovery: dict[str, list[float]] = defaultdict(list)
         self._checks: list[FeatureCheck] = []
+        self._counts = EntityCounts(Database(stack.direct_url))
         self._next_comparison = COMPARE_EVERY
 
     def carry_out(self) -> Verdict:
@@ -177,7 +188,7 @@ class _Run:
             # What is in doubt after a lost commit is settled by the next decision; a repeated one changes nothing.
             api.decide([self._payments.body(item) for item in list(self._load.sent)[-1:]])
             restart = self._restart_web if compare else None
-            self._checks.append(check_features(self._payments, Database(self._stack.direct_url), api, restart))
+            self._checks.append(check_features(self._payments, self._counts, api, restart))
         finally:
             api.close()
 

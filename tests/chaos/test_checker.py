@@ -20,7 +20,17 @@ from tests.chaos import evidence as reading
 from tests.chaos import supervisor
 from tests.chaos.checker import Findings, judge
 from tests.chaos.client import Load
-from tests.chaos.evidence import Api, Database, Evidence, ReadFailed, check_features, files_below, find_card_numbers, gather
+from tests.chaos.evidence import (
+    Api,
+    Database,
+    EntityCounts,
+    Evidence,
+    ReadFailed,
+    check_features,
+    files_below,
+    find_card_numbers,
+    gather,
+)
 from tests.chaos.faults import database_file
 from tests.chaos.journal import REFUSED, Answer, Journal, JournalDamaged, JournalWriter, Told, read_journal
 from tests.chaos.payments import PLANTED_CARD_NUMBERS, Item, Payments, start_of_run
@@ -43,7 +53,7 @@ class Quiet:
         database, api = Database(self.stack.direct_url), Api(self.stack.web.port, self.stack.key)
         try:
             found = gather(journal, database, api)
-            found.features = [check_features(Payments(journal.base), database, api, lambda: None)]
+            found.features = [check_features(Payments(journal.base), EntityCounts(database), api, lambda: None)]
         finally:
             api.close()
         found.card_numbers = find_card_numbers(files_below(self.stack.data_dir))
@@ -373,7 +383,7 @@ def test_a_final_read_without_an_answer_fails(clean, monkeypatch, tmp_path):
 class NothingStarts:
     """What a run needs of a stack, up to the point at which it should start."""
 
-    database, key = SQLITE, "key"
+    database, key, direct_url = SQLITE, "key", "sqlite:////nowhere"
 
     def __init__(self, data_dir: Path, web: Stack) -> None:
         self.data_dir, self.proxies = data_dir, web.proxies
