@@ -172,11 +172,17 @@ class EntityCounts:
 
 
 class Api:
-    """Asks the server on one kept-alive connection, past every proxy."""
+    """Asks the server on one kept-alive connection, past every proxy.
+
+    Attributes:
+        problems: what it had to work around: an idle server that refuses a batch which it takes in smaller parts.
+    """
 
     def __init__(self, port: int, key: str) -> None:
         self._headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._at_once = ASKED_AT_ONCE
+        self.problems: list[str] = []
 
     def close(self) -> None:
         self._http.close()
@@ -206,22 +212,36 @@ class Api:
         raise ReadFailed(f"{method} {path} has no answer after {ATTEMPTS} attempts: {why}")
 
     def decide(self, bodies: Sequence[bytes]) -> list[Reply]:
-        """Ask in batches; one reply a body.
+        """Ask in batches, in smaller ones where those are refused; one reply a body.
 
         Raises:
-            ReadFailed: a batch is refused as a whole, or an item of it is answered 5xx.
+            ReadFailed: not even the smallest batches are answered completely.
         """
         replies: list[Reply] = []
-        for start in range(0, len(bodies), ASKED_AT_ONCE):
-            chunk = bodies[start : start + ASKED_AT_ONCE]
+        while len(replies) < len(bodies):
+            chunk = bodies[len(replies) : len(replies) + self._at_once]
+            try:
+                replies += self._decide(chunk)
+            except ReadFailed as error:
+                if self._at_once < 10:
+                    raise
+                self.problems.append(f"an idle server does not decide on a batch of {len(chunk)}: {error}")
+                self._at_once //= 4
+        return replies
+
+    def _decide(self, chunk: Sequence[bytes]) -> list[Reply]:
+        why = ""
+        for attempt in range(ATTEMPTS):
+            time.sleep(1.0 * attempt)
             status, raw, _ = self.request("POST", BATCH, b"[" + b",".join(chunk) + b"]")
             if status != 200:
                 raise ReadFailed(f"a batch of the final read is refused with {status}: {raw[:300]!r}")
             results = msgspec.json.decode(raw, type=BatchAnswer).results
-            if len(results) != len(chunk) or any(result.status >= 500 for result in results):
-                raise ReadFailed("a batch of the final read is not answered completely")
-            replies += [_reply(result.status, bytes(result.decision), result.replayed) for result in results]
-        return replies
+            failed = [result.status for result in results if result.status >= 500]
+            if len(results) == len(chunk) and not failed:
+                return [_reply(result.status, bytes(result.decision), result.replayed) for result in results]
+            why = f"{len(results)} results, {len(failed)} of them {sorted(set(failed))}"
+        raise ReadFailed(f"a batch of {len(chunk)} is not answered completely after {ATTEMPTS} attempts: {why}")
 
     def decide_single(self, body: bytes) -> Reply:
         status, raw, headers = self.request("POST", SINGLE, body)

@@ -211,6 +211,7 @@ class _Run:
             evidence = gather(journal, Database(stack.direct_url), api)
         finally:
             api.close()
+        verdict.problems += api.problems
         evidence.features = self._checks
         evidence.card_numbers = find_card_numbers(self._places())
         verdict.findings = judge(journal, evidence).as_dict()
