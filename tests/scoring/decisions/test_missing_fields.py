@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.any_database, pytest.mark.django_db]
 OPTIONAL = ("card_id", "merchant_id", "country")
 
 
-@pytest.mark.parametrize("order", itertools.permutations(("with", "without", "mixed")))
+@pytest.mark.parametrize("order", list(itertools.permutations(("with", "without", "mixed"))))
 def test_whatever_comes_first_in_the_batch(engine: DecisionEngine, order):
     fields = {"with": dict.fromkeys(OPTIONAL, "DE"), "without": dict.fromkeys(OPTIONAL), "mixed": {"merchant_id": None}}
     bodies = [payment(number, **fields[kind]) for number, kind in enumerate(order)]
