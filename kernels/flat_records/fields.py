@@ -113,6 +113,8 @@ class Records:
             as digits of base 26, A = 0; DIGITS: the value.
         starts, lengths: int32 [n, T], where in `text` the values of `token_fields` lie; start 0 and length -1 where absent.
         token_fields: names of the T fields of kind TOKEN or LETTERS, in their order.
+        integer_columns, code_columns: int64 [I, n] and int32 [C, n], what `integers` and `codes` hold, in the order of
+            `integer_fields` and `code_fields`.
     """
 
     accepted: np.ndarray
@@ -124,6 +126,10 @@ class Records:
     starts: np.ndarray
     lengths: np.ndarray
     token_fields: tuple[str, ...]
+    integer_columns: np.ndarray
+    code_columns: np.ndarray
+    integer_fields: tuple[str, ...]
+    code_fields: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.accepted)
@@ -192,15 +198,22 @@ class RecordLayout:
     def records(self, views: list[np.ndarray], text: bytes) -> Records:
         """Return views and text as records."""
         ends, integers, numbers, codes, starts, lengths, accepted = views
-        # Without strict=, which takes as long as the rest of reading a record; the shapes are those of views().
-        return Records(
-            accepted,
-            text,
-            ends,
-            dict(zip(self.integers, integers)),  # noqa: B905
-            dict(zip(self.numbers, numbers)),  # noqa: B905
-            dict(zip(self.codes, codes)),  # noqa: B905
-            starts,
-            lengths,
-            self.spans,
+        # For a single record this is most of the work, so it is done at once: the constructor of a frozen dataclass sets
+        # its attributes one by one, and zip takes twice as long with strict=; the shapes are those of views().
+        records = object.__new__(Records)
+        records.__dict__.update(
+            accepted=accepted,
+            text=text,
+            ends=ends,
+            integers=dict(zip(self.integers, integers)),  # noqa: B905
+            numbers=dict(zip(self.numbers, numbers)),  # noqa: B905
+            codes=dict(zip(self.codes, codes)),  # noqa: B905
+            starts=starts,
+            lengths=lengths,
+            token_fields=self.spans,
+            integer_columns=integers,
+            code_columns=codes,
+            integer_fields=self.integers,
+            code_fields=self.codes,
         )
+        return records

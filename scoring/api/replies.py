@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from rest_framework.exceptions import MethodNotAllowed
 
+from scoring.api.keys import Client
 from scoring.api.problems import headers_for, problem_from_exception
 from scoring.problems import CONTENT_TYPE
 
@@ -21,16 +22,32 @@ class Reply(NamedTuple):
     body: bytes
 
 
-def problem_reply(body: dict[str, Any], extra: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """Return `body`, a problem, with the headers that its status asks for."""
-    return Reply(
-        body["status"], (("Content-Type", CONTENT_TYPE), *headers_for(body).items(), *extra), msgspec.json.encode(body)
-    )
+class Sent(NamedTuple):
+    """A request of a caller that was let in.
+
+    Attributes:
+        body: what was sent, at most its first bytes beyond the limit.
+        content_type: its media type, in lower case and without parameters.
+        announced: its length as it was announced.
+        deadline_ms: X-Deadline-Ms as it was sent, "" where it was not.
+    """
+
+    body: bytes
+    content_type: str
+    announced: int
+    request_id: str
+    deadline_ms: str
+    client: Client
+
+
+def problem_reply(body: dict[str, Any], error: Exception | None = None) -> Reply:
+    """Return `body`, a problem, with the headers that its status and `error`, where given, ask for."""
+    headers = headers_for(body, error)
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = "GET, POST, HEAD, OPTIONS"
+    return Reply(body["status"], (("Content-Type", CONTENT_TYPE), *headers.items()), msgspec.json.encode(body))
 
 
 def error_reply(error: Exception, request_id: str) -> Reply:
     """Return what is sent for any exception."""
-    extra = getattr(error, "headers", ())
-    if isinstance(error, MethodNotAllowed):
-        extra = (*extra, ("Allow", "GET, POST, HEAD, OPTIONS"))
-    return problem_reply(problem_from_exception(error, request_id), extra)
+    return problem_reply(problem_from_exception(error, request_id), error)

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, connection
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection
 
 from scoring.decisions.accepted import Accepted, read_requests
 from scoring.decisions.evidence import Evidence
@@ -35,10 +35,13 @@ from scoring.entity_index import catch_up
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
 from scoring.features.columns import TransactionColumns
 from scoring.features.state import FeatureState
+from scoring.histograms import COMMIT, FEATURES, IDEMPOTENCY, PARSE, PROGRAM, RENDER
 from scoring.ledger import LedgerRows, StoredAnswer, commit_decisions, find_answers
+from scoring.protection.guards import guards
 from scoring.rules.lists import ListSnapshot, read_lists
 from scoring.telemetry import EngineCounters
 from scoring.transaction_records import CURRENCY_CODES, transaction_reader
+from scoring.turns import ledger_turn
 
 logger = logging.getLogger(__name__)
 
@@ -143,6 +146,8 @@ class DecisionEngine:
             lambda: self._follow_champion(wait),
             self._read_lists,
             lambda: self._keeper.learn_new_labels(between_batches),
+            lambda: self._keeper.forget_idle(between_batches),
+            lambda: self._keeper.save_when_due(between_batches),
             catch_up,
             self._write_sample,
         ):
@@ -162,7 +167,8 @@ class DecisionEngine:
     def _write_sample(self) -> None:
         now = time.monotonic()
         if now - self._last_sample >= 1.0:
-            self.counters.write_sample(now - self._last_sample)
+            with ledger_turn():
+                self.counters.write_sample(now - self._last_sample)
             self._last_sample = now
 
     # --- deciding --------------------------------------------------------------------------------------------------
@@ -192,8 +198,13 @@ class DecisionEngine:
 
     def begin(self, requests: Sequence[DecisionRequest]) -> BatchWork:
         """Read the bodies; what breaks its contract has its result already."""
+        began = time.perf_counter()
         accepted, refusals = read_requests(requests)
+        read = time.perf_counter()
         must_look_up = self._keeper.has_doubts or self._keeper.known.may_hold_any(accepted.records.text, *accepted.id_spans)
+        stages, n = self.counters.stages, len(requests)
+        stages.observe(PARSE, read - began, n)
+        stages.observe(IDEMPOTENCY, time.perf_counter() - read, n)
         return BatchWork(requests, accepted, refusals, must_look_up)
 
     def look_up(self, work: BatchWork) -> None:
@@ -225,6 +236,8 @@ class DecisionEngine:
         decision_ids, keys = new_decision_ids(len(fresh))
         work.fresh, work.columns = fresh, self.state.tokens.columns_of(fresh.records, keys, remember=True)
         work.scored = scored = self._score(live, fresh, work.columns)
+        if marks := self._marks():
+            scored.stamps[:] |= np.uint32(marks)
         needs_person = scored.outcome >= Outcome.REVIEW
         if any(request.backfill for request in requests):
             backfill = np.array([request.backfill for request in requests])
@@ -234,10 +247,22 @@ class DecisionEngine:
         queued_ns = np.array([request.queued_ns for request in requests], np.int64)
         answers = _answer_columns(fresh, scored, decision_ids, received_us, np.maximum(began - queued_ns, 0) // 1000)
         work.bodies = list(render_answers(live.form, answers))
+        self._observe(scored, time.perf_counter_ns() - began, len(fresh))
         engine_us = (time.perf_counter_ns() - began) // 1000
         work.rows = _ledger_rows(fresh, scored, answers, decision_ids, live, engine_us)
         work.alerting = [decision_ids[i] for i in np.flatnonzero(needs_person).tolist()] if needs_person.any() else []
         work.degraded = sum(work.rows.degraded)
+
+    def _marks(self) -> int:
+        """Return the stamps that every decision of the moment carries."""
+        return int(Stamp.CLOCK_STEP) if guards().clock.has_stepped else 0
+
+    def _observe(self, scored: ScoredBatch, took_ns: int, rows: int) -> None:
+        """Note the times of a batch; what is neither features nor program is deciding and rendering."""
+        stages, features, program = self.counters.stages, scored.features_us / 1e6, scored.program_us / 1e6
+        stages.observe(FEATURES, features, rows)
+        self.counters.program_stages("cpu", "rules" if scored.model_failed else "full").observe(PROGRAM, program, rows)
+        stages.observe(RENDER, max(0.0, took_ns / 1e9 - features - program), rows)
 
     def _score(self, live: LiveProgram, accepted: Accepted, columns: TransactionColumns) -> ScoredBatch:
         return score_batch(
@@ -251,8 +276,11 @@ class DecisionEngine:
 
     def commit(self, work: BatchWork) -> None:
         """Store the rows and what must follow from them, in one transaction; on return they are on disk."""
+        began = time.perf_counter()
         try:
-            commit_decisions(work.rows, work.alerting, datetime.now(UTC))
+            with guards().database.guarding(OperationalError, InterfaceError):
+                commit_decisions(work.rows, work.alerting, datetime.now(UTC))
+            self.counters.stages.observe(COMMIT, time.perf_counter() - began, len(work.fresh))
         except DatabaseError:
             if not connection.in_atomic_block:  # inside a caller's transaction the connection is the caller's
                 connection.close_if_unusable_or_obsolete()
@@ -266,6 +294,9 @@ class DecisionEngine:
         """
         if error is not None:
             self._take_back(work)
+            if isinstance(error, ScoringError):  # the database is being left alone
+                work.results = [error if result is None else result for result in work.results]
+                return True
             if isinstance(error, IntegrityError) and not work.is_second:
                 # Somebody else stored one of these ids between our look-up and our commit; now the look-up finds it.
                 work.is_second = work.must_look_up = True
@@ -281,7 +312,8 @@ class DecisionEngine:
             self._fill_in(work)
             if work.rows is not None:
                 self._keeper.known.add(work.fresh.records.text, *work.fresh.id_spans)
-                self.counters.count_decisions(work.scored.outcome, work.degraded)
+                self._keeper.note_committed(work.rows.decision_id[-1])
+                self.counters.count_decisions(work.scored.outcome, work.degraded, work.scored.stamps)
         self.counters.count_batch(work.results)
         return True
 
@@ -355,6 +387,7 @@ def _answer_columns(
     accepted: Accepted, scored: ScoredBatch, decision_ids: list[str], received_us: np.ndarray, queue_us: np.ndarray
 ) -> AnswerColumns:
     n, result, records = len(accepted), scored.result, accepted.records
+    top_features = np.maximum(result.top_features, 0)  # -1 says that there is no further feature: it contributes nothing
     starts, lengths = accepted.id_spans
     return AnswerColumns(
         decision_ids="".join(decision_ids).encode(),
@@ -365,9 +398,9 @@ def _answer_columns(
         id_starts=np.ascontiguousarray(starts),
         id_lengths=np.ascontiguousarray(lengths),
         score=np.rint(scored.risk * 1000).astype(np.int32),
-        top_features=np.ascontiguousarray(result.top_features),
+        top_features=top_features,
         top_contributions=np.ascontiguousarray(result.top_contributions),
-        top_values=np.take_along_axis(scored.rows.x, result.top_features, axis=1),
+        top_values=np.take_along_axis(scored.rows.x, top_features, axis=1),
         stamps=scored.stamps,
         queue_us=np.minimum(queue_us, 0xFFFFFFFF).astype(np.uint32),
         features_us=np.full(n, scored.features_us, np.uint32),
