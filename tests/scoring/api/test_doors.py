@@ -154,6 +154,18 @@ CASES: dict[str, Case] = {
     "no request id": one(headers={"x-request-id": None}),
     "no request id and an error": one(b"{", headers={"x-request-id": None}),
     "two request ids": one(more=[(b"x-request-id", b"other")]),
+    # how long it may take
+    "a deadline": one(headers={"x-deadline-ms": "60000"}),
+    "an empty deadline": one(headers={"x-deadline-ms": ""}),
+    "no time at all": one(headers={"x-deadline-ms": "0"}),
+    "a deadline below nothing": one(headers={"x-deadline-ms": "-1"}),
+    "a deadline that is too far": one(headers={"x-deadline-ms": "600001"}),
+    "a deadline that is endless": one(headers={"x-deadline-ms": "9" * 5_000}),
+    "a deadline that is no number": one(headers={"x-deadline-ms": "soon"}),
+    "a deadline in other digits": one(headers={"x-deadline-ms": "\xb2"}),
+    "two deadlines": one(more=[(b"x-deadline-ms", b"60000"), (b"x-deadline-ms", b"60000")]),
+    "a deadline for a batch": batch(MANY, headers={"x-deadline-ms": "60000"}),
+    "a wrong deadline for a batch": batch(MANY, headers={"x-deadline-ms": "soon"}),
     # batches
     "a batch": batch(MANY),
     "a batch again": batch(MANY),
