@@ -148,6 +148,39 @@ def test_a_loop_that_ends_during_its_commit_does_not_stop_the_others(batcher, ga
     assert Decision.objects.count() == 2 and count_of_card(batcher) == 2
 
 
+@pytest.mark.parametrize("who", ["submit", "call", "stop"])
+def test_a_step_that_a_loop_took_with_it_is_run_by_the_next_caller(batcher, gate, who):
+    """The loop ends after it was told that the commit is done, and before it could act on it."""
+    gate.clear()
+    loop = asyncio.new_event_loop()
+
+    async def gone():
+        batcher.submit([sent("gone")])
+        while not gate.entered.is_set():
+            await asyncio.sleep(0.001)
+
+    loop.run_until_complete(gone())
+    gate.set()
+    ends = time.monotonic() + 20
+    while batcher._step is None:
+        assert time.monotonic() < ends
+        time.sleep(0.001)
+    loop.close()
+    if who == "stop":
+        batcher.stop("going away")
+        assert not batcher._busy and Decision.objects.count() == 1
+        return
+    if who == "call":
+        assert batcher.call(lambda engine: engine.counters.decisions).result(20) == 1
+
+    async def story():
+        return await batcher.submit([sent("gone"), sent("next")])
+
+    again, new = run(story)
+    assert again.replayed and not new.replayed
+    assert Decision.objects.count() == 2 and count_of_card(batcher) == 2
+
+
 def test_a_commit_that_fails_refuses_its_batch_and_is_as_if_it_had_not_been(batcher, monkeypatch):
     commit, failures = engine_module.commit_decisions, [DatabaseError("disk full")]
 
