@@ -148,6 +148,12 @@ class WindowStore(Protocol):
     def process(self, batch: EventBatch, out: np.ndarray) -> np.ndarray:
         """Fill out[:, :columns] (float32, C-contiguous rows) and absorb; return too_late [n] uint8 (kinds that were left out)."""
 
+    def absorb(self, batch: EventBatch) -> None:
+        """Do what `process` does, without the answers."""
+
+    def contains(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> np.ndarray:
+        """Return bool [n]: which events are still remembered for at least one of their entities."""
+
     def label(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray, fraud: np.ndarray) -> int:
         """Say whether events are fraud (uint8 1) or not (0); return how many were still retained."""
 
@@ -219,8 +225,15 @@ class NativeWindowStore:
 
     def process(self, batch: EventBatch, out: np.ndarray) -> np.ndarray:
         batch.check(self.layout.kinds)
-        n, columns = len(batch), self._columns.shape[1]
-        check_output(out, n, columns)
+        check_output(out, len(batch), self._columns.shape[1])
+        return self._process(batch, self._columns.shape[1], out)
+
+    def absorb(self, batch: EventBatch) -> None:
+        batch.check(self.layout.kinds)
+        self._process(batch, 0, np.empty((len(batch), 1), np.float32))
+
+    def _process(self, batch: EventBatch, columns: int, out: np.ndarray) -> np.ndarray:
+        n = len(batch)
         too_late = np.zeros(n, np.uint8)
         failed = self._native.velocity_process(
             self._store, ctypes.c_int64(n), pointer(batch.time_us), pointer(batch.amount_minor), pointer(batch.key),
@@ -236,6 +249,12 @@ class NativeWindowStore:
         arrays = _as_contiguous(time_us, key, entities)
         fraud = np.ascontiguousarray(fraud, np.uint8)
         return self._native.velocity_label(self._store, ctypes.c_int64(len(time_us)), *map(pointer, arrays), pointer(fraud))
+
+    def contains(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> np.ndarray:
+        check_events(self.layout.kinds, time_us, key, entities)
+        arrays, contained = _as_contiguous(time_us, key, entities), np.zeros(len(time_us), np.uint8)
+        self._native.velocity_contains(self._store, ctypes.c_int64(len(time_us)), *map(pointer, arrays), pointer(contained))
+        return contained > 0
 
     def remove(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> None:
         check_events(self.layout.kinds, time_us, key, entities)

@@ -481,8 +481,9 @@ int velocity_process(store *s, int64_t n, const int64_t *time, const int64_t *am
             if (!e) return 1;
             uint32_t end = END(e);
             int behind = end > e->first && time[i] < AT(e, end - 1).time;
-            if (behind || !insert[i]) look(s, e, k, row, time[i], &a);
-            else { advance(s, e, k, row, time[i]); read_windows(s, e, time[i], &a); }
+            int looks = behind || !insert[i];
+            if (!looks) advance(s, e, k, row, time[i]);
+            if (columns) { if (looks) look(s, e, k, row, time[i], &a); else read_windows(s, e, time[i], &a); }
             for (; c < columns && column_kind[c] == k; c++)
                 row_out[c] = column(s, &a, column_aggregation[c], column_window[c], (double)amount[i]);
             if (!insert[i]) continue;
@@ -534,6 +535,17 @@ int64_t velocity_label(store *s, int64_t n, const int64_t *time, const uint64_t 
         found += any;
     }
     return found;
+}
+
+/* contained[i] = 1 where the event is still remembered for at least one of its entities. */
+void velocity_contains(store *s, int64_t n, const int64_t *time, const uint64_t *key, const int32_t *entities, uint8_t *contained) {
+    for (int64_t i = 0; i < n; i++) {
+        contained[i] = 0;
+        for (int k = 0; k < s->kinds && !contained[i]; k++) {
+            int64_t row = entities[i * s->kinds + k];
+            if (row >= 0 && row < s->kind[k].count) contained[i] = find_event(&s->kind[k].rows[row], time[i], key[i]) != NULL;
+        }
+    }
 }
 
 /* Take events out again, as if they had never come (their commit failed). */

@@ -39,6 +39,12 @@ class ReferenceWindowStore:
                 too_late[i] = sum(self._absorb(batch, i, kind) for kind in range(self.layout.kinds))
         return too_late
 
+    def absorb(self, batch: EventBatch) -> None:
+        batch.check(self.layout.kinds)
+        for i in np.flatnonzero(batch.insert).tolist():
+            for kind in range(self.layout.kinds):
+                self._absorb(batch, i, kind)
+
     def _answer(self, batch: EventBatch, i: int, out: np.ndarray) -> None:
         time, amount = int(batch.time_us[i]), int(batch.amount_minor[i])
         for c, (kind, aggregation, window) in enumerate(self.layout.columns):
@@ -93,6 +99,10 @@ class ReferenceWindowStore:
                 event.fraud = int(fraud[i])
             found += bool(matches)
         return found
+
+    def contains(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> np.ndarray:
+        check_events(self.layout.kinds, time_us, key, entities)
+        return np.array([bool(self._matching(int(t), int(k), e)) for t, k, e in zip(time_us, key, entities, strict=True)], bool)
 
     def remove(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> None:
         check_events(self.layout.kinds, time_us, key, entities)
