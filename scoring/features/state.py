@@ -83,7 +83,11 @@ class FeatureState:
 
     def remove(self, batch: TransactionColumns) -> None:
         """Forget transactions of any age, as if they had never come; the clock stays. Harmless for those not remembered."""
-        self._store.remove(batch.occurred_us, batch.key, self.entities_of(batch))
+        self.forget(batch.occurred_us, batch.key, self.entities_of(batch))
+
+    def forget(self, occurred_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> None:
+        """`remove` where the entities are known."""
+        self._store.remove(occurred_us, key, entities)
 
     def label(self, occurred_us: np.ndarray, key: np.ndarray, entities: np.ndarray, fraud: np.ndarray) -> int:
         """Say which events are known as fraud (uint8 1) or not (0); return how many are still remembered."""
