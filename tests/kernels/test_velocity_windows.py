@@ -103,7 +103,8 @@ def test_absorbing_is_processing_without_the_answers(store_type, steps: list[Ste
         if rows:
             process(answered, rows)
             silent.absorb(event_batch(rows))
-    probes = [(1_000 + later, 7, 10_000 + later, (row, row), (ABSENT, ABSENT), False) for later in (0, 9, 41) for row in (0, 1, 2)]
+    places = [(later, row) for later in (0, 9, 41) for row in (0, 1, 2)]
+    probes = [(1_000 + later, 7, 10_000 + later, (row, row), (ABSENT, ABSENT), False) for later, row in places]
     assert process(silent, probes)[0].tobytes() == process(answered, probes)[0].tobytes()
     assert silent.event_count() == answered.event_count()
 

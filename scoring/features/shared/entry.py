@@ -63,7 +63,8 @@ def encode(entry: Entry) -> bytes:
     """Return the entry as bytes."""
     header = _HEADER.pack(_MAGIC, _VERSION, entry.kind, len(entry.texts), entry.owner, entry.number)
     ends = np.fromiter(itertools.accumulate(map(len, entry.texts)), np.uint32, len(entry.texts))
-    return b"".join((header, entry.keys.astype("<u8", copy=False).tobytes(), ends.astype("<u4", copy=False).tobytes(), *entry.texts))
+    numbers = (entry.keys.astype("<u8", copy=False).tobytes(), ends.astype("<u4", copy=False).tobytes())
+    return b"".join((header, *numbers, *entry.texts))
 
 
 def owner_of(data: bytes) -> tuple[int, int]:

@@ -39,6 +39,7 @@ class Link:
             protocol=2,
             retry=None,
         ).make_connection()
+        self._open = False
 
     def run(self, name: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> list[Any]:
         """Run the script `<name>.lua` and return its answer.
@@ -46,25 +47,39 @@ class Link:
         Raises:
             SharedLogUnavailable: no answer in time, or an error of the server.
         """
-        sha, source = script(name)
+        was_open = self._open
         try:
             try:
-                return self._call(b"EVALSHA", sha, keys, arguments)
-            except redis.exceptions.NoScriptError:
-                return self._call(b"EVAL", source, keys, arguments)
+                return self._evaluate(name, keys, arguments)
+            except redis.ConnectionError:
+                if not was_open:
+                    raise
+                # A connection that was closed while nobody used it; the scripts do no harm when they run twice.
+                self.close()
+                return self._evaluate(name, keys, arguments)
         except (redis.RedisError, OSError) as error:
             # The text of an answer could hold what was sent; its kind says enough.
             self.close()
             raise SharedLogUnavailable(f"{type(error).__name__} while running {name}") from error
 
+    def _evaluate(self, name: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> list[Any]:
+        sha, source = script(name)
+        try:
+            return self._call(b"EVALSHA", sha, keys, arguments)
+        except redis.exceptions.NoScriptError:
+            return self._call(b"EVAL", source, keys, arguments)
+
     def _call(self, command: bytes, what: bytes, keys: Sequence[bytes], arguments: Sequence[bytes]) -> list[Any]:
         connection = self._connection
-        connection.connect()  # does nothing where it is connected
+        if not self._open:
+            connection.connect()
+            self._open = True
         connection.send_packed_command(_pack([command, what, b"%d" % len(keys), *keys, *arguments]), check_health=False)
         return connection.read_response(disable_decoding=True)
 
     def close(self) -> None:
         """Drop the connection: an answer that comes too late must not be taken for the next one."""
+        self._open = False
         self._connection.disconnect()
 
 

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from scoring.features.shared.applying import apply
 from scoring.features.shared.entry import UnreadableEntry, decode
 from scoring.features.shared.errors import SharedLogLost, SharedLogUnavailable
 from scoring.features.shared.shared_log import Membership
-from scoring.features.shared.state import Following, SharedFeatureState, apply
+from scoring.features.shared.state import Following, SharedFeatureState
 from scoring.features.state import FeatureState
 
 logger = logging.getLogger(__name__)

@@ -68,7 +68,7 @@ class Settlement:
         except SharedLogUnavailable as error:
             logger.warning("a dead member's entries could not be settled yet: %s", error)
         except SharedLogLost as lost:
-            between_batches(lambda: self._state.lose(lost))
+            between_batches(lambda lost=lost: self._state.lose(lost))
         self._look_again(between_batches)
 
     def _settle(self, dead: int, between_batches: BetweenBatches) -> None:

@@ -168,11 +168,9 @@ class SharedLog:
             SharedLogUnavailable: see there.
         """
         member = secrets.randbits(62) + 1
-        epoch, head, replay_from = self._patient.run(
-            "join",
-            self._keys,
-            [bad_epoch.encode(), secrets.token_hex(8).encode(), b"%d" % member, self._process.encode(), b"%d" % (1000 * _JOINING_SECONDS)],
-        )
+        patience = b"%d" % (1000 * _JOINING_SECONDS)
+        who = [secrets.token_hex(8).encode(), b"%d" % member, self._process.encode()]
+        epoch, head, replay_from = self._patient.run("join", self._keys, [bad_epoch.encode(), *who, patience])
         return Membership(epoch.decode(), member, head, replay_from)
 
     def read(self, epoch: str, cursor: int) -> tuple[int, int, list[bytes]]:

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import Any
 
-import numpy as np
-from msgspec import MsgspecError
-
 from scoring.features.columns import TransactionColumns
+from scoring.features.shared.applying import ReadColumns, absorb, apply, read_columns
 from scoring.features.shared.breaker import CircuitBreaker
 from scoring.features.shared.entry import Entry, EntryKind, UnreadableEntry, decode, encode, owner_of
 from scoring.features.shared.errors import ANY_EPOCH, SharedLogLost, SharedLogUnavailable
+from scoring.features.shared.own_entries import OwnEntries, OwnEntry
 from scoring.features.shared.shared_log import Exchange, Membership, SharedLog
 from scoring.features.state import FeatureRows, FeatureState
-from scoring.transactions import parse_stored
 
 logger = logging.getLogger(__name__)
 
 # Entries of one process that wait for the log; beyond this the log is given up, and all rebuild from the ledger.
 MAX_WAITING_BYTES = 64 << 20
-_SEND_BYTES = 1 << 20
-_PLACE_UNKNOWN = -1
 
 
 class Following(Enum):
@@ -35,23 +30,6 @@ class Following(Enum):
     LIVE = "live"  # it has applied every entry up to its cursor; a call that fails is made up for by the next one
     REJOINING = "rejoining"  # it appends as a new member, but decides on its old windows while new ones are built
     LOST = "lost"  # it has to join (again)
-
-
-@dataclass
-class OwnEntry:
-    """An entry of mine until all know that it is settled.
-
-    Attributes:
-        place: in the log; 0 while not known to be there, -1 where it is there and the place is not known.
-        settled: its transactions are committed, or retracted by a later entry.
-        size: bytes, roughly.
-    """
-
-    entry: Entry
-    size: int
-    place: int = 0
-    settled: bool = False
-    withdrawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,19 +43,6 @@ class SharedRows(FeatureRows):
 
     degraded: bool = False
     own: OwnEntry | None = None
-
-
-def read_columns(state: FeatureState, entry: Entry) -> TransactionColumns:
-    """Return an entry's transactions as the columns of this process.
-
-    Raises:
-        UnreadableEntry: a transaction is not one of this release.
-    """
-    try:
-        transactions = [parse_stored(text) for text in entry.texts]
-    except MsgspecError as error:
-        raise UnreadableEntry("one of its transactions is not readable by this release") from error
-    return state.tokens.columns(transactions, entry.keys, remember=True)
 
 
 @dataclass
@@ -110,7 +75,7 @@ class SharedFeatureState:
         self,
         log: SharedLog,
         local: FeatureState,
-        read: Callable[[FeatureState, Entry], TransactionColumns] = read_columns,
+        read: ReadColumns = read_columns,
         breaker: CircuitBreaker | None = None,
     ) -> None:
         self.log = log
@@ -122,10 +87,7 @@ class SharedFeatureState:
         self.counters = SharedCounters()
         self.read = read
         self._breaker = breaker or CircuitBreaker()
-        self._own: deque[OwnEntry] = deque()
-        self._own_bytes = 0
-        self._sent = 0  # number of my newest entry that is known to be in the log
-        self._next_number = 1
+        self._own = OwnEntries()
         self._cursor = self._seen = 0
         self._sceptical_until = 0  # entries up to here may be known already, from the ledger
 
@@ -140,11 +102,20 @@ class SharedFeatureState:
         inserted = batch.insert > 0
         own = None
         if inserted.any():
-            own = self._queue(Entry(EntryKind.EVENTS, 0, 0, batch.key, texts), inserted)
+            entry = Entry(EntryKind.EVENTS, 0, 0, batch.key, texts)
+            own = self._queue(entry if inserted.all() else entry.part(inserted))
         exact = self.catch_up()
         if not exact:
             self.counters.degraded += len(batch)
-        rows = self.local.process(batch)
+            if own is not None and own.place == 0:
+                # Until it reaches the log, others may learn of it from the ledger.
+                own.entry = replace(own.entry, kind=EntryKind.LATE_EVENTS)
+        try:
+            rows = self.local.process(batch)
+        except BaseException:
+            if own is not None:
+                self._withdraw(own)
+            raise
         return SharedRows(*(getattr(rows, of.name) for of in fields(rows)), degraded=not exact, own=own)
 
     def confirm(self, rows: SharedRows) -> None:
@@ -154,10 +125,12 @@ class SharedFeatureState:
 
     def take_back(self, batch: TransactionColumns, rows: SharedRows) -> None:
         """Undo `process` of this or an earlier batch, here and everywhere: it was not committed, and never will be."""
-        if rows.own is None:
-            return
-        rows.own.settled = rows.own.withdrawn = True
-        entry = rows.own.entry
+        if rows.own is not None:
+            self._withdraw(rows.own)
+
+    def _withdraw(self, own: OwnEntry) -> None:
+        own.settled = own.withdrawn = True
+        entry = own.entry
         self.local.remove(self.read(self.local, entry))  # the windows may be others than those that numbered its entities
         self._queue(Entry(EntryKind.RETRACTION, 0, 0, entry.keys, entry.texts)).settled = True
 
@@ -177,7 +150,7 @@ class SharedFeatureState:
     @property
     def waiting_entries(self) -> int:
         """Entries of mine that are not known to be in the log."""
-        return sum(own.place == 0 for own in self._own)
+        return len(self._own.waiting())
 
     def catch_up(self) -> bool:
         """Send what waits and apply what is new; return whether these windows now hold everything up to my last entry.
@@ -216,18 +189,26 @@ class SharedFeatureState:
         self._queue(replace(entry, kind=EntryKind.LATE_EVENTS)).settled = True
         absorb(self.local, entry, self.read, doubtful=True)
 
+    def leave(self) -> None:
+        """Go in order at the end of the process. What is still open then is settled by others, as if it had died."""
+        self.catch_up()  # say what is committed
+        self.catch_up()  # and hear that this was heard
+        if self.following is Following.LIVE and not self._own:
+            try:
+                self.log.leave(self.membership)
+            except SharedLogUnavailable as error:
+                logger.info("the shared log was left without a word: %s", error)
+        self.following = Following.LOST
+        self.log.close()
+
     def begin_rejoin(self, membership: Membership) -> None:
         """Append as this member from now on. Everything of mine that others may lack is sent again."""
         self.membership = membership
         self.following = Following.REJOINING
         self.bad_epoch = ""
         self.expired.clear()
-        self._sent, self._seen, self._cursor = 0, membership.head, membership.head
-        for number, own in enumerate(self._own, 1):
-            kind = EntryKind.LATE_EVENTS if own.entry.kind is EntryKind.EVENTS else own.entry.kind
-            own.entry = replace(own.entry, kind=kind, owner=membership.member, number=number)
-            own.place = 0
-        self._next_number = len(self._own) + 1
+        self._seen = self._cursor = membership.head
+        self._own.begin_again(membership.member)
 
     def finish_rejoin(self, local: FeatureState, cursor: int) -> None:
         """Decide on new windows, which hold the ledger as of after `begin_rejoin` and all entries up to `cursor`."""
@@ -243,67 +224,41 @@ class SharedFeatureState:
 
     # --- one call --------------------------------------------------------------------------------------------------------
 
-    def _queue(self, entry: Entry, chosen: np.ndarray | None = None) -> OwnEntry:
-        entry = entry if chosen is None or chosen.all() else entry.part(chosen)
-        member = self.membership.member if self.membership else 0
-        entry = replace(entry, owner=member, number=self._next_number)
-        own = OwnEntry(entry, 64 + 12 * len(entry) + sum(map(len, entry.texts)))
-        self._next_number += 1
-        self._own.append(own)
-        self._own_bytes += own.size
-        return own
+    def _queue(self, entry: Entry) -> OwnEntry:
+        return self._own.add(entry, self.membership.member if self.membership else 0)
 
     def _exchange_all(self) -> bool:
         """Call until all was read and sent; return False where the budget does not suffice."""
         deadline = time.monotonic() + self.log.limits.budget_ms / 1000
         while True:
-            known = [own for own in self._own if own.settled and own.place]
+            known = self._own.settled_in_log()
             answer = self._exchange_once()
-            self._drop(known)  # all others have been told that these are settled
-            if answer.complete and not self.waiting_entries:
+            self._own.drop(known)  # whoever joins from now on finds these in the ledger
+            if answer.complete and not self._own.waiting():
                 return True
             if time.monotonic() > deadline:
                 return False
 
     def _exchange_once(self) -> Exchange:
-        waiting, size = [], 0
-        for own in self._own:
-            if own.place == 0 and size < _SEND_BYTES:
-                waiting.append(own)
-                size += own.size
+        sent = self._own.next_to_send()
         cursor = self._cursor if self.following is Following.LIVE else None
         answer = self.log.exchange(
             self.membership,
-            [encode(own.entry) for own in waiting],
-            self._sent + 1,
+            [encode(own.entry) for own in sent],
+            self._own.first_waiting_number,
             seen=self._seen,
             cursor=cursor,
-            unsettled=next((own.place for own in self._own if own.place and not own.settled), 0),
+            unsettled=self._own.first_unsettled_place,
         )
         self.counters.exchanges += 1
         if cursor is not None:
             self._apply(answer.entries, cursor)
             self._cursor = answer.read_to
         if answer.complete:
-            self._place(waiting, answer)
+            self._own.note_sent(sent, answer)
         self._seen = answer.head
         self.expired.update(answer.expired)
         return answer
-
-    def _place(self, sent: list[OwnEntry], answer: Exchange) -> None:
-        for own in sent:
-            if own.entry.number > answer.number_before:
-                own.place = answer.first + own.entry.number - answer.number_before - 1
-            elif own.place == 0:
-                own.place = _PLACE_UNKNOWN
-        if sent:
-            self._sent = sent[-1].entry.number
-
-    def _drop(self, known: list[OwnEntry]) -> None:
-        if known:
-            gone = set(map(id, known))
-            self._own_bytes -= sum(own.size for own in known)
-            self._own = deque(own for own in self._own if id(own) not in gone)
 
     def _apply(self, entries: list[bytes], cursor: int) -> None:
         for place, data in enumerate(entries, cursor + 1):
@@ -311,7 +266,7 @@ class SharedFeatureState:
             try:
                 owner, number = owner_of(data)
                 if owner == self.membership.member:
-                    self._found_own(number, place)
+                    self._own.note_place(number, place)
                     if not doubtful:
                         continue  # applied when it was decided
                 entry = decode(data)
@@ -320,36 +275,8 @@ class SharedFeatureState:
                 raise SharedLogLost(f"entry {place} cannot be read: {error}") from error
             self.counters.foreign_events += len(entry)
 
-    def _found_own(self, number: int, place: int) -> None:
-        for own in self._own:
-            if own.entry.number == number:
-                own.place = place
-
     def _forget_if_too_many(self) -> None:
-        if self._own_bytes <= MAX_WAITING_BYTES:
+        if self._own.bytes <= MAX_WAITING_BYTES:
             return
-        self._drop([own for own in self._own if own.settled])
+        self._own.drop([own for own in self._own if own.settled])
         self.lose(SharedLogLost("more waits for the log than this process may hold", ANY_EPOCH))
-
-
-def apply(local: FeatureState, entry: Entry, read: Callable[[FeatureState, Entry], TransactionColumns], *, doubtful: bool) -> None:
-    """Do what an entry says.
-
-    Args:
-        doubtful: its transactions may be known already.
-    """
-    if entry.kind is EntryKind.RETRACTION:
-        local.remove(read(local, entry))
-    else:
-        absorb(local, entry, read, doubtful=doubtful or entry.kind is EntryKind.LATE_EVENTS)
-
-
-def absorb(local: FeatureState, entry: Entry, read: Callable[[FeatureState, Entry], TransactionColumns], *, doubtful: bool) -> None:
-    """Absorb an entry's events; where `doubtful`, those alone that are not remembered."""
-    batch = read(local, entry)
-    if doubtful and (known := local.contains(batch)).any():
-        batch = replace(batch, insert=(~known).astype(np.uint8))
-    local.absorb(batch)
-
-
-__all__ = ["Following", "OwnEntry", "SharedCounters", "SharedFeatureState", "SharedRows", "absorb", "apply", "read_columns"]

@@ -10,12 +10,13 @@ import numpy as np
 
 from scoring.api.reading import read_transaction_object
 from scoring.features.columns import TransactionColumns
+from scoring.features.shared.applying import apply, read_columns
 from scoring.features.shared.breaker import CircuitBreaker
 from scoring.features.shared.entry import Entry, EntryKind, decode
 from scoring.features.shared.rejoin import Rejoiner
 from scoring.features.shared.settlement import Settlement
 from scoring.features.shared.shared_log import LogLimits, SharedLog
-from scoring.features.shared.state import SharedFeatureState, SharedRows, apply, read_columns
+from scoring.features.shared.state import SharedFeatureState, SharedRows
 from scoring.features.state import FeatureState
 from scoring.transactions import canonical_json, parse_stored
 
@@ -84,18 +85,18 @@ def columns(state: FeatureState, texts: list[bytes], keys: list[int], *, remembe
 class Member:
     """One engine process."""
 
-    def __init__(self, url: str, ledger: Ledger, name: str = "test", limits: LogLimits = LIMITS, clock: Clock | None = None) -> None:
+    def __init__(self, url: str, ledger: Ledger, limits: LogLimits = LIMITS, clock: Clock | None = None) -> None:
         self.ledger = ledger
         self.clock = clock or Clock()
-        self.log = SharedLog(url, name, limits=limits)
+        self.log = SharedLog(url, "test", limits=limits)
         self.state = SharedFeatureState(self.log, ledger.state(), breaker=CircuitBreaker(self.clock))
         self.rejoiner = Rejoiner(self.state, self.ledger.state, self.clock)
         self.settlement = Settlement(self.state, ledger.which_are_stored, ledger.degraded_since, self.clock)
         self.tick()
 
-    def tick(self) -> bool:
-        """What happens each second; return whether this process follows the log."""
-        self.clock.now += 61.0  # whoever paused after a failure tries again
+    def tick(self, seconds: float = 61.0) -> bool:
+        """What happens each second; return whether this process follows the log. After a minute all pauses are over."""
+        self.clock.now += seconds
         following = self.rejoiner.rejoin_if_lost(now)
         exact = self.state.catch_up()
         self.settlement.run(now)
