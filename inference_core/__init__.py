@@ -3,41 +3,69 @@
 from importlib import import_module
 from typing import Any
 
+from inference_core.answers import AnswerColumns, AnswerForm, Rendered, render_answers
 from inference_core.calibration import Calibration, fit_platt
 from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchemaMismatch
 from inference_core.forest import Forest
 from inference_core.outcomes import Outcome, RuleOutcome
+from inference_core.packed import pack_rows, unpack_rows
 from inference_core.policy import CostPolicy, default_policy
 from inference_core.program import ProgramResult, RiskProgram
 from inference_core.rules import Rule, rule_from_json, rule_to_json
 from inference_core.runtime import Device, LadderCounters, Serving, cpu_device, detect_devices
 from inference_core.schema import FeatureColumn, FeatureSchema
+from inference_core.tokens import (
+    EntityPlan,
+    EntityTables,
+    IdSet,
+    TokenTable,
+    open_entity_tables,
+    open_id_set,
+    open_token_table,
+    spans_of,
+)
+from inference_core.value_columns import Operation, Recipe, RecipeBook, open_value_columns
 from inference_core.windows import ABSENT, UNKNOWN, Aggregation, EventBatch, WindowLayout, WindowStore, open_window_store
+from kernels.flat_records import FieldKind, RecordField, RecordReader, Records
 from kernels.native import has_compiled_kernels
 
 __all__ = [
     "ABSENT",
     "UNKNOWN",
     "Aggregation",
+    "AnswerColumns",
+    "AnswerForm",
     "ArtifactRefused",
     "Calibration",
     "CostPolicy",
     "Device",
+    "EntityPlan",
+    "EntityTables",
     "EventBatch",
     "FeatureColumn",
     "FeatureSchema",
+    "FieldKind",
     "Forest",
+    "IdSet",
     "InferenceError",
     "LadderCounters",
+    "Operation",
     "Outcome",
     "ProgramError",
     "ProgramResult",
+    "RecordField",
+    "RecordReader",
+    "Records",
+    "Rendered",
+    "Recipe",
+    "RecipeBook",
     "RiskProgram",
     "Rule",
     "RuleError",
     "RuleOutcome",
     "SchemaMismatch",
     "Serving",
+    "TokenTable",
     "WindowLayout",
     "WindowStore",
     "cpu_device",
@@ -48,10 +76,19 @@ __all__ = [
     "load_or_create_signing_key",
     "load_program",
     "load_verify_key",
+    "open_entity_tables",
+    "open_id_set",
+    "open_token_table",
+    "open_value_columns",
     "open_window_store",
+    "pack_rows",
+    "render_answers",
     "rule_from_json",
     "rule_to_json",
     "save_program",
+    "spans_of",
+    "token_codes",
+    "unpack_rows",
 ]
 
 # Reached on first use: signatures need the cryptography package, which a machine that only runs programs may lack.

@@ -94,6 +94,24 @@ def pointer(array) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
+def address(array: np.ndarray) -> int:
+    """Return what `pointer` does as a number, in a quarter of the time where the array is contiguous and may be written to."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except (TypeError, ValueError, BufferError):  # read-only, strided, or without elements
+        return array.ctypes.data
+
+
+@functools.cache
+def brief_library() -> ctypes.PyDLL | None:
+    """Return the same library for calls of microseconds, which keep the interpreter lock.
+
+    Giving the lock away costs more than such a call: a thread that takes it need not give it back for milliseconds.
+    """
+    native = library()
+    return None if native is None else ctypes.PyDLL(native._name)
+
+
 def check(status: int) -> None:
     """Raise MemoryError where a kernel could not get its scratch memory."""
     if status:

@@ -6,8 +6,9 @@ from typing import Any
 
 from django.conf import settings
 
-from scoring.api.problems import problem_of, problem_response
+from scoring.api.problems import problem_response
 from scoring.errors import BodyTooLarge
+from scoring.problems import problem_of
 
 
 async def within_limit(application: Any, scope: dict, receive: Any, send: Any) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 
-from scoring.api.problems import problem, problem_response, request_id_of
+from scoring.api.problems import problem_response, request_id_of
+from scoring.problems import problem
 
 _API = "/api/"
 

@@ -44,6 +44,7 @@ MAX_BATCH_BODY_BYTES = env_int("MAX_BATCH_BODY_BYTES", 16_777_216, at_least=65_5
 MAX_BATCH_ITEMS = env_int("MAX_BATCH_ITEMS", 10_000, at_least=1)
 MAX_FUTURE_SECONDS = env_int("MAX_FUTURE_SECONDS", 300)
 API_KEY_CACHE_SECONDS = env_float("API_KEY_CACHE_SECONDS", 5.0)
+FAST_LANE = env_bool("FAST_LANE", True)
 
 # --- engine -------------------------------------------------------------------------------------------------------
 ENGINE_MAX_BATCH = env_int("ENGINE_MAX_BATCH", 256, at_least=1)

@@ -25,9 +25,9 @@ _MAX_ROWS = 64
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """What an earlier decision on the same transaction id left."""
+    """What an earlier decision on the same transaction id left: the canonical transaction, and the answer."""
 
-    body_digest: bytes
+    transaction: str
     response: str
 
 
@@ -36,7 +36,6 @@ class LedgerRow(NamedTuple):
 
     decision_id: str
     transaction_id: str
-    body_digest: bytes
     occurred_at: datetime
     received_at: datetime
     amount_minor: int
@@ -44,12 +43,8 @@ class LedgerRow(NamedTuple):
     type: str
     channel: str
     customer_id: str | None
-    account_id: str | None
     card_id: str | None
     merchant_id: str | None
-    terminal_id: str | None
-    device_id: str | None
-    counterparty_id: str | None
     country: str | None
     transaction: str
     outcome: int
@@ -61,8 +56,11 @@ class LedgerRow(NamedTuple):
     program_version: str
     degraded: bool
     mode: str
+    stamps: int
     engine_us: int
-    response: str
+    form_id: int | None
+    evidence: bytes | None
+    response: str | None
 
 
 def find_answers(transaction_ids: Sequence[str]) -> dict[str, StoredAnswer]:
@@ -72,9 +70,11 @@ def find_answers(transaction_ids: Sequence[str]) -> dict[str, StoredAnswer]:
         for start in range(0, len(transaction_ids), _LOOKUP_CHUNK):
             chunk = list(transaction_ids[start : start + _LOOKUP_CHUNK])
             marks = ",".join(["%s"] * len(chunk))
-            cursor.execute(f"SELECT transaction_id, body_digest, response FROM {_TABLE} WHERE transaction_id IN ({marks})", chunk)
-            for transaction_id, digest, response in cursor.fetchall():
-                found[transaction_id] = StoredAnswer(bytes(digest), response)
+            cursor.execute(
+                f'SELECT transaction_id, "transaction", response FROM {_TABLE} WHERE transaction_id IN ({marks})', chunk
+            )
+            for transaction_id, text, response in cursor.fetchall():
+                found[transaction_id] = StoredAnswer(text, response)
     return found
 
 

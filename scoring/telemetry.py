@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from scoring.errors import InvalidInput
 from scoring.models import EngineSample, Outcome
 
 # Eight bounds a decade from 0.1 ms to 10 s: neighbours are a factor 1.33 apart. A bucket holds what is above the
@@ -31,13 +32,18 @@ class EngineCounters:
         self._sampled = self._totals()
 
     def count_batch(self, results: Sequence[object]) -> None:
-        """Count one engine batch by what its requests got."""
-        self.batches += 1
+        """Count one engine batch by what its requests got; bodies that were refused are the doors' to count."""
+        faulty = replays = errors = 0
         for result in results:
-            if getattr(result, "replayed", False):
-                self.replays += 1
+            if isinstance(result, InvalidInput):
+                faulty += 1
             elif isinstance(result, Exception):
-                self.errors += 1
+                errors += 1
+            elif result.replayed:
+                replays += 1
+        self.batches += faulty < len(results)
+        self.replays += replays
+        self.errors += errors
 
     def count_decisions(self, outcomes: np.ndarray, degraded: int) -> None:
         """Count committed decisions by outcome code."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
 from datetime import UTC, datetime, timedelta
@@ -71,11 +70,6 @@ def canonical_json(transaction: Transaction) -> bytes:
     if transaction.occurred_at.utcoffset():
         transaction = msgspec.structs.replace(transaction, occurred_at=transaction.occurred_at.astimezone(UTC))
     return _canonical.encode(transaction)
-
-
-def digest(canonical: bytes) -> bytes:
-    """Return the fingerprint that tells a repeated body from another one: SHA-256, 32 bytes."""
-    return hashlib.sha256(canonical).digest()
 
 
 def faults_of(transaction: Transaction, received_at: datetime, max_future: timedelta) -> list[FieldFault]:

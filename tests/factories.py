@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import random
@@ -30,6 +29,7 @@ from scoring.telemetry import LATENCY_BOUNDS_MS
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 PASSWORD = "correct horse battery staple"
 _numbers = itertools.count(1)
+_IN_THE_TRANSACTION_ONLY = ("account_id", "terminal_id", "device_id", "counterparty_id")
 
 
 def make_analyst(username: str = "alice", *, may_roll_back: bool = False, **fields: Any):
@@ -71,8 +71,9 @@ def build_decision(**given: Any) -> Decision:
     fields.setdefault("received_at", fields["occurred_at"] + timedelta(milliseconds=180))
     fields["features"] = _feature_row(fields) if features is None else features
     fields["transaction"] = fields.get("transaction") or json.dumps(_transaction(fields))
-    fields["body_digest"] = hashlib.sha256(fields["transaction"].encode()).digest()
     fields["response"] = json.dumps(_response(fields, reasons, rules))
+    for name in _IN_THE_TRANSACTION_ONLY:
+        fields.pop(name, None)
     return Decision(**fields)
 
 

@@ -1,8 +1,8 @@
 """The views' two bases: the stock DRF one, and a lean one for the decision path.
 
-What a stock APIView does for each request and the lean one does once: building parsers, authenticators, permissions
-and the renderer, and negotiating the content type, of which there is one. Its answer is rendered here, so that Django
-has no template response to finish. Its handlers are coroutines; the hooks and the errors are the same.
+What a stock APIView does for each request and the lean one does once: building authenticators, permissions, throttles and
+the view itself; and it neither negotiates the content type, of which there is one, nor leaves Django a template response
+to render in another thread. Its handlers are coroutines that give a Reply; the hooks and the errors are DRF's.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 import inspect
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from scoring.api.keys import Client, bearer_token, key_cache
 from scoring.api.negotiation import AnswersJson
-from scoring.api.permissions import HasScope
-from scoring.api.problems import problem_from_exception, problem_response, request_id_of
+from scoring.api.problems import request_id_of
+from scoring.api.replies import error_reply
 from scoring.database_connection import drop_broken_connection
 from scoring.errors import AuthenticationRequired
-
-_permission = HasScope()
 
 
 class ApiView(APIView):
@@ -36,7 +36,7 @@ class ApiView(APIView):
 
 
 class LeanView(ApiView):
-    """Methods that are `async def method(self, request: HttpRequest) -> HttpResponse` go the lean way, others the stock one."""
+    """Methods that are `async def method(self, request: Request) -> Reply` go the lean way, others the stock one."""
 
     # Django would refuse a class that mixes both kinds; which one runs is decided below, a request at a time.
     view_is_async = False
@@ -45,10 +45,13 @@ class LeanView(ApiView):
     def as_view(cls, **initkwargs):
         stock = sync_to_async(super().as_view(**initkwargs))
         lean = {name.upper() for name in cls.http_method_names if inspect.iscoroutinefunction(getattr(cls, name, None))}
+        one = cls(**initkwargs)  # it holds nothing of a request
+        one._authenticators, one._permissions = one.get_authenticators(), one.get_permissions()
+        one._throttles = one.get_throttles()
 
         async def view(http_request: HttpRequest, *args, **kwargs) -> HttpResponse:
             if http_request.method in lean:
-                return await cls(**initkwargs).answer(http_request)
+                return await one.answer(http_request)
             return await stock(http_request, *args, **kwargs)
 
         view.cls = cls
@@ -60,17 +63,36 @@ class LeanView(ApiView):
         """Run the hooks and the handler; whatever is raised becomes a problem."""
         request_id = request_id_of(http_request)
         try:
-            await self._admit(http_request)
-            response = await getattr(self, http_request.method.lower())(http_request)
+            # A key that is not remembered is looked up away from the event loop, before DRF's authenticator asks.
+            http_request.verified_client = await client_of(http_request.META.get("HTTP_AUTHORIZATION"))
+            request = Request(http_request, authenticators=self._authenticators)
+            self._admit(request)
+            reply = await getattr(self, http_request.method.lower())(request)
         except Exception as error:
-            return problem_response(problem_from_exception(error, request_id))
+            reply = error_reply(error, request_id)
+        response = HttpResponse(reply.body, status=reply.status, headers=dict(reply.headers))
         response["X-Request-ID"] = request_id
         return response
 
-    async def _admit(self, http_request: HttpRequest) -> None:
-        # The hooks read nothing that Django's own request does not have; wrapping it in DRF's costs more than they do.
-        http_request.user = await client_of(http_request.META.get("HTTP_AUTHORIZATION"))
-        _permission.has_permission(http_request, self)
+    def _admit(self, request: Request) -> None:
+        request.user  # noqa: B018  DRF authenticates when it is first asked for
+        for permission in self._permissions:
+            if not permission.has_permission(request, self):
+                self.permission_denied(request)
+        for throttle in self._throttles:
+            if not throttle.allow_request(request, self):
+                self.throttled(request, throttle.wait())
+
+    def sent(self, request: Request) -> tuple[bytes, str, int, str]:
+        """Return the body (at most its first bytes beyond the limit), its media type, its announced length, the request id."""
+        http_request = request._request
+        announced = int(http_request.META.get("CONTENT_LENGTH") or 0)
+        body = getattr(http_request, "_body", None)
+        if body is None:
+            # One more byte than any limit tells that it is too large.
+            limit = settings.MAX_BATCH_BODY_BYTES
+            body = b"" if announced > limit else http_request.read(limit + 1)
+        return body, http_request.content_type, announced, request_id_of(http_request)
 
 
 async def client_of(header: str | None) -> Client | None:

@@ -7,8 +7,8 @@ from typing import Any
 from django.conf import settings
 from rest_framework.parsers import BaseParser
 
-from scoring.api.reading import decode_object
 from scoring.errors import BodyTooLarge
+from scoring.reading import decode_object
 
 
 def bounded_body(stream, limit: int) -> bytes:

@@ -1,11 +1,8 @@
-"""One shape for every error of the API: application/problem+json (RFC 9457)."""
+"""Errors of the API as DRF and Django send them; `scoring.problems` says what is in them."""
 
 from __future__ import annotations
 
 import logging
-import re
-from http import HTTPStatus
-from random import Random
 from typing import Any
 
 import msgspec
@@ -15,15 +12,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from scoring.errors import InvalidInput, ScoringError
-from scoring.transactions import holds_card_number
+from scoring.errors import ScoringError
+from scoring.problems import CONTENT_TYPE, problem, problem_of, request_id_from
 
 logger = logging.getLogger(__name__)
 
-# Tells requests apart in logs, nothing more. The system's generator would give the interpreter lock away for each.
-_random = Random()
-CONTENT_TYPE = "application/problem+json"
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 # Error texts of the framework that name a remedy too.
 _DRF = {
     exceptions.NotFound: ("not_found", "there is nothing at this address"),
@@ -44,50 +37,23 @@ _DRF = {
 
 
 def request_id_of(request: HttpRequest) -> str:
-    """Return the id under which this request is logged: the caller's X-Request-ID where it is well formed, else a new one."""
+    """Return the id under which this request is logged; see `request_id_from`."""
     known = getattr(request, "request_id", None)
     if known is None:
-        sent = request.META.get("HTTP_X_REQUEST_ID", "")
-        known = request.request_id = (
-            sent if _REQUEST_ID.fullmatch(sent) and not holds_card_number(sent) else f"req_{_random.getrandbits(96):024x}"
-        )
+        known = request.request_id = request_id_from(request.META.get("HTTP_X_REQUEST_ID", ""))
     return known
-
-
-def problem(
-    code: str, status: int, detail: str, request_id: str, *, retryable: bool = False, errors: list | None = None
-) -> dict[str, Any]:
-    """Return the body of an error answer."""
-    body: dict[str, Any] = {
-        "type": f"urn:riskapp:problem:{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": request_id,
-        "retryable": retryable,
-    }
-    if errors:
-        body["errors"] = [msgspec.to_builtins(fault) for fault in errors]
-    return body
-
-
-def problem_of(error: ScoringError, request_id: str) -> dict[str, Any]:
-    """Return the body for one of the application's own errors."""
-    faults = error.faults if isinstance(error, InvalidInput) else None
-    return problem(error.code, error.status, str(error), request_id, retryable=error.retryable, errors=faults)
 
 
 def problem_response(body: dict[str, Any]) -> HttpResponse:
     """Return `body` as an answer, with the headers that its status asks for."""
     response = HttpResponse(msgspec.json.encode(body), status=body["status"], content_type=CONTENT_TYPE)
-    for name, value in _headers_for(body).items():
+    for name, value in headers_for(body).items():
         response[name] = value
     response["X-Request-ID"] = body["request_id"]
     return response
 
 
-def _headers_for(body: dict[str, Any]) -> dict[str, str]:
+def headers_for(body: dict[str, Any]) -> dict[str, str]:
     if body["status"] == 401:
         return {"WWW-Authenticate": 'Bearer realm="risk scoring"'}
     return {"Retry-After": "1"} if body["retryable"] else {}
@@ -98,7 +64,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     request = context["request"]
     request_id = request_id_of(getattr(request, "_request", request))
     body = problem_from_exception(error, request_id)
-    response = Response(body, status=body["status"], content_type=CONTENT_TYPE, headers=_headers_for(body))
+    response = Response(body, status=body["status"], content_type=CONTENT_TYPE, headers=headers_for(body))
     if isinstance(error, exceptions.MethodNotAllowed):
         response["Allow"] = ", ".join(context["view"].allowed_methods)
     return response

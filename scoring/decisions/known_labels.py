@@ -11,7 +11,8 @@ from scoring.models import Label, LabelKind
 from scoring.transactions import Transaction, parse_stored
 from scoring.truth import FRAUD_KINDS
 
-_CHUNK = 5_000
+# Each chunk is applied between two batches, which wait for it.
+_CHUNK = 500
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from datetime import timedelta
 
 from django.conf import settings
 
-from scoring.decisions.known_labels import read_truths_after
+from scoring.decisions.known_labels import Truths, read_truths_after
 from scoring.features.columns import TransactionColumns
 from scoring.features.schema import REACH_US
 from scoring.features.state import FeatureState
@@ -37,20 +39,30 @@ class StateKeeper:
             self.state.process(self.columns([parse_stored(text) for _, _, text in chunk], [i for _, i, _ in chunk]))
         self.learn_new_labels()
 
-    def learn_new_labels(self) -> None:
-        """Tell the state what became known since the last call."""
+    def learn_new_labels(self, between_batches: Callable[[Callable[[], None]], None] = lambda act: act()) -> None:
+        """Tell the state what became known since the last call; `between_batches` runs what changes it."""
         for truths in read_truths_after(self._last_label_id):
             self._last_label_id = truths.last_label_id
-            batch = self.columns(truths.transactions, truths.decision_ids)
-            self.state.label(batch.occurred_us, batch.key, self.state.entities_of(batch), truths.fraud)
+            between_batches(functools.partial(self._learn, truths))
+
+    def _learn(self, truths: Truths) -> None:
+        keys = [event_key(i) for i in truths.decision_ids]
+        # A party that is not known has no events to be labelled.
+        batch = self.state.tokens.columns(truths.transactions, keys, remember=False)
+        self.state.label(batch.occurred_us, batch.key, batch.entities, truths.fraud)
 
     def columns(self, transactions: list[Transaction], decision_ids: list[str]) -> TransactionColumns:
         """Return the transactions as the state takes them, under the keys by which it knows them again."""
         return self.state.tokens.columns(transactions, [event_key(i) for i in decision_ids], remember=True)
 
-    def doubt(self, transactions: list[Transaction]) -> None:
+    @property
+    def has_doubts(self) -> bool:
+        """Whether `settle_doubts` has anything to do."""
+        return bool(self._doubtful)
+
+    def doubt(self, transaction_ids: list[str]) -> None:
         """Remember to ask the ledger about these: a connection that broke while it committed leaves both possible."""
-        self._doubtful += [transaction.transaction_id for transaction in transactions]
+        self._doubtful += transaction_ids
 
     def settle_doubts(self) -> None:
         """Rebuild the state where a commit that seemed to fail is in the ledger after all."""

@@ -2,73 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from scoring.engine import ABSENT, UNKNOWN
-from scoring.features.schema import CHANNELS, TYPES
-from scoring.transactions import Transaction, utc_microseconds
+from scoring.engine import EntityPlan, open_entity_tables
+from scoring.features.records import TransactionRecords, records_of
+from scoring.features.schema import KINDS, TYPES
+from scoring.transactions import ENTITY_FIELDS, Transaction
 
-TOKEN_FIELDS = ("customer_id", "account_id", "card_id", "merchant_id", "terminal_id", "device_id", "counterparty_id", "country")
-_TYPE_CODE = {name: code for code, name in enumerate(TYPES)}
-_CHANNEL_CODE = {name: code for code, name in enumerate(CHANNELS)}
-
-
-class TokenTable:
-    """Numbers the tokens of one field from 0, in the order in which they are first met."""
-
-    def __init__(self) -> None:
-        self._codes: dict[str | int, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._codes)
-
-    def code(self, token: str | int | None, *, remember: bool) -> int:
-        """Return the token's number; ABSENT for None, UNKNOWN for a new one that must not be remembered."""
-        if token is None:
-            return ABSENT
-        code = self._codes.get(token)
-        if code is not None:
-            return code
-        if not remember:
-            return UNKNOWN
-        self._codes[token] = code = len(self._codes)
-        return code
-
-    def codes(self, tokens: Sequence[str | int | None]) -> np.ndarray:
-        """Return the numbers of all tokens, int32, remembering new ones."""
-        known = self._codes
-        for token in dict.fromkeys(tokens):
-            if token is not None and token not in known:
-                known[token] = len(known)
-        return np.fromiter((ABSENT if t is None else known[t] for t in tokens), np.int32, len(tokens))
+TOKEN_FIELDS = (*ENTITY_FIELDS, "country")
 
 
 @dataclass(frozen=True)
 class TransactionColumns:
-    """n transactions in arrival order; unknown numbers are NaN.
+    """n transactions in arrival order.
 
     Attributes:
         occurred_us: [n] int64 microseconds since 1970.
         amount_minor: [n] int64.
-        tokens: field of TOKEN_FIELDS -> [n] int32 codes (ABSENT, UNKNOWN or >= 0); a missing field is absent everywhere.
-        type_code, channel_code: [n] int64 positions in TYPES and CHANNELS.
-        mcc, is_abroad, card_present, is_recurring: [n] float32.
+        codes: int32 [n] of each name, as TransactionRecords has them.
+        entities: [n, K] int32: the row of each kind's entity; ABSENT where the transaction does not name it, UNKNOWN where it
+            was never met and must not be remembered.
+        others: [n, K] int32: the counterparts that are counted.
         key: [n] uint64, names the event again when its label comes.
         insert: [n] uint8; 0 is scored without a trace (dry run).
     """
 
     occurred_us: np.ndarray
     amount_minor: np.ndarray
-    tokens: dict[str, np.ndarray]
-    type_code: np.ndarray
-    channel_code: np.ndarray
-    mcc: np.ndarray
-    is_abroad: np.ndarray
-    card_present: np.ndarray
-    is_recurring: np.ndarray
+    codes: Mapping[str, np.ndarray]
+    entities: np.ndarray
+    others: np.ndarray
     key: np.ndarray
     insert: np.ndarray
 
@@ -76,37 +42,91 @@ class TransactionColumns:
         return len(self.occurred_us)
 
 
-@dataclass
-class TokenTables:
-    """One table for each field that identifies something."""
+def _position(name: str | None) -> int:
+    return -1 if name is None else TOKEN_FIELDS.index(name)
 
-    by_field: dict[str, TokenTable] = field(default_factory=lambda: {name: TokenTable() for name in TOKEN_FIELDS})
+
+_PLAN = EntityPlan(
+    len(TOKEN_FIELDS),
+    tuple(
+        (
+            _position(kind.key[0]),
+            _position(kind.key[1] if len(kind.key) > 1 else None),
+            _position(kind.distinct),
+            -1 if kind.only_type is None else TYPES.index(kind.only_type),
+        )
+        for kind in KINDS
+    ),
+)
+
+
+class TokenTables:
+    """Numbers the entities that transactions name."""
+
+    def __init__(self) -> None:
+        self.entities = open_entity_tables(_PLAN)
+        self._fields: tuple[str, ...] = ()
+        self._places: tuple[int, ...] = ()
+
+    def columns_of(
+        self, records: TransactionRecords, keys: np.ndarray, *, remember: bool, rows: np.ndarray | None = None
+    ) -> TransactionColumns:
+        """Return the columns of parsed transactions; with `remember` False nothing new is kept and nothing is inserted.
+
+        Args:
+            keys: uint64, one for each transaction that is returned.
+            rows: positions of the transactions to return, in order; None for all. They must be accepted ones.
+        """
+        starts, lengths, codes = records.starts, records.lengths, records.codes
+        occurred_us, amount_minor = records.integers["occurred_at"], records.integers["amount_minor"]
+        if rows is not None:
+            starts, lengths, occurred_us, amount_minor = starts[rows], lengths[rows], occurred_us[rows], amount_minor[rows]
+            codes = {name: column[rows] for name, column in codes.items()}
+        insert = _flags(len(occurred_us), remember)
+        places = self._places if records.token_fields is self._fields else self._find(records.token_fields)
+        entities, others = self.entities.of_text(records.text, starts, lengths, places, codes["type"], insert)
+        return TransactionColumns(occurred_us, amount_minor, codes, entities, others, keys, insert)
+
+    def columns_of_codes(
+        self,
+        occurred_us: np.ndarray,
+        amount_minor: np.ndarray,
+        codes: Mapping[str, np.ndarray],
+        tokens: Mapping[str, np.ndarray],
+        keys: np.ndarray,
+    ) -> TransactionColumns:
+        """Return the columns of transactions whose tokens are numbered already, to be inserted.
+
+        Args:
+            tokens: name out of TOKEN_FIELDS -> int32 [n] codes, ABSENT where there is none; a missing field is absent everywhere.
+        """
+        insert = _flags(len(occurred_us), True)
+        matrix = np.full((len(occurred_us), len(TOKEN_FIELDS)), -1, np.int32)
+        for name, column in tokens.items():
+            matrix[:, TOKEN_FIELDS.index(name)] = column
+        entities, others = self.entities.of_codes(matrix, codes["type"], insert)
+        return TransactionColumns(occurred_us, amount_minor, codes, entities, others, keys, insert)
 
     def columns(self, transactions: Sequence[Transaction], keys: Sequence[int], *, remember: bool) -> TransactionColumns:
-        """Return the columns of `transactions`; with `remember` False nothing new is kept and nothing is inserted."""
-        n = len(transactions)
-        tokens = {}
-        for name in TOKEN_FIELDS:
-            table = self.by_field[name]
-            tokens[name] = np.array([table.code(getattr(t, name), remember=remember) for t in transactions], np.int32)
-        return TransactionColumns(
-            occurred_us=np.array([utc_microseconds(t.occurred_at) for t in transactions], np.int64),
-            amount_minor=np.array([t.amount_minor for t in transactions], np.int64),
-            tokens=tokens,
-            type_code=np.array([_TYPE_CODE[t.type] for t in transactions], np.int64),
-            channel_code=np.array([_CHANNEL_CODE[t.channel] for t in transactions], np.int64),
-            mcc=np.array([np.nan if t.mcc is None else float(t.mcc) for t in transactions], np.float32),
-            is_abroad=np.array([_abroad(t.country, t.home_country) for t in transactions], np.float32),
-            card_present=np.array([_flag(t.card_present) for t in transactions], np.float32),
-            is_recurring=np.array([_flag(t.is_recurring) for t in transactions], np.float32),
-            key=np.array(keys, np.uint64),
-            insert=np.full(n, remember, np.uint8),
-        )
+        """Return the columns of transactions that are objects."""
+        return self.columns_of(records_of(transactions), np.array(keys, np.uint64), remember=remember)
+
+    def sizes(self) -> list[int]:
+        """Return how many tokens and pairs each table knows."""
+        return [len(table) for table in (*self.entities.tables, *self.entities.pairs) if table is not None]
+
+    def memory_bytes(self) -> int:
+        """Return the bytes that the tables hold."""
+        return sum(table.memory_bytes() for table in (*self.entities.tables, *self.entities.pairs) if table is not None)
+
+    def _find(self, fields: tuple[str, ...]) -> tuple[int, ...]:
+        self._fields, self._places = fields, tuple(fields.index(name) for name in TOKEN_FIELDS)
+        return self._places
 
 
-def _flag(value: bool | None) -> float:
-    return np.nan if value is None else float(value)
+_ALL, _NONE = np.ones(4096, np.uint8), np.zeros(4096, np.uint8)
 
 
-def _abroad(country: str | None, home: str | None) -> float:
-    return np.nan if country is None or home is None else float(country != home)
+def _flags(rows: int, value: bool) -> np.ndarray:
+    """Return uint8 [rows], all 1 or all 0; they are read and never written."""
+    return (_ALL if value else _NONE)[:rows] if rows <= len(_ALL) else np.full(rows, value, np.uint8)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoring.engine import ABSENT, UNKNOWN, EventBatch, open_window_store
-from scoring.features.columns import TokenTable, TokenTables, TransactionColumns
+from scoring.engine import EventBatch, open_window_store
+from scoring.features.columns import TokenTables, TransactionColumns
 from scoring.features.own import fill_own_features
-from scoring.features.schema import DAY_US, KINDS, OWN_COLUMNS, TYPES, current_schema, window_layout
+from scoring.features.schema import DAY_US, OWN_COLUMNS, current_schema, window_layout
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,11 @@ class FeatureRows:
 
     Attributes:
         x: [n, F] float32 in the order of the schema.
-        entities: [n, K] int32.
         late: [n] bool, the event lies further back than the state is kept exactly for.
         clock_us: the newest event time before this batch.
     """
 
     x: np.ndarray
-    entities: np.ndarray
     late: np.ndarray
     clock_us: int
 
@@ -37,20 +35,17 @@ class FeatureState:
         self.layout = window_layout(self._max_lateness_us)
         self._store = open_window_store(self.layout)
         self.tokens = TokenTables()
-        self._pairs = [TokenTable() if len(kind.key) > 1 else None for kind in KINDS]
         self.clock_us = 0  # newest event time met
 
     def process(self, batch: TransactionColumns) -> FeatureRows:
         """Return the features of each transaction as of its arrival, and absorb those to be inserted."""
         x = np.empty((len(batch), current_schema().width), np.float32)
         fill_own_features(batch, x)
-        entities = self.entities_of(batch)
-        others = self._others_of(batch)
-        events = EventBatch(batch.occurred_us, batch.amount_minor, batch.key, entities, others, batch.insert)
+        events = EventBatch(batch.occurred_us, batch.amount_minor, batch.key, batch.entities, batch.others, batch.insert)
         too_late = self._store.process(events, x[:, len(OWN_COLUMNS) :])
         before = self.clock_us
         late = (too_late > 0) | (batch.occurred_us < self._clocks(batch) - self._max_lateness_us)
-        return FeatureRows(x, entities, late, before)
+        return FeatureRows(x, late, before)
 
     def _clocks(self, batch: TransactionColumns) -> np.ndarray:
         """Return [n] the newest event time that each transaction finds, and advance the clock past the batch."""
@@ -66,7 +61,7 @@ class FeatureState:
         than the allowed lateness behind the batch would have seen it.
         """
         kept = batch.insert > 0
-        self._store.remove(batch.occurred_us[kept], batch.key[kept], rows.entities[kept])
+        self._store.remove(batch.occurred_us[kept], batch.key[kept], batch.entities[kept])
         self.clock_us = rows.clock_us
 
     def absorb(self, batch: TransactionColumns) -> None:
@@ -100,31 +95,3 @@ class FeatureState:
     def event_count(self) -> int:
         """Return the remembered events, summed over the kinds of entity."""
         return self._store.event_count()
-
-    def entities_of(self, batch: TransactionColumns) -> np.ndarray:
-        """Return [n, K] int32: the row of each kind's entity, ABSENT where the transaction does not name it."""
-        absent = np.full(len(batch), ABSENT, np.int32)
-        columns = []
-        for kind, pairs in zip(KINDS, self._pairs, strict=True):
-            codes = [batch.tokens.get(name, absent) for name in kind.key]
-            column = codes[0] if pairs is None else _pair_codes(pairs, codes[0], codes[1], batch.insert)
-            if kind.only_type is not None:
-                column = np.where(batch.type_code == TYPES.index(kind.only_type), column, np.int32(ABSENT))
-            columns.append(column)
-        return np.ascontiguousarray(np.stack(columns, axis=1), np.int32)
-
-    def _others_of(self, batch: TransactionColumns) -> np.ndarray:
-        others = np.full((len(batch), len(KINDS)), ABSENT, np.int32)
-        for k, kind in enumerate(KINDS):
-            if kind.distinct is not None and kind.distinct in batch.tokens:
-                others[:, k] = batch.tokens[kind.distinct]
-        return others
-
-
-def _pair_codes(table: TokenTable, first: np.ndarray, second: np.ndarray, insert: np.ndarray) -> np.ndarray:
-    """Number the pairs; ABSENT where a part is absent, UNKNOWN where a part is unknown or the pair is new in a dry run."""
-    out = np.full(len(first), ABSENT, np.int32)
-    for i in np.flatnonzero((first != ABSENT) & (second != ABSENT)).tolist():
-        a, b = int(first[i]), int(second[i])
-        out[i] = UNKNOWN if a < 0 or b < 0 else table.code(a << 32 | b, remember=bool(insert[i]))
-    return out

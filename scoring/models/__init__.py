@@ -3,7 +3,7 @@
 from scoring.models.alert import Alert
 from scoring.models.api_key import ApiKey
 from scoring.models.audit import AuditEntry
-from scoring.models.decision import BACKFILL, Decision, Outcome
+from scoring.models.decision import BACKFILL, AnswerForm, Decision, Outcome
 from scoring.models.engine_sample import EngineSample
 from scoring.models.entity_index import EntityDecision
 from scoring.models.label import Label, LabelKind, LabelSource
@@ -15,6 +15,7 @@ from scoring.models.training_run import TrainingRun
 __all__ = [
     "BACKFILL",
     "Alert",
+    "AnswerForm",
     "ApiKey",
     "AuditEntry",
     "Decision",

@@ -24,7 +24,7 @@ ENTITY_FIELDS = (
 )  # fmt: skip
 # Each of these has an index with `seq`.
 SEARCHABLE_ENTITIES = ("customer_id", "card_id", "merchant_id")
-_LARGE = ("features", "transaction", "response", "body_digest")
+_LARGE = ("features", "transaction", "response")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
-from scoring.api.problems import problem_of
-from scoring.api.reading import read_transaction_object
-from scoring.decisions.engine import Decided, PendingDecision, pending
+from scoring.decisions.requests import Decided, DecisionRequest, request_now
 from scoring.decisions.runtime import get_engine
 from scoring.errors import ScoringError
+from scoring.problems import problem_of
+from scoring.reading import read_transaction_object
+from scoring.transactions import canonical_json
 
 
 def decide_now(transactions: list[dict[str, Any]], *, backfill: bool = False) -> list[dict[str, Any]]:
@@ -22,10 +23,11 @@ def decide_now(transactions: list[dict[str, Any]], *, backfill: bool = False) ->
     """
     received_at = datetime.now(UTC)
     results: list[dict[str, Any] | None] = [None] * len(transactions)
-    accepted: list[tuple[int, PendingDecision]] = []
+    accepted: list[tuple[int, DecisionRequest]] = []
     for i, raw in enumerate(transactions):
         try:
-            accepted.append((i, pending(read_transaction_object(raw, received_at), received_at, backfill=backfill)))
+            text = canonical_json(read_transaction_object(raw, received_at))
+            accepted.append((i, request_now(text, backfill=backfill, trusted=True)))
         except ScoringError as error:
             results[i] = {"status": error.status, "error": problem_of(error, "")}
     decided = get_engine().decide([request for _, request in accepted]) if accepted else []

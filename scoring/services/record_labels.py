@@ -11,10 +11,10 @@ from django.conf import settings
 from django.db import connection, transaction
 from msgspec import Meta, Struct
 
-from scoring.api.problems import problem_of
-from scoring.api.reading import field_faults
 from scoring.errors import DecisionNotFound, InvalidInput, ScoringError
 from scoring.models import Decision, Label
+from scoring.problems import problem_of
+from scoring.reading import field_faults
 from scoring.transactions import FieldFault, Identifier, holds_card_number
 
 _CHUNK = 500

@@ -96,11 +96,11 @@ def simulated_batches(state: FeatureState, config: SimulationConfig) -> Iterator
         yield state.tokens.columns(parsed, [number for number, _ in part], remember=True)
 
 
-def handbook_batches(path: Path) -> Iterator[TransactionColumns]:
+def handbook_batches(state: FeatureState, path: Path) -> Iterator[TransactionColumns]:
     """The payments of a file in the Handbook's layout."""
     payments = read_payments(path)
     for start in range(0, len(payments), BATCH):
-        yield payments.columns(slice(start, min(start + BATCH, len(payments))))
+        yield payments.columns(slice(start, min(start + BATCH, len(payments))), state.tokens)
 
 
 def main() -> int:
@@ -110,7 +110,8 @@ def main() -> int:
     config = SimulationConfig(days=options.days, customers=options.customers, merchants=options.customers // 5)
     costs.append(measure("simulator, all kinds", state, simulated_batches(state, config)))
     if options.handbook:
-        costs.append(measure("Handbook", FeatureState(MAX_LATENESS_DAYS), handbook_batches(options.handbook)))
+        other = FeatureState(MAX_LATENESS_DAYS)
+        costs.append(measure("Handbook", other, handbook_batches(other, options.handbook)))
     days = state.layout.retention_us // DAY_US
     print(f"{current_schema().width} features, {len(KINDS)} kinds of entity, {days} days remembered\n\n{TABLE_HEAD}")
     print("\n".join(cost.row() for cost in costs), end="\n\n")

@@ -127,7 +127,7 @@ def test_a_week_without_fraud_cannot_be_judged():
 def test_a_label_is_delivered_once_its_delay_has_passed_and_not_before():
     payments = payments_of([0, 1, 2], 0, [0, 1, 1])
     state = FeatureState(max_lateness_days=0)
-    state.process(payments.columns(slice(0, 3)))
+    state.process(payments.columns(slice(0, 3), state.tokens))
     labels = LabelDelivery(payments)
     due = int(payments.occurred_us[1]) + RISK_DELAY_US
     labels.deliver(due - 1, state)

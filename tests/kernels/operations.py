@@ -16,23 +16,33 @@ import kernels
 from kernels import (
     bin_features,
     forest_margin,
+    pack_rows,
     path_contributions,
+    render_answers,
     rule_mask,
     score_rows,
+    token_table,
     top_values,
     tree_shap,
+    value_columns,
     velocity_windows,
 )
 from kernels.bin_features import reference as bin_reference
 from kernels.forest_margin import reference as forest_reference
+from kernels.pack_rows import reference as pack_reference
 from kernels.path_contributions import reference as path_reference
+from kernels.render_answers import reference as answer_reference
 from kernels.rule_mask import reference as rule_reference
 from kernels.score_rows import ScoredRows
 from kernels.score_rows import reference as score_reference
 from kernels.tables import RuleBits
+from kernels.token_table import reference as token_reference
 from kernels.top_values import reference as top_reference
 from kernels.tree_shap import reference as shap_reference
+from kernels.value_columns import reference as value_reference
 from kernels.velocity_windows import reference as windows_reference
+from tests.kernels.answer_samples import columns_of, form_json
+from tests.kernels.packed_samples import window_rows
 from tests.kernels.random_tables import Shape, random_tables, rows_near
 from tests.kernels.shap_forests import random_bins, random_table
 from tests.strategies import KINDS, SMALL_LAYOUT
@@ -106,7 +116,82 @@ def _ranked_arrays(rows: int) -> Arrays:
     return (x,)
 
 
+_FORM = render_answers.AnswerForm.from_json(form_json(rules=9))
+
+
+def _answer_arrays(rows: int) -> Arrays:
+    return tuple(
+        np.frombuffer(column, np.uint8) if isinstance(column, bytes) else column for column in columns_of(_FORM, rows, seed=rows)
+    )
+
+
+def _answers(decision_ids: np.ndarray, text: np.ndarray, *arrays: np.ndarray) -> render_answers.AnswerColumns:
+    return render_answers.AnswerColumns(decision_ids.tobytes(), text.tobytes(), *arrays)
+
+
+def _rendered(buffer: bytes, ends: np.ndarray) -> Arrays:
+    return np.frombuffer(buffer, np.uint8), ends
+
+
+def _render_fast(*arrays: np.ndarray) -> Arrays:
+    answers = render_answers.render_answers(_FORM, _answers(*arrays))
+    return _rendered(answers.buffer, answers.ends)
+
+
+_TEXT = b"abracadabra" * 20
+
+
+def _spans(rows: int) -> Arrays:
+    rng = np.random.default_rng(rows)
+    return rng.integers(0, 30, rows, np.int32), rng.integers(-1, 20, rows, np.int32), rng.random(rows) < 0.8
+
+
+def _numbered(table_type: Callable) -> Callable[..., Arrays]:
+    def run(starts: np.ndarray, lengths: np.ndarray, remember: np.ndarray) -> Arrays:
+        table, pairs = table_type(), table_type()
+        codes = table.codes(_TEXT, starts, lengths, remember)
+        return codes, pairs.pair_codes(codes, codes[::-1], remember), table.tokens(0, len(table))[1]
+
+    return run
+def _packed(x: np.ndarray, buffer: bytes, ends: np.ndarray) -> Arrays:
+    """The packed rows, and what they give back."""
+    rows = [buffer[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return *_rendered(buffer, ends), pack_rows.unpack_rows(rows, x.shape[1])
+
+
+_BOOK = value_columns.RecipeBook(
+    (
+        value_columns.Recipe(value_columns.Operation.COPY, 0, 0),
+        value_columns.Recipe(value_columns.Operation.LOOK_UP, 1, 1, table=np.eye(5, 4, dtype=np.float32)),
+    ),
+    wide=(True, False),
+)
+
+
+def _values(rows: int) -> Arrays:
+    rng = np.random.default_rng(rows)
+    return rng.integers(-(10**15), 10**15, rows), rng.integers(-1, 6, rows, np.int32)
+
+
+def _filled(fill: Callable) -> Callable[..., Arrays]:
+    def run(*sources: np.ndarray) -> Arrays:
+        out = np.full((len(sources[0]), 6), np.nan, np.float32)
+        fill(sources, out)
+        return (out,)
+
+    return run
+
+
 OPERATIONS = {
+    "value_columns": Operation(
+        _values,
+        _filled(value_columns.NativeValueColumns(_BOOK).fill),
+        _filled(value_reference.ReferenceValueColumns(_BOOK).fill),
+        relative=0.0,
+    ),
+    "token_table": Operation(
+        _spans, _numbered(token_table.NativeTokenTable), _numbered(token_reference.ReferenceTokenTable), relative=0.0
+    ),
     "velocity_windows": Operation(
         _window_arrays,
         _windows(velocity_windows.NativeWindowStore),
@@ -117,6 +202,12 @@ OPERATIONS = {
         _rows,
         lambda x, lists: (bin_features.bin_features(TABLES.cuts, x, lists),),
         lambda x, lists: (bin_reference.bin_features(TABLES.cuts, x, lists),),
+        relative=0.0,
+    ),
+    "pack_rows": Operation(
+        lambda rows: (window_rows(rows),),
+        lambda x: _packed(x, *pack_rows.pack_rows(x)),
+        lambda x: _packed(x, *pack_reference.pack_rows(x)),
         relative=0.0,
     ),
     "rule_mask": Operation(
@@ -148,6 +239,12 @@ OPERATIONS = {
         lambda bins: tuple(map(np.asarray, tree_shap.tree_shap(_SHAP, bins))),
         lambda bins: tuple(map(np.asarray, shap_reference.tree_shap(_SHAP, bins))),
         relative=1e-9,
+    ),
+    "render_answers": Operation(
+        _answer_arrays,
+        _render_fast,
+        lambda *arrays: _rendered(*answer_reference.render(_FORM, _answers(*arrays))),
+        relative=0.0,
     ),
     "top_values": Operation(
         _ranked_arrays, lambda x: top_values.top_values(x, 4), lambda x: top_reference.top_values(x, 4), relative=0.0

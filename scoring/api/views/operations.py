@@ -12,7 +12,7 @@ from scoring.api.authentication import ApiKeyAuthentication
 from scoring.api.keys import Client
 from scoring.api.lean import ApiView
 from scoring.api.permissions import KeyOrSession
-from scoring.decisions.engine_thread import engine_thread
+from scoring.decisions.service import engine_service
 from scoring.errors import ScopeMissing
 from scoring.metrics import prometheus_text
 
@@ -24,7 +24,7 @@ def livez(request: HttpRequest | None) -> JsonResponse:
 
 def readyz(request: HttpRequest | None) -> JsonResponse:
     """The engine has started and the database answers; 503 with what is missing otherwise."""
-    thread = engine_thread()
+    thread = engine_service()
     checks = {"engine": thread.ready, "database": _database_answers()}
     program = thread.engine.program_version if thread.engine else None
     ready = all(checks.values())
@@ -55,5 +55,5 @@ class MetricsView(ApiView):
     def get(self, request: Request) -> HttpResponse:
         if isinstance(request.user, Client) and "metrics:read" not in request.user.scopes:
             raise ScopeMissing("metrics:read")
-        text, content_type = prometheus_text(engine_thread().engine)
+        text, content_type = prometheus_text(engine_service().engine)
         return HttpResponse(text, content_type=content_type)

@@ -29,7 +29,7 @@ class LabelDelivery:
         if due <= self._delivered:
             return
         rows = slice(self._delivered, due)
-        batch, fraud = self._payments.columns(rows), self._payments.fraud[rows]
-        state.label(batch.occurred_us, batch.key, state.entities_of(batch), fraud)
+        batch, fraud = self._payments.columns(rows, state.tokens), self._payments.fraud[rows]
+        state.label(batch.occurred_us, batch.key, batch.entities, fraud)
         self.known[rows] = fraud
         self._delivered = due

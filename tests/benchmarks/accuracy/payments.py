@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from scoring.features.columns import TransactionColumns
+from scoring.features.columns import TokenTables, TransactionColumns
 from scoring.features.schema import CHANNELS, DAY_US, TYPES
 
 
@@ -50,21 +50,19 @@ class Payments:
         """Return the rows of the days first, ..., end - 1."""
         return slice(*np.searchsorted(self.day, [first, end]).tolist())
 
-    def columns(self, rows: slice) -> TransactionColumns:
+    def columns(self, rows: slice, tokens: TokenTables) -> TransactionColumns:
         """Return some rows as a batch to score; the row's number is the event's key."""
         occurred_us, card = self.occurred_us[rows], self.card[rows]
         n = len(occurred_us)
-        unknown = np.full(n, np.nan, np.float32)
-        return TransactionColumns(
-            occurred_us=occurred_us,
-            amount_minor=self.amount_minor[rows],
-            tokens={"customer_id": card, "card_id": card, "terminal_id": self.terminal[rows]},
-            type_code=np.full(n, TYPES.index("card_payment"), np.int64),
-            channel_code=np.full(n, CHANNELS.index("pos"), np.int64),
-            mcc=unknown,
-            is_abroad=unknown,
-            card_present=unknown,
-            is_recurring=unknown,
-            key=np.arange(rows.start, rows.stop, dtype=np.uint64),
-            insert=np.ones(n, np.uint8),
+        codes = dict.fromkeys(("mcc", "country", "home_country", "card_present", "is_recurring"), np.full(n, -1, np.int32))
+        codes |= {
+            "type": np.full(n, TYPES.index("card_payment"), np.int32),
+            "channel": np.full(n, CHANNELS.index("pos"), np.int32),
+        }
+        return tokens.columns_of_codes(
+            occurred_us,
+            self.amount_minor[rows],
+            codes,
+            {"customer_id": card, "card_id": card, "terminal_id": self.terminal[rows]},
+            np.arange(rows.start, rows.stop, dtype=np.uint64),
         )

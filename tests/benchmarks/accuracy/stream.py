@@ -49,7 +49,7 @@ class PaymentStream:
                 # to a payment P with P + delay inside the batch, and the risk windows of the batch's payments before
                 # that moment end before P. test_accuracy_protocol.py holds batches against single payments.
                 self._labels.deliver(int(self._payments.occurred_us[rows.stop - 1]), self.state)
-                scored = score_batch(self.state, program, self._payments.columns(rows))
+                scored = score_batch(self.state, program, self._payments.columns(rows, self.state.tokens))
                 self.x[rows] = scored.rows.x[:, self._kept]
                 self.margin[rows] = scored.result.margin
             self._labels.deliver(self._payments.first_midnight_us + (day + 1) * DAY_US - 1, self.state)

@@ -10,8 +10,8 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from scoring.api.keys import create_key, key_cache
-from scoring.decisions.engine_thread import stop_engine_thread
 from scoring.decisions.runtime import discard_engine
+from scoring.decisions.service import stop_engine_service
 from scoring.models import Alert, ApiKey, AuditEntry, Decision, EngineSample, Label, OutboxEvent
 from scoring.models.api_key import SCOPES
 from tests.scoring.api.clients import WAYS, ApiClient
@@ -26,7 +26,7 @@ def ledger(transactional_db) -> Iterator[None]:
     key_cache.__init__()
     make_builtin_rules_live()
     yield
-    stop_engine_thread()
+    stop_engine_service()
     discard_engine()
     # Views that run in the thread of sync_to_async leave their connection open there.
     asyncio.run(sync_to_async(connections.close_all)())

@@ -9,9 +9,9 @@ import pytest
 from django.db import DatabaseError
 from prometheus_client.parser import text_string_to_metric_families
 
-import riskapp.asgi  # noqa: F401  - takes engine_thread by name, and so do the views it finds: not while a test has replaced it
-import scoring.decisions.engine_thread as engine_thread_module
-from scoring.decisions.engine_thread import EngineThread, engine_thread
+import riskapp.asgi  # noqa: F401  - takes engine_service by name, and so do the views it finds: not while a test has replaced it
+import scoring.decisions.service as service_module
+from scoring.decisions.service import EngineService, engine_service
 from scoring.models import EngineSample
 from tests.factories import make_analyst
 from tests.scoring.api.clients import WAYS
@@ -36,7 +36,7 @@ def metrics(api) -> dict[str, float]:
 
 
 def test_alive_whatever_else_is_wrong(api, monkeypatch):
-    monkeypatch.setattr(engine_thread_module, "engine_thread", lambda: 1 / 0)
+    monkeypatch.setattr(service_module, "engine_service", lambda: 1 / 0)
     answer = api.get("/livez")
     assert answer.status == 200 and answer.json == {"status": "alive"}
 
@@ -52,8 +52,8 @@ def test_ready_once_the_engine_is_built_and_the_database_answers(api):
 
 def test_not_ready_while_the_engine_is_being_built(api, monkeypatch):
     allowed = threading.Event()
-    thread = EngineThread(build=lambda: allowed.wait(20) and None)
-    monkeypatch.setattr(engine_thread_module, "_thread", thread)
+    thread = EngineService(build=lambda: allowed.wait(20) and None)
+    monkeypatch.setattr(service_module, "_service", thread)
     answer = api.get("/readyz")
     assert answer.status == 503
     assert answer.json == {"status": "not_ready", "checks": {"engine": False, "database": True}, "program": None}
@@ -158,9 +158,9 @@ def test_a_sample_of_the_last_second_reaches_the_live_page(asgi_api, settings):
     settings.ENGINE_REFRESH_SECONDS = 0.05
     for i in range(3):
         asgi_api.post(URL, payment(i))
-    engine = engine_thread().engine
-    engine_thread().call(lambda of: setattr(of, "_last_sample", of._last_sample - 1.5)).result(10)
-    engine_thread().call(lambda of: of.refresh()).result(10)
+    engine = engine_service().engine
+    engine_service().call(lambda of: setattr(of, "_last_sample", of._last_sample - 1.5)).result(10)
+    engine_service().call(lambda of: of.refresh()).result(10)
     sample = EngineSample.objects.get()
     assert (sample.decisions, sample.outcomes, sample.process) == (3, {"review": 3}, engine.counters.process)
     assert sum(sample.latency_counts) == 3 and 0 < sample.seconds < 60

@@ -91,14 +91,14 @@ def _play(way: str) -> dict[str, tuple]:
 @pytest.fixture
 def both(ledger, django_db_blocker) -> dict[str, dict[str, tuple]]:
     from scoring.api.keys import key_cache
-    from scoring.decisions.engine_thread import stop_engine_thread
     from scoring.decisions.runtime import discard_engine
+    from scoring.decisions.service import stop_engine_service
     from scoring.models import ApiKey, Decision, EntityDecision, Label, OutboxEvent
 
     played = {}
     for way in WAYS:
         played[way] = _play(way)
-        stop_engine_thread()
+        stop_engine_service()
         discard_engine()
         key_cache.__init__()
         for table in (Label, OutboxEvent, EntityDecision, Decision, ApiKey):

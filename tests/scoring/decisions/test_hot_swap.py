@@ -17,16 +17,15 @@ import numpy as np
 import pytest
 import xgboost
 from django.db import connections, transaction
-from django.utils import timezone
 
 from inference_core.golden import GoldenRows
 from inference_core.runtime import cpu
 from kernels.score_rows import ScoredRows
-from scoring.api.reading import read_transaction_object
-from scoring.decisions.engine import Decided, DecisionEngine, pending
-from scoring.decisions.engine_thread import EngineThread
+from scoring.decisions.engine import DecisionEngine
 from scoring.decisions.program_source import ProgramSource
+from scoring.decisions.requests import Decided, request_now
 from scoring.decisions.runtime import discard_engine
+from scoring.decisions.service import EngineService
 from scoring.engine import Forest, RiskProgram, RuleOutcome, load_or_create_signing_key, save_program
 from scoring.features.schema import current_schema
 from scoring.metrics import prometheus_text
@@ -81,7 +80,7 @@ def make_champion_of(version: str) -> None:
 class Load:
     """Sends groups of payments to an engine thread, the next one as soon as the last is answered."""
 
-    def __init__(self, thread: EngineThread) -> None:
+    def __init__(self, thread: EngineService) -> None:
         self.results: list = []
         self._engine_thread, self._ends = thread, threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._send()))
@@ -90,10 +89,10 @@ class Load:
     async def _send(self) -> None:
         number, rng = 0, np.random.default_rng(1)
         while not self._ends.is_set():
-            now, size = timezone.now(), int(rng.integers(1, 7))
+            size = int(rng.integers(1, 7))
             bodies = [_body(number + i) for i in range(size)]
             number += size
-            requests = [pending(read_transaction_object(body, now), now) for body in bodies]
+            requests = [request_now(json.dumps(body).encode()) for body in bodies]
             self.results += await self._engine_thread.submit(requests)
 
     def end(self) -> None:
@@ -109,7 +108,7 @@ def _body(number: int) -> dict:
 
 
 def test_five_hundred_swaps_under_load_fail_no_answer_and_mix_no_programs(two_releases):
-    thread = EngineThread(started_engine)
+    thread = EngineService(started_engine)
     alive: list[weakref.ref] = []
     try:
         _wait_until(lambda: thread.engine is not None and thread.engine.program_version == "first")

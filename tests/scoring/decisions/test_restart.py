@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import datetime, timedelta
 
 import pytest
-from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.api.reading import read_transaction_object
+from scoring.decisions.requests import request_now
 from scoring.features.schema import current_schema
 from scoring.models import Decision, Label, OutboxEvent
 from scoring.services.decide import decide_now
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.any_database, pytest.mark.django_db]
 
 
 def _features(engine, bodies: list[dict]) -> list[dict[str, float]]:
-    rows = engine.dry_run([read_transaction_object(body, timezone.now()) for body in bodies], timezone.now())[1].tolist()
+    rows = [engine.dry_run(request_now(json.dumps(body).encode()))[1].tolist() for body in bodies]
     return [dict(zip(current_schema().names, row, strict=True)) for row in rows]
 
 

@@ -42,7 +42,8 @@ def test_the_example_is_what_the_state_answers():
         terminal=nobody,
         fraud=nobody.astype(np.uint8),
     )
-    x = FeatureState(max_lateness_days=7).process(payments.columns(slice(0, n))).x
+    state = FeatureState(max_lateness_days=7)
+    x = state.process(payments.columns(slice(0, n), state.tokens)).x
     for column in range(3, len(header)):
         told = np.array([float(row[column]) for row in rows], np.float32)
         ours = x[:, current_schema().index(f"card.{header[column]}")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.api.reading import read_transaction_object
 from scoring.decisions.score_batch import ScoredBatch, score_batch
 from scoring.engine import RiskProgram
 from scoring.features.schema import current_schema
 from scoring.features.state import FeatureState
+from scoring.reading import read_transaction_object
 from scoring.transactions import Transaction
 from tests.scoring.decisions.programs import risk_program
 from tests.scoring.features.recomputation import Known, window_features
@@ -107,7 +106,7 @@ def test_labels_change_what_later_transactions_see(program, bodies, frauds):
         position %= half
         known[position] = fraud
         columns = state.tokens.columns([payments[position]], [position], remember=True)
-        state.label(columns.occurred_us, columns.key, state.entities_of(columns), np.array([fraud], np.uint8))
+        state.label(columns.occurred_us, columns.key, columns.entities, np.array([fraud], np.uint8))
     history = [Known(past, fraud) for past, fraud in zip(payments[:half], known, strict=True)]
     for i, payment in enumerate(payments[half:], half):
         ours = row(score(state, program, [payment], i))
@@ -123,10 +122,8 @@ def test_a_dry_run_leaves_no_trace(program, bodies, tried):
     state, _ = one_by_one(program, read(bodies))
 
     def trace() -> tuple:
-        sizes = {name: len(table) for name, table in state.tokens.by_field.items()}
         return (
-            sizes,
-            [len(table) for table in state._pairs if table is not None],
+            state.tokens.sizes(),
             state.event_count(),
             state.memory_bytes(),
             state.clock_us,
@@ -280,13 +277,9 @@ def test_memory_per_million_events_is_bounded(program):
     )
     times = first.occurred_us[0] + np.arange(count) * 60_000_000
     ids = np.arange(count)
-    tokens = {
-        name: (ids % 500 if codes[0] >= 0 else np.full(count, codes[0])).astype(np.int32) for name, codes in first.tokens.items()
-    }
-    many = {
-        name: np.repeat(getattr(first, name), count)
-        for name in ("amount_minor", "type_code", "channel_code", "mcc", "is_abroad", "card_present", "is_recurring")
-    }
-    columns = replace(first, occurred_us=times, tokens=tokens, key=ids.astype(np.uint64), insert=np.ones(count, np.uint8), **many)
-    state.process(columns)
+    named = ("customer_id", "card_id", "merchant_id", "terminal_id", "device_id", "account_id", "counterparty_id")
+    tokens = {name: (ids % 500).astype(np.int32) for name in named}
+    codes = {name: np.repeat(column, count) for name, column in first.codes.items()}
+    amounts = np.repeat(first.amount_minor, count)
+    state.process(state.tokens.columns_of_codes(times, amounts, codes, tokens, ids.astype(np.uint64)))
     assert state.memory_bytes() / count < 1_500

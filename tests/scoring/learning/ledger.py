@@ -62,7 +62,6 @@ def _decision(occurred_at: datetime, features: np.ndarray, **fields) -> Decision
     values = {
         "decision_id": f"d-{number}",
         "transaction_id": f"t-{number}",
-        "body_digest": bytes(32),
         "occurred_at": occurred_at,
         "received_at": occurred_at,
         "amount_minor": 5_000,

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from scoring.api.reading import read_transaction_object
 from scoring.models import ListEntry
+from scoring.reading import read_transaction_object
 from scoring.rules.lists import LISTS, ListSnapshot, read_lists
 from scoring.transactions import Transaction
 from tests.scoring.decisions.conftest import payment

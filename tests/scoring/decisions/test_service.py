@@ -1,14 +1,15 @@
-"""The thread that owns the engine: what queues while a batch is committed is the next batch."""
+"""The engine of a process: what queues while a batch is committed is the next batch."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from concurrent.futures import CancelledError
+from types import SimpleNamespace
 
 import pytest
 
-from scoring.decisions.engine_thread import EngineThread
+from scoring.decisions.service import EngineService
 from scoring.errors import EngineOverloaded, EngineUnavailable
 from scoring.telemetry import EngineCounters
 
@@ -24,16 +25,31 @@ class FakeEngine:
         self.go_on.set()
         self.entered = threading.Event()
         self.failure: Exception | None = None
+        self.abandoned: list = []
 
-    def decide(self, requests: list) -> list:
+    def begin(self, requests: list) -> SimpleNamespace:
         self.batches.append(list(requests))
-        self.entered.set()
-        assert self.go_on.wait(20)
+        return SimpleNamespace(requests=list(requests), must_look_up=False, rows=None, results=[])
+
+    def prepare(self, work: SimpleNamespace) -> None:
         if self.failure is not None:
             raise self.failure
-        return [f"answer {request}" for request in requests]
+        work.rows = work.requests
 
-    def refresh(self, *, wait: bool = True) -> None:
+    def commit(self, work: SimpleNamespace) -> None:
+        self.entered.set()
+        assert self.go_on.wait(20)
+
+    def finish(self, work: SimpleNamespace, error: Exception | None) -> bool:
+        if error is not None:
+            raise error
+        work.results = [f"answer {request}" for request in work.requests]
+        return True
+
+    def abandon(self, work: SimpleNamespace) -> None:
+        self.abandoned.append(work.requests)
+
+    def refresh(self, *, wait: bool = True, between_batches=None) -> None:
         self.refreshes += 1
 
 
@@ -44,7 +60,7 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def thread(engine):
-    made = EngineThread(build=lambda: engine)
+    made = EngineService(build=lambda: engine)
     yield made
     engine.go_on.set()
     made.stop()
@@ -54,12 +70,13 @@ def run(coroutine):
     return asyncio.run(asyncio.wait_for(coroutine, 20))
 
 
-def held(engine: FakeEngine, thread: EngineThread) -> asyncio.Future:
-    """Return the future of a first request on which the engine is stuck."""
+async def held(engine: FakeEngine, thread: EngineService) -> asyncio.Future:
+    """Return the future of a first request whose commit does not end."""
     engine.go_on.clear()
     engine.entered.clear()
     future = thread.submit(["first"])
-    assert engine.entered.wait(20)
+    while not engine.entered.is_set():
+        await asyncio.sleep(0.001)
     return future
 
 
@@ -73,7 +90,7 @@ def test_one_request_goes_at_once(engine, thread):
 
 def test_requests_that_wait_together_become_one_batch(engine, thread):
     async def story():
-        first = held(engine, thread)
+        first = await held(engine, thread)
         later = [thread.submit([name]) for name in "abc"] + [thread.submit(["d", "e"])]
         engine.go_on.set()
         return [await future for future in [first, *later]]
@@ -86,7 +103,7 @@ def test_a_batch_is_no_larger_than_it_may_be(engine, thread, settings):
     settings.ENGINE_MAX_BATCH = 4
 
     async def story():
-        first = held(engine, thread)
+        first = await held(engine, thread)
         large, small = thread.submit(list(range(10))), thread.submit(["x"])
         engine.go_on.set()
         return await first, await large, await small
@@ -101,7 +118,7 @@ def test_more_than_the_queue_may_hold_is_refused_at_once(engine, thread, setting
     settings.ENGINE_QUEUE_LIMIT = 5
 
     async def story():
-        first = held(engine, thread)
+        first = await held(engine, thread)
         waiting = thread.submit(list("abc"))
         with pytest.raises(EngineOverloaded) as refused:
             thread.submit(list("def"))
@@ -123,12 +140,13 @@ def test_an_unexpected_failure_refuses_its_batch_and_the_thread_goes_on(engine, 
 
     failed, after = run(story())
     assert isinstance(failed, EngineUnavailable) and "bug" not in str(failed)
+    assert engine.abandoned == [["a"]]
     assert after == ["answer b"]
 
 
 def test_a_caller_that_is_gone_does_no_harm(engine, thread):
     async def gone():
-        held(engine, thread)
+        await held(engine, thread)
         asyncio.get_running_loop().call_later(0.01, lambda: None)
 
     run(gone())  # its event loop is closed while the decision is being made
@@ -142,7 +160,7 @@ def test_a_caller_that_is_gone_does_no_harm(engine, thread):
 
 def test_a_cancelled_request_does_no_harm(engine, thread):
     async def story():
-        first = held(engine, thread)
+        first = await held(engine, thread)
         first.cancel()
         engine.go_on.set()
         return await thread.submit(["b"])
@@ -154,7 +172,17 @@ def test_a_cancelled_request_does_no_harm(engine, thread):
 
 
 def test_a_call_runs_between_two_batches_on_the_engine(engine, thread):
-    assert thread.call(lambda of: (of is engine, threading.current_thread().name)).result(20) == (True, "engine")
+    async def story():
+        first = await held(engine, thread)
+        call = thread.call(lambda of: (of is engine, len(engine.batches)))
+        await asyncio.sleep(0.01)
+        assert not call.done(), "the engine is the batch's"
+        engine.go_on.set()
+        await first
+        return call.result(20)
+
+    assert run(story()) == (True, 1)
+    assert thread.call(lambda of: of is engine).result(20), "and at once when idle"
 
 
 def test_a_call_that_fails_tells_its_caller_alone(engine, thread):
@@ -168,7 +196,7 @@ def test_a_call_whose_caller_gave_up_neither_runs_nor_stops_the_engine(engine, t
     ran = []
 
     async def story():
-        first = held(engine, thread)
+        first = await held(engine, thread)
         waiting = asyncio.ensure_future(asyncio.wrap_future(thread.call(lambda of: ran.append(1))))
         await asyncio.sleep(0.01)
         waiting.cancel()
@@ -185,7 +213,7 @@ def test_a_call_whose_caller_gave_up_neither_runs_nor_stops_the_engine(engine, t
 
 def test_the_engine_refreshes_while_idle(engine, settings):
     settings.ENGINE_REFRESH_SECONDS = 0.02
-    thread = EngineThread(build=lambda: engine)
+    thread = EngineService(build=lambda: engine)
     for _ in range(200):
         if engine.refreshes >= 3:
             break
@@ -196,8 +224,8 @@ def test_the_engine_refreshes_while_idle(engine, settings):
 
 def test_a_refresh_that_fails_does_not_stop_deciding(engine, settings):
     settings.ENGINE_REFRESH_SECONDS = 0.02
-    engine.refresh = lambda: 1 / 0
-    thread = EngineThread(build=lambda: engine)
+    engine.refresh = lambda **_: 1 / 0
+    thread = EngineService(build=lambda: engine)
 
     async def story():
         await asyncio.sleep(0.1)
@@ -212,7 +240,7 @@ def test_a_refresh_that_fails_does_not_stop_deciding(engine, settings):
 
 def test_stopping_answers_what_is_queued_and_refuses_what_comes_after(engine, thread):
     async def story():
-        first = held(engine, thread)
+        first = await held(engine, thread)
         waiting = thread.submit(["a"])
         stopping = threading.Thread(target=thread.stop)
         stopping.start()
@@ -237,7 +265,7 @@ def test_requests_wait_while_the_engine_is_being_built(engine):
         assert allowed.wait(20)
         return engine
 
-    thread = EngineThread(build=build)
+    thread = EngineService(build=build)
 
     async def story():
         assert not thread.ready and thread.engine is None
@@ -257,7 +285,7 @@ def test_an_engine_that_cannot_start_refuses_everyone(caplog):
         assert allowed.wait(20)
         raise RuntimeError("no table")
 
-    thread = EngineThread(build=build)
+    thread = EngineService(build=build)
 
     async def story():
         waiting = thread.submit(["a"])
@@ -275,12 +303,12 @@ def test_an_engine_that_cannot_start_refuses_everyone(caplog):
     assert "no table" in caplog.text and not thread.ready
 
 
-async def _submit(thread: EngineThread):
+async def _submit(thread: EngineService):
     return await thread.submit(["b"])
 
 
 def test_after_a_failed_start_the_next_request_tries_again(monkeypatch, engine):
-    import scoring.decisions.engine_thread as module
+    import scoring.decisions.service as module
 
     attempts = iter([RuntimeError("not yet"), engine])
 
@@ -290,10 +318,10 @@ def test_after_a_failed_start_the_next_request_tries_again(monkeypatch, engine):
             raise result
         return result
 
-    monkeypatch.setattr(module, "_thread", None)
-    monkeypatch.setattr(module.EngineThread, "__init__", lambda self, _init=module.EngineThread.__init__: _init(self, build))
-    first = module.engine_thread()
+    monkeypatch.setattr(module, "_service", None)
+    monkeypatch.setattr(module.EngineService, "__init__", lambda self, _init=module.EngineService.__init__: _init(self, build))
+    first = module.engine_service()
     first._thread.join(20)
     assert not first.ready
-    assert run(_submit(module.engine_thread())) == ["answer b"]
-    module.stop_engine_thread()
+    assert run(_submit(module.engine_service())) == ["answer b"]
+    module.stop_engine_service()

@@ -1,0 +1,36 @@
+"""An answer of the decision path before either door has made it its own: status, headers and bytes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+from rest_framework.exceptions import MethodNotAllowed
+
+from scoring.api.problems import headers_for, problem_from_exception
+from scoring.problems import CONTENT_TYPE
+
+JSON, NDJSON = "application/json", "application/x-ndjson"
+
+
+class Reply(NamedTuple):
+    """What is sent; `headers` are (name, value), the content type first, without the request id and the length."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+def problem_reply(body: dict[str, Any], extra: tuple[tuple[str, str], ...] = ()) -> Reply:
+    """Return `body`, a problem, with the headers that its status asks for."""
+    return Reply(
+        body["status"], (("Content-Type", CONTENT_TYPE), *headers_for(body).items(), *extra), msgspec.json.encode(body)
+    )
+
+
+def error_reply(error: Exception, request_id: str) -> Reply:
+    """Return what is sent for any exception."""
+    extra = getattr(error, "headers", ())
+    if isinstance(error, MethodNotAllowed):
+        extra = (*extra, ("Allow", "GET, POST, HEAD, OPTIONS"))
+    return problem_reply(problem_from_exception(error, request_id), extra)
