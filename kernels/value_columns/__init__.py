@@ -99,7 +99,7 @@ class RecipeBook:
         for recipe in self.recipes:
             recipe.check(len(self.wide))
 
-    @property
+    @functools.cached_property
     def columns(self) -> int:
         """One more than the last column that is written."""
         return max((recipe.column + recipe.width for recipe in self.recipes), default=0)

@@ -18,6 +18,9 @@ The contract (windows, ties, lateness, missing values)
 * An entity forgets what lies more than `retention` behind its newest event. A late event is answered from what is
   retained; one that is itself behind that horizon is not kept, and is reported in `too_late`.
 * Sums are exact (64-bit, squares 128-bit), so streaming equals recomputation to float32 rounding.
+* Counterparts are kept for the kinds with a DISTINCT column alone.
+* `export` tells the retained events of all entities as they are when it is called, while the store goes on changing; a store
+  that imports them answers as the first would have. `forget_idle` frees entities: as if they had never been met.
 
 Cost: amortised O(1) per window and event in time order; a late event costs O(events that overtook it + events that
 its windows reach further back than the present ones); taking an event out again costs O(its entities' events).
@@ -26,14 +29,15 @@ its windows reach further back than the present ones); taking an event out again
 from __future__ import annotations
 
 import ctypes
+import functools
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
 from kernels.errors import KernelInputError
-from kernels.native import library, pointer
+from kernels.native import address, brief_library, library
 
 ABSENT = -1
 UNKNOWN = -2
@@ -142,8 +146,48 @@ class EventBatch:
                 )
 
 
+@dataclass(frozen=True)
+class EventLogs:
+    """The retained events of consecutive entities of one kind, each entity's by (time, arrival).
+
+    Attributes:
+        kind, first_row: whose they are.
+        lengths: [rows] uint32, events of each entity; they lie end to end in the others.
+        time_us, amount_minor: [E] int64.
+        key: [E] uint32, the low 31 bits of the event's key; the top bit says: known as fraud.
+        other: [E] int32.
+    """
+
+    kind: int
+    first_row: int
+    lengths: np.ndarray
+    time_us: np.ndarray
+    amount_minor: np.ndarray
+    key: np.ndarray
+    other: np.ndarray
+
+    def check(self, kinds: int) -> None:
+        """Raise KernelInputError unless the arrays fit together."""
+        events = int(self.lengths.sum(dtype=np.int64))
+        shapes = ((np.int64, self.time_us), (np.int64, self.amount_minor), (np.uint32, self.key), (np.int32, self.other))
+        if self.lengths.dtype != np.uint32 or any(array.dtype != dtype or array.shape != (events,) for dtype, array in shapes):
+            raise KernelInputError(f"the arrays of {events} events must be int64, int64, uint32 and int32 of that length")
+        if not 0 <= self.kind < kinds or not 0 <= self.first_row < 2**31 - len(self.lengths):
+            raise KernelInputError(f"there is no kind {self.kind} with a row {self.first_row}")
+
+
+class LogExport(Protocol):
+    """An iterator over a store as it was when the export began; close it when done. Another thread than the writer may use it."""
+
+    def __iter__(self) -> Self: ...
+
+    def __next__(self) -> EventLogs: ...
+
+    def close(self) -> None: ...
+
+
 class WindowStore(Protocol):
-    """Windows of all entities, held in memory; not safe for use by two threads at once."""
+    """Windows of all entities, held in memory; one writer at a time."""
 
     def process(self, batch: EventBatch, out: np.ndarray) -> np.ndarray:
         """Fill out[:, :columns] (float32, C-contiguous rows) and absorb; return too_late [n] uint8 (kinds that were left out)."""
@@ -159,6 +203,24 @@ class WindowStore(Protocol):
 
     def remove(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> None:
         """Take events out as if they had never come."""
+
+    def export(self) -> LogExport:
+        """Begin to tell all events as they are now; the events that come meanwhile are not among them.
+
+        Raises:
+            KernelInputError: another export is under way.
+        """
+
+    def import_logs(self, logs: EventLogs) -> None:
+        """Put the events of entities that have none.
+
+        Raises:
+            KernelInputError: the arrays do not fit together, are not in the order of time, or an entity has events already.
+        """
+
+    def forget_idle(self, before_us: int, entities: int) -> int:
+        """Look at so many entities, going on where the last call stopped; free those whose newest event is older than
+        `before_us`. Return how many events that freed."""
 
     def memory_bytes(self) -> int: ...
 
@@ -195,29 +257,57 @@ def open_window_store(layout: WindowLayout) -> WindowStore:
     return NativeWindowStore(layout)
 
 
+_P, _N = ctypes.c_void_p, ctypes.c_int64
+_SIGNATURES = {
+    "velocity_create": (
+        [ctypes.c_int, ctypes.c_int, _P, ctypes.c_int, _P, _N, _N, ctypes.c_double, _N, _P, _P, _P], _P,
+    ),
+    "velocity_destroy": ([_P], None),
+    "velocity_bytes": ([_P], _N),
+    "velocity_events": ([_P], _N),
+    "velocity_process": ([_P, _N, _P, _P, _P, _P, _P, _P, _N, _P, _P], ctypes.c_int),
+    "velocity_label": ([_P, _N, _P, _P, _P, _P], _N),
+    "velocity_contains": ([_P, _N, _P, _P, _P, _P], None),
+    "velocity_remove": ([_P, _N, _P, _P, _P], None),
+    "velocity_export_start": ([_P], ctypes.c_int),
+    "velocity_export_next": ([_P, _N, _N, _P, _P, _P, _P, _P, _P], ctypes.c_int),
+    "velocity_export_end": ([_P], None),
+    "velocity_import": ([_P, ctypes.c_int, _N, _N, _P, _P, _P, _P, _P], ctypes.c_int),
+    "velocity_forget_idle": ([_P, _N, _N], _N),
+}  # fmt: skip
+# A batch of more events takes long enough to let other threads run meanwhile.
+_BRIEF = 32
+_NO_MEMORY = "no memory for the feature windows; fewer days of retention or more memory are needed"
+
+
+@functools.cache
+def _libraries() -> tuple[ctypes.CDLL, ctypes.CDLL]:
+    """Return the library for calls that keep the interpreter lock, and for those that give it away."""
+    brief, long = brief_library(), library()
+    if brief is None or long is None:
+        raise KernelInputError("no compiled kernels are installed")
+    for native in (brief, long):
+        for name, (arguments, result) in _SIGNATURES.items():
+            function = getattr(native, name)
+            function.argtypes, function.restype = arguments, result
+    return brief, long
+
+
 class NativeWindowStore:
-    """The store of cpu.c; the interpreter lock is released while it works."""
+    """The store of cpu.c."""
 
     def __init__(self, layout: WindowLayout) -> None:
         self.layout = layout
-        native = library()
-        if native is None:
-            raise KernelInputError("no compiled kernels are installed")
-        self._native = native
-        native.velocity_create.restype = ctypes.c_void_p
-        native.velocity_bytes.restype = native.velocity_events.restype = native.velocity_label.restype = ctypes.c_int64
+        self._brief, self._native = _libraries()
         windows, risks = np.array(layout.window_us, np.int64), np.array(layout.risk_us, np.int64)
-        self._store = ctypes.c_void_p(
-            native.velocity_create(
-                layout.kinds, len(windows), pointer(windows), len(risks), pointer(risks),
-                ctypes.c_int64(layout.delay_us), ctypes.c_int64(layout.retention_us), ctypes.c_double(layout.deviation_floor),
-            )
-        )  # fmt: skip
-        if not self._store.value:
-            raise MemoryError("no memory for the window store")
         columns = np.array(layout.columns, np.int32).reshape(-1, 3).T.copy()
-        self._columns = columns
-        self._column_pointers = [pointer(column) for column in columns]
+        self._columns = columns.shape[1]
+        self._store = self._native.velocity_create(
+            layout.kinds, len(windows), windows.ctypes.data, len(risks), risks.ctypes.data, layout.delay_us, layout.retention_us,
+            layout.deviation_floor, self._columns, *(column.ctypes.data for column in columns),
+        )  # fmt: skip
+        if not self._store:
+            raise MemoryError("no memory for the window store")
 
     def __del__(self) -> None:
         if getattr(self, "_store", None):
@@ -225,47 +315,116 @@ class NativeWindowStore:
 
     def process(self, batch: EventBatch, out: np.ndarray) -> np.ndarray:
         batch.check(self.layout.kinds)
-        check_output(out, len(batch), self._columns.shape[1])
-        return self._process(batch, self._columns.shape[1], out)
+        check_output(out, len(batch), self._columns)
+        return self._process(batch, out.strides[0] // 4, out.ctypes.data)
 
     def absorb(self, batch: EventBatch) -> None:
         batch.check(self.layout.kinds)
-        self._process(batch, 0, np.empty((len(batch), 1), np.float32))
+        self._process(batch, 0, None)
 
-    def _process(self, batch: EventBatch, columns: int, out: np.ndarray) -> np.ndarray:
+    def _process(self, batch: EventBatch, stride: int, out: int | None) -> np.ndarray:
         n = len(batch)
         too_late = np.zeros(n, np.uint8)
-        failed = self._native.velocity_process(
-            self._store, ctypes.c_int64(n), pointer(batch.time_us), pointer(batch.amount_minor), pointer(batch.key),
-            pointer(batch.entities), pointer(batch.others), pointer(batch.insert), ctypes.c_int64(columns),
-            *self._column_pointers, ctypes.c_int64(out.strides[0] // 4), pointer(out), pointer(too_late),
+        native = self._native if n > _BRIEF else self._brief
+        failed = native.velocity_process(
+            self._store, n, address(batch.time_us), address(batch.amount_minor), address(batch.key), address(batch.entities),
+            address(batch.others), address(batch.insert), stride, out, address(too_late),
         )  # fmt: skip
         if failed:
-            raise MemoryError("no memory for the feature windows; fewer days of retention or more memory are needed")
+            raise MemoryError(_NO_MEMORY)
         return too_late
 
     def label(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray, fraud: np.ndarray) -> int:
         check_events(self.layout.kinds, time_us, key, entities, fraud)
-        arrays = _as_contiguous(time_us, key, entities)
-        fraud = np.ascontiguousarray(fraud, np.uint8)
-        return self._native.velocity_label(self._store, ctypes.c_int64(len(time_us)), *map(pointer, arrays), pointer(fraud))
+        arrays = [*_as_contiguous(time_us, key, entities), np.ascontiguousarray(fraud, np.uint8)]
+        return self._native.velocity_label(self._store, len(time_us), *map(address, arrays))
 
     def contains(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> np.ndarray:
         check_events(self.layout.kinds, time_us, key, entities)
         arrays, contained = _as_contiguous(time_us, key, entities), np.zeros(len(time_us), np.uint8)
-        self._native.velocity_contains(self._store, ctypes.c_int64(len(time_us)), *map(pointer, arrays), pointer(contained))
+        self._native.velocity_contains(self._store, len(time_us), *map(address, arrays), address(contained))
         return contained > 0
 
     def remove(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> None:
         check_events(self.layout.kinds, time_us, key, entities)
         arrays = _as_contiguous(time_us, key, entities)
-        self._native.velocity_remove(self._store, ctypes.c_int64(len(time_us)), *map(pointer, arrays))
+        self._native.velocity_remove(self._store, len(time_us), *map(address, arrays))
+
+    def export(self) -> NativeExport:
+        return NativeExport(self)
+
+    def import_logs(self, logs: EventLogs) -> None:
+        logs.check(self.layout.kinds)
+        arrays = [np.ascontiguousarray(a) for a in (logs.lengths, logs.time_us, logs.amount_minor, logs.key, logs.other)]
+        status = self._native.velocity_import(
+            self._store, logs.kind, logs.first_row, len(logs.lengths), *(array.ctypes.data for array in arrays)
+        )
+        if status == _IMPORT_NO_MEMORY:
+            raise MemoryError(_NO_MEMORY)
+        if status:
+            raise KernelInputError(_IMPORT_FAULTS[status])
+
+    def forget_idle(self, before_us: int, entities: int) -> int:
+        return self._native.velocity_forget_idle(self._store, before_us, entities)
 
     def memory_bytes(self) -> int:
         return self._native.velocity_bytes(self._store)
 
     def event_count(self) -> int:
         return self._native.velocity_events(self._store)
+
+
+_IMPORT_NO_MEMORY, _IMPORT_NOT_EMPTY, _IMPORT_NOT_SORTED = 1, 2, 3
+_IMPORT_FAULTS = {
+    _IMPORT_NOT_EMPTY: "an entity that is to be imported has events already",
+    _IMPORT_NOT_SORTED: "the events of an entity are not in the order of time",
+}
+_EXPORT_END, _EXPORT_CHUNK, _EXPORT_NEEDS_ROOM = 0, 1, 2
+# Copied in one go, while whoever decides waits: a fraction of a millisecond.
+_EXPORT_ROWS, _EXPORT_EVENTS = 1024, 8192
+
+
+class NativeExport:
+    """Copies a store a few entities at a time; see LogExport."""
+
+    def __init__(self, store: NativeWindowStore) -> None:
+        self._store, self._native, self._room, self._open = store, store._native, _EXPORT_EVENTS, False
+        if self._native.velocity_export_start(store._store):
+            raise KernelInputError("an export of this store is under way already; close it first")
+        self._open = True
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> EventLogs:
+        if not self._open:
+            raise StopIteration
+        lengths, about = np.empty(_EXPORT_ROWS, np.uint32), np.empty(4, np.int64)
+        while True:
+            room = self._room
+            arrays = [np.empty(room, dtype) for dtype in (np.int64, np.int64, np.uint32, np.int32)]
+            status = self._native.velocity_export_next(
+                self._store._store, _EXPORT_ROWS, room, address(about), address(lengths), *map(address, arrays)
+            )
+            kind, first_row, rows, events = about.tolist()
+            if status == _EXPORT_CHUNK:
+                self._room = _EXPORT_EVENTS
+                return EventLogs(kind, first_row, lengths[:rows], *(array[:events] for array in arrays))
+            if status != _EXPORT_NEEDS_ROOM:
+                self.close()
+                if status == _EXPORT_END:
+                    raise StopIteration
+                raise MemoryError("no memory to set changing entities aside while the feature windows are copied")
+            self._room = events
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._native.velocity_export_end(self._store._store)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_open"):
+            self.close()
 
 
 def _as_contiguous(time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> list[np.ndarray]:

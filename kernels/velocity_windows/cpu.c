@@ -12,18 +12,30 @@
  * (`same`). With these, the windows of any other moment follow from the present ones by stepping over the events between:
  * an event that arrives late costs O(events that overtook it + events that its windows reach further back).
  * Positions are absolute, so that dropping old events moves nothing but `base`.
+ *
+ * What a batch waits for is memory: a store is far larger than any cache. So an entity keeps at hand what it would look up in
+ * its log (times at the edges of the windows, the largest amounts), a kind keeps only the windows that some column reports, and
+ * the memory of the rows to come is asked for while a row is worked on.
+ *
+ * A copy of the whole store can be taken while it changes (velocity_export_*): entities are copied a few at a time under the
+ * lock, and one that is about to change before its turn is set aside first, as it was when the copy began.
  */
 #include <math.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define NONE UINT32_MAX
+#define NEVER INT64_MAX
 #define MAX_WINDOWS 6
+#define AGGREGATIONS 11
+#define SEGMENTS 256
 #define UNKNOWN_ENTITY (-2) /* present in the event, never met before, and not to be remembered */
 #define FRAUD_BIT 0x80000000u
 
 typedef __int128 wide;
+typedef __int128 stored_wide __attribute__((aligned(8)));
 
 enum aggregation { COUNT, SUM, MEAN, MAXIMUM, DISTINCT, RATIO, ZSCORE, SINCE_LAST, RISK_COUNT, RISK_FRAUD, RISK_RATE };
 
@@ -38,20 +50,24 @@ typedef struct {
 
 typedef struct {
     int64_t sum;
-    wide squares;
+    stored_wide squares;
+    int64_t tail_time; /* of the event at `tail`; NEVER where there is none */
+    int64_t largest;   /* amount of the event at `maximum` */
     uint32_t tail, distinct, maximum;
 } window;
 
 typedef struct {
+    int64_t low_time; /* of the event at `low`; NEVER where there is none */
     uint32_t low, fraud;
 } risk_window;
 
+/* Followed by the windows and the risk windows of its kind. */
 typedef struct {
     event *events;
+    void *saved; /* as it was when an export began that has not come to it yet */
     uint32_t base, length, first, capacity; /* event with absolute position p is events[p - base]; first >= base */
     uint32_t stack_top, risk_high;
-    window windows[MAX_WINDOWS];
-    risk_window risks[MAX_WINDOWS];
+    int64_t first_time, last_time, high_time; /* of the events at first, end - 1 and risk_high; NEVER where there is none */
 } entity;
 
 typedef struct {
@@ -60,19 +76,33 @@ typedef struct {
 } slot;
 
 typedef struct {
-    entity *rows;
-    int64_t count, capacity;
+    slot *slots; /* open addressing, key 0 is free */
+    uint64_t mask, used;
+} segment;
+
+typedef struct {
+    char *rows;
+    int64_t count, capacity, stride;
+    int windows, risks; /* those that a column of the kind reports */
+    int64_t window_us[MAX_WINDOWS], risk_us[MAX_WINDOWS];
+    int counts_distinct, wants_maximum, wants_squares;
+    int64_t columns;
+    int32_t *places; /* [columns] where the column is found among aggregation * MAX_WINDOWS + window */
 } kind;
 
 typedef struct {
-    int kinds, windows, risks;
-    int64_t window_us[MAX_WINDOWS], risk_us[MAX_WINDOWS], delay_us, retention_us, reach_us; /* reach: the longest look back */
+    int kinds;
+    int64_t delay_us, retention_us, reach_us; /* reach: the longest look back */
     double deviation_floor;
     kind *kind;
-    slot *slots; /* open addressing, key 0 is free */
-    uint64_t mask, used;
-    int64_t events, bytes; /* kept as they change: another thread may read them at any time */
+    segment segments[SEGMENTS]; /* by the top bits of the hash: one that fills up grows by itself, and nobody waits for all */
+    int64_t events, bytes;      /* kept as they change: another thread may read them at any time */
     int failed;
+    int exporting, export_failed, export_kind; /* entities before (export_kind, export_row) have been exported */
+    int64_t export_row, *export_counts;        /* [kinds] how many there were when the export began */
+    int idle_kind;
+    int64_t idle_row; /* where the search for idle entities goes on */
+    pthread_mutex_t lock;
 } store;
 
 /* ---- last position of (entity, counterpart) ------------------------------------------------------------------ */
@@ -85,71 +115,118 @@ static uint64_t pair_key(int k, int64_t row, int32_t other) {
     return (((uint64_t)row << 32) ^ (uint32_t)other ^ ((uint64_t)k << 58)) + 1;
 }
 
-static void map_grow(store *s) {
-    uint64_t old = s->mask + 1, size = old * 2;
-    slot *from = s->slots, *to = calloc(size, sizeof *to);
-    if (!to) { s->failed = 1; return; }
-    for (uint64_t i = 0; i < old; i++) if (from[i].key) {
-        uint64_t h = mix(from[i].key) & (size - 1);
-        while (to[h].key) h = (h + 1) & (size - 1);
-        to[h] = from[i];
-    }
-    free(from); s->slots = to; s->mask = size - 1; s->bytes += (int64_t)(old * sizeof *to);
+static segment *segment_of(store *s, uint64_t hash) { return &s->segments[hash >> 56]; }
+
+static slot *slot_of(const segment *of, uint64_t hash, uint64_t key) {
+    uint64_t h = hash & of->mask;
+    while (of->slots[h].key && of->slots[h].key != key) h = (h + 1) & of->mask;
+    return &of->slots[h];
+}
+
+static void map_grow(store *s, segment *of) {
+    uint64_t old = of->mask + 1;
+    segment larger = {calloc(old * 2, sizeof(slot)), old * 2 - 1, of->used};
+    if (!larger.slots) { s->failed = 1; return; }
+    for (uint64_t i = 0; i < old; i++)
+        if (of->slots[i].key) *slot_of(&larger, mix(of->slots[i].key), of->slots[i].key) = of->slots[i];
+    free(of->slots);
+    *of = larger; s->bytes += (int64_t)(old * sizeof(slot));
 }
 
 static slot *map_find(store *s, uint64_t key) {
-    uint64_t h = mix(key) & s->mask;
-    while (s->slots[h].key && s->slots[h].key != key) h = (h + 1) & s->mask;
-    return &s->slots[h];
+    uint64_t hash = mix(key);
+    return slot_of(segment_of(s, hash), hash, key);
 }
 
 static uint32_t map_swap(store *s, uint64_t key, uint32_t position) {
-    if ((s->used + 1) * 10 > (s->mask + 1) * 7) map_grow(s);
-    slot *at = map_find(s, key);
+    uint64_t hash = mix(key);
+    segment *of = segment_of(s, hash);
+    if ((of->used + 1) * 10 > (of->mask + 1) * 7) map_grow(s, of);
+    slot *at = slot_of(of, hash, key);
     if (at->key) { uint32_t old = at->position; at->position = position; return old; }
-    at->key = key; at->position = position; s->used++;
+    at->key = key; at->position = position; of->used++;
     return NONE;
 }
 
 static void map_remove(store *s, uint64_t key) {
-    slot *at = map_find(s, key);
+    uint64_t hash = mix(key);
+    segment *of = segment_of(s, hash);
+    slot *at = slot_of(of, hash, key);
     if (!at->key) return;
-    uint64_t hole = (uint64_t)(at - s->slots), i = hole;
+    uint64_t hole = (uint64_t)(at - of->slots), i = hole;
     for (;;) { /* move later members of the run back, so that no tombstones are needed */
-        i = (i + 1) & s->mask;
-        if (!s->slots[i].key) break;
-        uint64_t home = mix(s->slots[i].key) & s->mask;
-        if (((i - home) & s->mask) >= ((i - hole) & s->mask)) { s->slots[hole] = s->slots[i]; hole = i; }
+        i = (i + 1) & of->mask;
+        if (!of->slots[i].key) break;
+        uint64_t home = mix(of->slots[i].key) & of->mask;
+        if (((i - home) & of->mask) >= ((i - hole) & of->mask)) { of->slots[hole] = of->slots[i]; hole = i; }
     }
-    s->slots[hole].key = 0; s->used--;
+    of->slots[hole].key = 0; of->used--;
 }
 
 /* ---- life cycle ------------------------------------------------------------------------------------------------ */
 
+static entity *row_of(const kind *of, int64_t row) { return (entity *)(of->rows + row * of->stride); }
+
+static window *windows_of(entity *e) { return (window *)(e + 1); }
+
+static risk_window *risks_of(const kind *of, entity *e) { return (risk_window *)(windows_of(e) + of->windows); }
+
 void velocity_destroy(store *s) {
     if (!s) return;
     if (s->kind) for (int k = 0; k < s->kinds; k++) {
-        for (int64_t i = 0; i < s->kind[k].count; i++) free(s->kind[k].rows[i].events);
-        free(s->kind[k].rows);
+        for (int64_t i = 0; i < s->kind[k].count; i++) { free(row_of(&s->kind[k], i)->events); free(row_of(&s->kind[k], i)->saved); }
+        free(s->kind[k].rows); free(s->kind[k].places);
     }
-    free(s->kind); free(s->slots); free(s);
+    for (int i = 0; i < SEGMENTS; i++) free(s->segments[i].slots);
+    pthread_mutex_destroy(&s->lock);
+    free(s->kind); free(s->export_counts); free(s);
 }
 
-store *velocity_create(int kinds, int windows, const int64_t *window_us, int risks, const int64_t *risk_us,
-                       int64_t delay_us, int64_t retention_us, double deviation_floor) {
+/* What the columns of a kind need, and where each of them finds it. */
+static int plan(kind *of, int k, const int64_t *window_us, const int64_t *risk_us, int64_t columns, const int32_t *column_kind,
+                const int32_t *column_aggregation, const int32_t *column_window) {
+    int used[2][MAX_WINDOWS] = {{0}}, at[2][MAX_WINDOWS];
+    for (int64_t c = 0; c < columns; c++) {
+        int what = column_aggregation[c];
+        if (column_kind[c] != k) continue;
+        of->columns++;
+        of->counts_distinct |= what == DISTINCT; of->wants_maximum |= what == MAXIMUM; of->wants_squares |= what == ZSCORE;
+        if (what != SINCE_LAST) used[what >= RISK_COUNT][column_window[c]] = 1;
+    }
+    for (int w = 0; w < MAX_WINDOWS; w++) {
+        if (used[0][w]) { at[0][w] = of->windows; of->window_us[of->windows++] = window_us[w]; }
+        if (used[1][w]) { at[1][w] = of->risks; of->risk_us[of->risks++] = risk_us[w]; }
+    }
+    of->stride = (int64_t)(sizeof(entity) + of->windows * sizeof(window) + of->risks * sizeof(risk_window));
+    of->places = calloc(of->columns + 1, sizeof *of->places);
+    if (!of->places) return 0;
+    int64_t place = 0;
+    for (int64_t c = 0; c < columns; c++) {
+        int what = column_aggregation[c];
+        if (column_kind[c] != k) continue;
+        of->places[place++] = what * MAX_WINDOWS + (what == SINCE_LAST ? 0 : at[what >= RISK_COUNT][column_window[c]]);
+    }
+    return 1;
+}
+
+store *velocity_create(int kinds, int windows, const int64_t *window_us, int risks, const int64_t *risk_us, int64_t delay_us,
+                       int64_t retention_us, double deviation_floor, int64_t columns, const int32_t *column_kind,
+                       const int32_t *column_aggregation, const int32_t *column_window) {
     if (windows > MAX_WINDOWS || risks > MAX_WINDOWS) return NULL;
     store *s = calloc(1, sizeof *s);
     if (!s) return NULL;
-    s->kinds = kinds; s->windows = windows; s->risks = risks;
-    memcpy(s->window_us, window_us, sizeof(int64_t) * windows);
-    memcpy(s->risk_us, risk_us, sizeof(int64_t) * risks);
+    pthread_mutex_init(&s->lock, NULL);
+    s->kinds = kinds;
     s->delay_us = delay_us; s->retention_us = retention_us; s->deviation_floor = deviation_floor;
     for (int w = 0; w < windows; w++) if (window_us[w] > s->reach_us) s->reach_us = window_us[w];
     for (int r = 0; r < risks; r++) if (delay_us + risk_us[r] > s->reach_us) s->reach_us = delay_us + risk_us[r];
-    s->kind = calloc(kinds, sizeof *s->kind);
-    s->mask = 1023; s->slots = calloc(s->mask + 1, sizeof *s->slots);
-    if (!s->kind || !s->slots) { velocity_destroy(s); return NULL; }
-    s->bytes = (int64_t)(sizeof *s + kinds * sizeof *s->kind + (s->mask + 1) * sizeof(slot));
+    s->kind = calloc(kinds + 1, sizeof *s->kind); s->export_counts = calloc(kinds + 1, sizeof *s->export_counts);
+    int made = s->kind && s->export_counts;
+    for (int k = 0; made && k < kinds; k++)
+        made = plan(&s->kind[k], k, window_us, risk_us, columns, column_kind, column_aggregation, column_window);
+    for (int i = 0; made && i < SEGMENTS; i++) { s->segments[i].mask = 3; made = !!(s->segments[i].slots = calloc(4, sizeof(slot))); }
+    if (!made) { velocity_destroy(s); return NULL; }
+    s->bytes = (int64_t)(sizeof *s + kinds * sizeof *s->kind + SEGMENTS * 4 * sizeof(slot));
     return s;
 }
 
@@ -157,52 +234,69 @@ int64_t velocity_bytes(const store *s) { return s->bytes; }
 
 int64_t velocity_events(const store *s) { return s->events; }
 
+static void clear(const kind *of, entity *e) {
+    memset(e, 0, (size_t)of->stride);
+    e->stack_top = NONE;
+    e->first_time = e->last_time = e->high_time = NEVER;
+    for (int w = 0; w < of->windows; w++) { windows_of(e)[w].maximum = NONE; windows_of(e)[w].tail_time = NEVER; }
+    for (int r = 0; r < of->risks; r++) risks_of(of, e)[r].low_time = NEVER;
+}
+
 static entity *entity_at(store *s, int k, int64_t row) {
     kind *of = &s->kind[k];
     if (row >= of->capacity) {
         int64_t capacity = of->capacity ? of->capacity : 256;
-        while (capacity <= row) capacity *= 2;
-        entity *rows = realloc(of->rows, capacity * sizeof *rows);
+        while (capacity <= row) capacity += capacity / 2;
+        char *rows = realloc(of->rows, (size_t)(capacity * of->stride));
         if (!rows) { s->failed = 1; return NULL; }
-        s->bytes += (capacity - of->capacity) * (int64_t)sizeof *rows;
+        s->bytes += (capacity - of->capacity) * of->stride;
         of->rows = rows; of->capacity = capacity;
     }
-    while (of->count <= row) {
-        entity *e = &of->rows[of->count++];
-        memset(e, 0, sizeof *e);
-        e->stack_top = NONE;
-        for (int w = 0; w < MAX_WINDOWS; w++) e->windows[w].maximum = NONE;
-    }
-    return &of->rows[row];
+    while (of->count <= row) clear(of, row_of(of, of->count++));
+    return row_of(of, row);
 }
 
 #define AT(e, position) ((e)->events[(position) - (e)->base])
 #define END(e) ((e)->base + (e)->length)
+#define TIME(e, position) ((position) < END(e) ? AT(e, position).time : NEVER)
 
 /* ---- keeping the windows --------------------------------------------------------------------------------------- */
 
 static void advance(store *s, entity *e, int k, int64_t row, int64_t now) {
+    const kind *kind = &s->kind[k];
     uint32_t end = END(e);
-    for (int w = 0; w < s->windows; w++) {
-        window *of = &e->windows[w];
-        int64_t from = now - s->window_us[w];
+    for (int w = 0; w < kind->windows; w++) {
+        window *of = &windows_of(e)[w];
+        int64_t from = now - kind->window_us[w];
+        if (of->tail_time >= from) continue;
         while (of->tail < end && AT(e, of->tail).time < from) {
             event *gone = &AT(e, of->tail);
-            of->sum -= gone->amount; of->squares -= (wide)gone->amount * gone->amount;
+            of->sum -= gone->amount;
+            if (kind->wants_squares) of->squares -= (wide)gone->amount * gone->amount;
             if (gone->other >= 0 && map_find(s, pair_key(k, row, gone->other))->position == of->tail) of->distinct--;
-            if (of->maximum == of->tail) of->maximum = gone->next;
+            if (of->maximum == of->tail) {
+                of->maximum = gone->next;
+                if (gone->next != NONE) of->largest = AT(e, gone->next).amount;
+            }
             of->tail++;
         }
+        of->tail_time = TIME(e, of->tail);
     }
-    while (e->risk_high < end && AT(e, e->risk_high).time < now - s->delay_us) {
-        uint32_t fraud = AT(e, e->risk_high).key >> 31;
-        for (int r = 0; r < s->risks; r++) e->risks[r].fraud += fraud;
-        e->risk_high++;
+    if (!kind->risks) return;
+    if (e->high_time < now - s->delay_us) {
+        while (e->risk_high < end && AT(e, e->risk_high).time < now - s->delay_us) {
+            uint32_t fraud = AT(e, e->risk_high).key >> 31;
+            for (int r = 0; r < kind->risks; r++) risks_of(kind, e)[r].fraud += fraud;
+            e->risk_high++;
+        }
+        e->high_time = TIME(e, e->risk_high);
     }
-    for (int r = 0; r < s->risks; r++) {
-        risk_window *of = &e->risks[r];
-        int64_t from = now - s->delay_us - s->risk_us[r];
+    for (int r = 0; r < kind->risks; r++) {
+        risk_window *of = &risks_of(kind, e)[r];
+        int64_t from = now - s->delay_us - kind->risk_us[r];
+        if (of->low_time >= from) continue;
         while (of->low < e->risk_high && AT(e, of->low).time < from) { of->fraud -= AT(e, of->low).key >> 31; of->low++; }
+        of->low_time = TIME(e, of->low);
     }
 }
 
@@ -217,21 +311,44 @@ static void push(entity *e, uint32_t position) {
     e->stack_top = position;
 }
 
+/* The event at `position`, the last one, joins the windows. */
 static void enter(store *s, entity *e, int k, int64_t row, uint32_t position) {
+    const kind *kind = &s->kind[k];
     event *now = &AT(e, position);
     uint32_t last = now->other >= 0 ? map_swap(s, pair_key(k, row, now->other), position) : NONE;
     now->same = last;
-    push(e, position);
-    for (int w = 0; w < s->windows; w++) {
-        window *of = &e->windows[w];
-        of->sum += now->amount; of->squares += (wide)now->amount * now->amount;
+    if (kind->wants_maximum) push(e, position);
+    e->last_time = now->time;
+    if (e->first == position) e->first_time = now->time;
+    for (int w = 0; w < kind->windows; w++) {
+        window *of = &windows_of(e)[w];
+        of->sum += now->amount;
+        if (kind->wants_squares) of->squares += (wide)now->amount * now->amount;
         if (now->other >= 0 && (last == NONE || last < of->tail)) of->distinct++;
-        if (of->tail == position || of->maximum == NONE || AT(e, of->maximum).amount <= now->amount) of->maximum = position;
+        if (of->tail == position) of->tail_time = now->time;
+        if (!kind->wants_maximum) continue;
+        if (of->tail == position || of->maximum == NONE || of->largest <= now->amount) { of->maximum = position; of->largest = now->amount; }
     }
+    if (!kind->risks) return;
+    if (e->risk_high == position) e->high_time = now->time;
+    for (int r = 0; r < kind->risks; r++) if (risks_of(kind, e)[r].low == position) risks_of(kind, e)[r].low_time = now->time;
+}
+
+/* Look up again what the entity keeps at hand. */
+static void remember_edges(const kind *kind, entity *e) {
+    e->first_time = TIME(e, e->first); e->high_time = TIME(e, e->risk_high);
+    e->last_time = END(e) > e->first ? AT(e, END(e) - 1).time : NEVER;
+    for (int w = 0; w < kind->windows; w++) {
+        window *of = &windows_of(e)[w];
+        of->tail_time = TIME(e, of->tail);
+        if (of->maximum != NONE && of->maximum >= e->first) of->largest = AT(e, of->maximum).amount;
+    }
+    for (int r = 0; r < kind->risks; r++) risks_of(kind, e)[r].low_time = TIME(e, risks_of(kind, e)[r].low);
 }
 
 /* The event at `position` was put before later ones, which have moved up by one: mend what refers to them. */
 static void enter_late(store *s, entity *e, int k, int64_t row, uint32_t position) {
+    const kind *kind = &s->kind[k];
     event *now = &AT(e, position);
     uint32_t end = END(e);
     int64_t newest = AT(e, end - 1).time;
@@ -246,22 +363,27 @@ static void enter_late(store *s, entity *e, int k, int64_t row, uint32_t positio
         if (last->position == p - 1) last->position = p;
     }
     if (now->other >= 0 && !again) now->same = map_swap(s, pair_key(k, row, now->other), position);
-    e->stack_top = position > e->first ? position - 1 : NONE;
-    for (uint32_t p = position; p < end; p++) push(e, p);
-    for (int w = 0; w < s->windows; w++) {
-        window *of = &e->windows[w];
-        if (now->time < newest - s->window_us[w]) of->tail++;
+    if (kind->wants_maximum) {
+        e->stack_top = position > e->first ? position - 1 : NONE;
+        for (uint32_t p = position; p < end; p++) push(e, p);
+    }
+    for (int w = 0; w < kind->windows; w++) {
+        window *of = &windows_of(e)[w];
+        if (now->time < newest - kind->window_us[w]) of->tail++;
         else {
-            of->sum += now->amount; of->squares += (wide)now->amount * now->amount;
+            of->sum += now->amount;
+            if (kind->wants_squares) of->squares += (wide)now->amount * now->amount;
             if (now->other >= 0 && !again && (now->same == NONE || now->same < of->tail)) of->distinct++;
         }
         of->maximum = NONE;
-        for (uint32_t p = e->stack_top; p != NONE && p >= of->tail; p = AT(e, p).previous) of->maximum = p;
+        if (kind->wants_maximum) for (uint32_t p = e->stack_top; p != NONE && p >= of->tail; p = AT(e, p).previous) of->maximum = p;
     }
-    if (now->time >= newest - s->delay_us) return;
-    e->risk_high++;
-    for (int r = 0; r < s->risks; r++)
-        if (now->time < newest - s->delay_us - s->risk_us[r]) e->risks[r].low++;
+    if (now->time < newest - s->delay_us) {
+        e->risk_high++;
+        for (int r = 0; r < kind->risks; r++)
+            if (now->time < newest - s->delay_us - kind->risk_us[r]) risks_of(kind, e)[r].low++;
+    }
+    remember_edges(kind, e);
 }
 
 static int resize(store *s, entity *e, uint32_t capacity) {
@@ -273,7 +395,8 @@ static int resize(store *s, entity *e, uint32_t capacity) {
 }
 
 static void forget_old(store *s, entity *e, int k, int64_t row) {
-    int64_t from = AT(e, END(e) - 1).time - s->retention_us;
+    int64_t from = e->last_time - s->retention_us;
+    if (e->first_time >= from) return;
     while (AT(e, e->first).time < from) {
         event *gone = &AT(e, e->first);
         if (gone->other >= 0) {
@@ -283,6 +406,7 @@ static void forget_old(store *s, entity *e, int k, int64_t row) {
         }
         e->first++; s->events--;
     }
+    e->first_time = AT(e, e->first).time;
     uint32_t dead = e->first - e->base;
     if (dead > 16 && dead > e->length / 2) {
         e->length -= dead;
@@ -298,15 +422,15 @@ static int make_room(store *s, entity *e) {
     return !s->failed;
 }
 
-/* Recompute every derived number of the entity from its sorted log. */
-static void rebuild(store *s, entity *e, int k, int64_t row) {
-    uint32_t end = END(e);
-    for (uint32_t p = e->first; p < end; p++)
-        if (AT(e, p).other >= 0) map_remove(s, pair_key(k, row, AT(e, p).other));
+/* Recompute every derived number of the entity from its sorted log, of whose counterparts the map knows nothing. */
+static void derive(store *s, entity *e, int k, int64_t row) {
+    const kind *kind = &s->kind[k];
+    uint32_t end = END(e), length = e->length;
     e->stack_top = NONE; e->risk_high = e->first;
-    memset(e->windows, 0, sizeof e->windows); memset(e->risks, 0, sizeof e->risks);
-    for (int w = 0; w < MAX_WINDOWS; w++) { e->windows[w].tail = e->first; e->windows[w].maximum = NONE; e->risks[w].low = e->first; }
-    uint32_t length = e->length;
+    e->first_time = e->last_time = e->high_time = NEVER;
+    for (int w = 0; w < kind->windows; w++)
+        windows_of(e)[w] = (window){.tail = e->first, .maximum = NONE, .tail_time = NEVER};
+    for (int r = 0; r < kind->risks; r++) risks_of(kind, e)[r] = (risk_window){.low = e->first, .low_time = NEVER};
     for (uint32_t p = e->first; p < end; p++) {
         e->length = p - e->base; /* advance() must not see the events that follow */
         advance(s, e, k, row, AT(e, p).time);
@@ -314,6 +438,11 @@ static void rebuild(store *s, entity *e, int k, int64_t row) {
         enter(s, e, k, row, p);
     }
     e->length = length;
+}
+
+static void forget_counterparts(store *s, entity *e, int k, int64_t row) {
+    for (uint32_t p = e->first; p < END(e); p++)
+        if (AT(e, p).other >= 0) map_remove(s, pair_key(k, row, AT(e, p).other));
 }
 
 /* First position whose time is at least t. */
@@ -336,7 +465,8 @@ typedef struct {
 
 /* n * sum(x^2) - sum(x)^2 without the cancellation that doubles would suffer. */
 static double scaled_variance(uint32_t count, int64_t sum, wide squares) {
-    return (double)((wide)count * squares - (wide)sum * sum);
+    wide scaled = (wide)count * squares - (wide)sum * sum;
+    return scaled == (int64_t)scaled ? (double)(int64_t)scaled : (double)scaled; /* the same number; the first is quicker */
 }
 
 static double since_last(const store *s, const entity *e, uint32_t end, int64_t now) {
@@ -344,18 +474,20 @@ static double since_last(const store *s, const entity *e, uint32_t end, int64_t 
     return (double)(now - AT(e, end - 1).time) * 1e-6;
 }
 
-static void read_windows(const store *s, const entity *e, int64_t now, answer *a) {
+static void read_windows(const store *s, entity *e, int k, int64_t now, answer *a) {
+    const kind *kind = &s->kind[k];
     uint32_t end = END(e);
-    a->since_last = since_last(s, e, end, now);
-    for (int w = 0; w < s->windows; w++) {
-        const window *of = &e->windows[w];
+    a->since_last = end == e->first || now - e->last_time > s->reach_us ? NAN : (double)(now - e->last_time) * 1e-6;
+    for (int w = 0; w < kind->windows; w++) {
+        const window *of = &windows_of(e)[w];
         uint32_t count = end - of->tail;
         a->count[w] = count; a->sum[w] = (double)of->sum; a->distinct[w] = of->distinct;
-        a->squares[w] = scaled_variance(count, of->sum, of->squares);
-        a->maximum[w] = count ? (double)AT(e, of->maximum).amount : NAN;
+        a->squares[w] = kind->wants_squares ? scaled_variance(count, of->sum, of->squares) : 0;
+        a->maximum[w] = count ? (double)of->largest : NAN;
     }
-    for (int r = 0; r < s->risks; r++) {
-        a->risk_count[r] = e->risk_high - e->risks[r].low; a->risk_fraud[r] = e->risks[r].fraud;
+    for (int r = 0; r < kind->risks; r++) {
+        const risk_window *of = &risks_of(kind, e)[r];
+        a->risk_count[r] = e->risk_high - of->low; a->risk_fraud[r] = of->fraud;
     }
 }
 
@@ -410,101 +542,285 @@ static int64_t stepped_frauds(const entity *e, const risk_window *of, uint32_t f
 }
 
 /* The answer for any moment, which changes nothing. */
-static void look(store *s, const entity *e, int k, int64_t row, int64_t now, answer *a) {
+static void look(store *s, entity *e, int k, int64_t row, int64_t now, answer *a) {
+    const kind *kind = &s->kind[k];
     uint32_t end = END(e), to = position_after(e, now);
     a->since_last = since_last(s, e, to, now);
-    for (int w = 0; w < s->windows; w++) {
-        const window *of = &e->windows[w];
-        uint32_t from = position_from(e, now - s->window_us[w]), count = to - from;
+    for (int w = 0; w < kind->windows; w++) {
+        const window *of = &windows_of(e)[w];
+        uint32_t from = position_from(e, now - kind->window_us[w]), count = to - from;
         int near = count > distance(of->tail, from) + (end - to);
         totals found = near ? step(s, e, k, row, of, from, to) : scan(e, from, to);
         a->count[w] = count; a->sum[w] = (double)found.sum; a->distinct[w] = found.distinct;
-        a->squares[w] = scaled_variance(count, found.sum, found.squares); a->maximum[w] = NAN;
-        if (!count) continue;
+        a->squares[w] = kind->wants_squares ? scaled_variance(count, found.sum, found.squares) : 0; a->maximum[w] = NAN;
+        if (!count || !kind->wants_maximum) continue;
         uint32_t largest = to - 1;
         while (AT(e, largest).previous != NONE && AT(e, largest).previous >= from) largest = AT(e, largest).previous;
         a->maximum[w] = (double)AT(e, largest).amount;
     }
+    if (!kind->risks) return;
     uint32_t high = position_from(e, now - s->delay_us);
-    for (int r = 0; r < s->risks; r++) {
-        const risk_window *of = &e->risks[r];
-        uint32_t low = position_from(e, now - s->delay_us - s->risk_us[r]);
+    for (int r = 0; r < kind->risks; r++) {
+        const risk_window *of = &risks_of(kind, e)[r];
+        uint32_t low = position_from(e, now - s->delay_us - kind->risk_us[r]);
         int near = high - low > distance(of->low, low) + distance(e->risk_high, high);
         a->risk_count[r] = high - low;
         a->risk_fraud[r] = (double)(near ? stepped_frauds(e, of, low, high) : frauds(e, low, high));
     }
 }
 
-static float column(const store *s, const answer *a, int aggregation, int w, double amount) {
-    double count, mean;
-    switch (aggregation) {
-    case COUNT: return (float)a->count[w];
-    case SUM: return (float)a->sum[w];
-    case MAXIMUM: return (float)a->maximum[w];
-    case DISTINCT: return (float)a->distinct[w];
-    case SINCE_LAST: return (float)a->since_last;
-    case RISK_COUNT: return (float)a->risk_count[w];
-    case RISK_FRAUD: return (float)a->risk_fraud[w];
-    case RISK_RATE: return a->risk_count[w] > 0 ? (float)(a->risk_fraud[w] / a->risk_count[w]) : NAN;
-    }
-    count = a->count[w];
-    if (count == 0) return NAN;
-    mean = a->sum[w] / count;
-    if (aggregation == MEAN) return (float)mean;
-    if (aggregation == RATIO) return mean > 0 ? (float)(amount / mean) : NAN;
-    return (float)((amount - mean) / (sqrt(a->squares[w]) / count + s->deviation_floor)); /* ZSCORE */
+static void look_at_nothing(answer *a) {
+    memset(a, 0, sizeof *a);
+    a->since_last = NAN;
+    for (int w = 0; w < MAX_WINDOWS; w++) a->maximum[w] = NAN;
 }
 
-/* Answer and, where insert[i], absorb n events in arrival order. Columns must be grouped by kind, ascending.
- * too_late[i] counts the kinds for which the event lay behind the retained history and was left out.
- * Returns 0, or 1 when memory ran out. */
-int velocity_process(store *s, int64_t n, const int64_t *time, const int64_t *amount, const uint64_t *key,
-                     const int32_t *entities, const int32_t *others, const uint8_t *insert, int64_t columns,
-                     const int32_t *column_kind, const int32_t *column_aggregation, const int32_t *column_window,
-                     int64_t stride, float *out, uint8_t *too_late) {
-    for (int64_t i = 0; i < n; i++) {
-        int64_t c = 0;
-        float *row_out = out + i * stride;
-        too_late[i] = 0;
-        for (int k = 0; k < s->kinds; k++) {
-            int64_t row = entities[i * s->kinds + k];
-            answer a;
-            if (row == UNKNOWN_ENTITY || (!insert[i] && row >= s->kind[k].count)) { /* nothing is allocated for a look */
-                static const entity empty;
-                look(s, &empty, k, row, time[i], &a);
-                for (; c < columns && column_kind[c] == k; c++)
-                    row_out[c] = column(s, &a, column_aggregation[c], column_window[c], (double)amount[i]);
-                continue;
-            }
-            if (row < 0) { for (; c < columns && column_kind[c] == k; c++) row_out[c] = NAN; continue; }
-            entity *e = entity_at(s, k, row);
-            if (!e) return 1;
-            uint32_t end = END(e);
-            int behind = end > e->first && time[i] < AT(e, end - 1).time;
-            int looks = behind || !insert[i];
-            if (!looks) advance(s, e, k, row, time[i]);
-            if (columns) { if (looks) look(s, e, k, row, time[i], &a); else read_windows(s, e, time[i], &a); }
-            for (; c < columns && column_kind[c] == k; c++)
-                row_out[c] = column(s, &a, column_aggregation[c], column_window[c], (double)amount[i]);
-            if (!insert[i]) continue;
-            if (behind && time[i] < AT(e, end - 1).time - s->retention_us) { too_late[i]++; continue; }
-            if (!make_room(s, e)) return 1;
-            event now = {time[i], amount[i], (uint32_t)key[i] & ~FRAUD_BIT, others[i * s->kinds + k], NONE, NONE, NONE};
-            s->events++;
-            if (behind) {
-                uint32_t p = position_after(e, time[i]);
-                memmove(&AT(e, p) + 1, &AT(e, p), (end - p) * sizeof(event));
-                AT(e, p) = now; e->length++;
-                enter_late(s, e, k, row, p);
-            } else {
-                AT(e, end) = now; e->length++;
-                enter(s, e, k, row, end);
-                forget_old(s, e, k, row);
-            }
-            if (s->failed) return 1;
+/* All aggregations of all windows at once, then the columns that are asked for. */
+static void write_columns(const store *s, const kind *of, const answer *a, double amount, float *out) {
+    float values[AGGREGATIONS][MAX_WINDOWS];
+    for (int w = 0; w < MAX_WINDOWS; w++) {
+        double count = a->count[w], mean = a->sum[w] / count;
+        double zscore = (amount - mean) / (sqrt(a->squares[w]) / count + s->deviation_floor), ratio = amount / mean;
+        values[COUNT][w] = (float)count; values[SUM][w] = (float)a->sum[w];
+        values[MAXIMUM][w] = (float)a->maximum[w]; values[DISTINCT][w] = (float)a->distinct[w];
+        values[MEAN][w] = count == 0 ? NAN : (float)mean;
+        values[RATIO][w] = count != 0 && mean > 0 ? (float)ratio : NAN;
+        values[ZSCORE][w] = count == 0 ? NAN : (float)zscore;
+    }
+    values[SINCE_LAST][0] = (float)a->since_last;
+    if (of->risks) for (int r = 0; r < MAX_WINDOWS; r++) {
+        float rate = (float)(a->risk_fraud[r] / a->risk_count[r]);
+        values[RISK_COUNT][r] = (float)a->risk_count[r]; values[RISK_FRAUD][r] = (float)a->risk_fraud[r];
+        values[RISK_RATE][r] = a->risk_count[r] > 0 ? rate : NAN;
+    }
+    const float *from = values[0];
+    for (int64_t c = 0; c < of->columns; c++) out[c] = from[of->places[c]];
+}
+
+/* ---- what one row asks of memory -------------------------------------------------------------------------------- */
+
+static void fetch_entities(const store *s, const int32_t *rows) {
+    for (int k = 0; k < s->kinds; k++) {
+        const kind *of = &s->kind[k];
+        if (rows[k] < 0 || rows[k] >= of->count) continue;
+        const char *at = of->rows + rows[k] * of->stride;
+        for (int64_t b = 0; b < of->stride + 63; b += 64) __builtin_prefetch(at + b, 1);
+    }
+}
+
+/* The events at the edges, once the entities are there. */
+static void fetch_events(const store *s, const int32_t *rows, const int32_t *others, int64_t time) {
+    for (int k = 0; k < s->kinds; k++) {
+        const kind *of = &s->kind[k];
+        if (rows[k] < 0 || rows[k] >= of->count) continue;
+        entity *e = row_of(of, rows[k]);
+        if (others[k] >= 0 && of->counts_distinct) {
+            uint64_t hash = mix(pair_key(k, rows[k], others[k]));
+            const segment *segment = &s->segments[hash >> 56];
+            __builtin_prefetch(&segment->slots[hash & segment->mask], 1);
+        }
+        if (!e->length) continue;
+        __builtin_prefetch(e->events + e->length - 1, 1); __builtin_prefetch(e->events + e->length, 1);
+        for (int w = 0; w < of->windows; w++)
+            if (windows_of(e)[w].tail_time < time - of->window_us[w]) __builtin_prefetch(&AT(e, windows_of(e)[w].tail));
+        for (int r = 0; r < of->risks; r++) {
+            const risk_window *risk = &risks_of(of, e)[r];
+            if (risk->low_time < time - s->delay_us - of->risk_us[r]) __builtin_prefetch(&AT(e, risk->low));
         }
     }
-    return 0;
+}
+
+/* ---- a copy while the store changes ------------------------------------------------------------------------------ */
+
+typedef struct {
+    uint32_t length;
+    event events[];
+} saved_log;
+
+/* Set the entity aside as it is, where an export has still to come to it. Call before every change. */
+static void keep_for_export(store *s, entity *e, int k, int64_t row) {
+    if (!s->exporting || e->saved || row >= s->export_counts[k]) return;
+    if (k < s->export_kind || (k == s->export_kind && row < s->export_row)) return;
+    uint32_t length = END(e) - e->first;
+    saved_log *copy = malloc(sizeof *copy + length * sizeof(event));
+    if (!copy) { s->export_failed = 1; return; }
+    copy->length = length;
+    if (length) memcpy(copy->events, &AT(e, e->first), length * sizeof(event));
+    e->saved = copy;
+}
+
+/* From now on velocity_export_next tells the store as it is now. Returns 1 where an export is under way already. */
+int velocity_export_start(store *s) {
+    pthread_mutex_lock(&s->lock);
+    int busy = s->exporting;
+    if (!busy) {
+        s->exporting = 1; s->export_failed = 0; s->export_kind = 0; s->export_row = 0;
+        for (int k = 0; k < s->kinds; k++) s->export_counts[k] = s->kind[k].count;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return busy;
+}
+
+void velocity_export_end(store *s) {
+    pthread_mutex_lock(&s->lock);
+    for (int k = s->exporting ? s->export_kind : s->kinds; k < s->kinds; k++)
+        for (int64_t row = 0; row < s->export_counts[k]; row++) { free(row_of(&s->kind[k], row)->saved); row_of(&s->kind[k], row)->saved = NULL; }
+    s->exporting = 0;
+    pthread_mutex_unlock(&s->lock);
+}
+
+enum { EXPORT_END, EXPORT_CHUNK, EXPORT_NEEDS_ROOM, EXPORT_FAILED };
+
+/* The next entities of one kind: chunk gets kind, first row, rows, events. EXPORT_NEEDS_ROOM: the next entity has chunk[3] events. */
+int velocity_export_next(store *s, int64_t max_rows, int64_t max_events, int64_t *chunk, uint32_t *lengths, int64_t *time,
+                         int64_t *amount, uint32_t *key, int32_t *other) {
+    int64_t rows = 0, events = 0;
+    pthread_mutex_lock(&s->lock);
+    while (s->export_kind < s->kinds && s->export_row >= s->export_counts[s->export_kind]) { s->export_kind++; s->export_row = 0; }
+    int status = s->export_failed ? EXPORT_FAILED : s->export_kind == s->kinds ? EXPORT_END : EXPORT_CHUNK;
+    if (status == EXPORT_CHUNK) {
+        const kind *of = &s->kind[s->export_kind];
+        chunk[0] = s->export_kind; chunk[1] = s->export_row;
+        for (; rows < max_rows && s->export_row < s->export_counts[s->export_kind]; rows++, s->export_row++) {
+            if (s->export_row + 8 < of->count) __builtin_prefetch(row_of(of, s->export_row + 8));
+            if (s->export_row + 4 < of->count) __builtin_prefetch(row_of(of, s->export_row + 4)->events);
+            entity *e = row_of(of, s->export_row);
+            const saved_log *saved = e->saved;
+            uint32_t length = saved ? saved->length : END(e) - e->first;
+            const event *from = saved ? saved->events : length ? &AT(e, e->first) : NULL;
+            if (events + length > max_events) { if (!rows) { status = EXPORT_NEEDS_ROOM; events = length; } break; }
+            lengths[rows] = length;
+            for (uint32_t i = 0; i < length; i++, events++) {
+                time[events] = from[i].time; amount[events] = from[i].amount; key[events] = from[i].key; other[events] = from[i].other;
+            }
+            free(e->saved); e->saved = NULL;
+        }
+        chunk[2] = rows; chunk[3] = events;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+enum { IMPORT_DONE, IMPORT_NO_MEMORY, IMPORT_NOT_EMPTY, IMPORT_NOT_SORTED };
+
+/* Put an exported chunk into a store whose entities of these rows are empty. */
+int velocity_import(store *s, int k, int64_t first, int64_t rows, const uint32_t *lengths, const int64_t *time, const int64_t *amount,
+                    const uint32_t *key, const int32_t *other) {
+    int status = IMPORT_DONE;
+    int64_t at = 0;
+    pthread_mutex_lock(&s->lock);
+    for (int64_t i = 0; i < rows && !status; i++) {
+        uint32_t length = lengths[i];
+        entity *e = entity_at(s, k, first + i);
+        if (!e) { status = IMPORT_NO_MEMORY; break; }
+        if (e->length) { status = IMPORT_NOT_EMPTY; break; }
+        if (!length) continue;
+        if (!resize(s, e, length + length / 8 + 2)) { status = IMPORT_NO_MEMORY; break; }
+        for (uint32_t p = 0; p < length; p++, at++) {
+            e->events[p] = (event){time[at], amount[at], key[at], s->kind[k].counts_distinct ? other[at] : -1, NONE, NONE, NONE};
+            if (p && time[at] < time[at - 1]) status = IMPORT_NOT_SORTED;
+        }
+        if (status) break;
+        e->length = length; s->events += length;
+        derive(s, e, k, first + i);
+        if (s->failed) status = IMPORT_NO_MEMORY;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+/* Look at so many entities, where the last call stopped, and free those with no event since `before`. Returns the events freed. */
+int64_t velocity_forget_idle(store *s, int64_t before, int64_t entities) {
+    int64_t freed = 0;
+    if (!s->kinds) return 0;
+    pthread_mutex_lock(&s->lock);
+    for (int64_t i = 0, turns = 0; i < entities && turns <= s->kinds; i++) {
+        while (s->idle_row >= s->kind[s->idle_kind].count && turns <= s->kinds) {
+            s->idle_kind = (s->idle_kind + 1) % s->kinds; s->idle_row = 0; turns++;
+        }
+        if (turns > s->kinds) break;
+        entity *e = row_of(&s->kind[s->idle_kind], s->idle_row);
+        if (e->length && e->last_time < before) {
+            keep_for_export(s, e, s->idle_kind, s->idle_row);
+            forget_counterparts(s, e, s->idle_kind, s->idle_row);
+            freed += END(e) - e->first; s->events -= END(e) - e->first;
+            s->bytes -= (int64_t)(e->capacity * sizeof(event));
+            free(e->events);
+            void *saved = e->saved;
+            clear(&s->kind[s->idle_kind], e);
+            e->saved = saved;
+        }
+        s->idle_row++;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return freed;
+}
+
+/* ---- batches ------------------------------------------------------------------------------------------------------ */
+
+/* Answer one event for one kind unless out is NULL, and absorb it where it is to be inserted. Returns 1 when memory ran out. */
+static int process_one(store *s, int k, int64_t row, int64_t time, int64_t amount, uint64_t key, int32_t other, int insert, float *out,
+                       uint8_t *too_late) {
+    const kind *kind = &s->kind[k];
+    answer a;
+    if (row == UNKNOWN_ENTITY || (!insert && row >= kind->count)) { /* nothing is allocated for a look */
+        look_at_nothing(&a);
+        if (out) write_columns(s, kind, &a, (double)amount, out);
+        return 0;
+    }
+    if (row < 0) { for (int64_t c = 0; out && c < kind->columns; c++) out[c] = NAN; return 0; }
+    entity *e = entity_at(s, k, row);
+    if (!e) return 1;
+    uint32_t end = END(e);
+    int behind = end > e->first && time < e->last_time;
+    if (insert) keep_for_export(s, e, k, row);
+    int looks = behind || !insert;
+    if (!looks) advance(s, e, k, row, time);
+    if (out) {
+        a = (answer){0};
+        if (looks) look(s, e, k, row, time, &a); else read_windows(s, e, k, time, &a);
+        write_columns(s, kind, &a, (double)amount, out);
+    }
+    if (!insert) return 0;
+    if (behind && time < e->last_time - s->retention_us) { ++*too_late; return 0; }
+    if (!make_room(s, e)) return 1;
+    event now = {time, amount, (uint32_t)key & ~FRAUD_BIT, kind->counts_distinct ? other : -1, NONE, NONE, NONE};
+    s->events++;
+    if (behind) {
+        uint32_t p = position_after(e, time);
+        memmove(&AT(e, p) + 1, &AT(e, p), (end - p) * sizeof(event));
+        AT(e, p) = now; e->length++;
+        enter_late(s, e, k, row, p);
+    } else {
+        AT(e, end) = now; e->length++;
+        enter(s, e, k, row, end);
+        forget_old(s, e, k, row);
+    }
+    return s->failed;
+}
+
+/* Answer (where out is not NULL) and, where insert[i], absorb n events in arrival order. too_late[i] counts the kinds for which the event lay behind the
+ * retained history and was left out. Returns 0, or 1 when memory ran out. */
+int velocity_process(store *s, int64_t n, const int64_t *time, const int64_t *amount, const uint64_t *key,
+                     const int32_t *entities, const int32_t *others, const uint8_t *insert, int64_t stride, float *out,
+                     uint8_t *too_late) {
+    int failed = 0, kinds = s->kinds;
+    pthread_mutex_lock(&s->lock);
+    for (int64_t i = 0; i < n && i < 2; i++) fetch_entities(s, entities + i * kinds);
+    if (n) fetch_events(s, entities, others, time[0]);
+    for (int64_t i = 0; i < n && !failed; i++) {
+        if (i + 2 < n) fetch_entities(s, entities + (i + 2) * kinds);
+        if (i + 1 < n) fetch_events(s, entities + (i + 1) * kinds, others + (i + 1) * kinds, time[i + 1]);
+        float *row_out = out ? out + i * stride : NULL;
+        too_late[i] = 0;
+        for (int k = 0; k < kinds && !failed; k++) {
+            int64_t at = i * kinds + k;
+            failed = process_one(s, k, entities[at], time[i], amount[i], key[i], others[at], insert[i], row_out, &too_late[i]);
+            if (row_out) row_out += s->kind[k].columns;
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    return failed;
 }
 
 static event *find_event(entity *e, int64_t time, uint64_t key) {
@@ -516,51 +832,60 @@ static event *find_event(entity *e, int64_t time, uint64_t key) {
 /* Mark events as fraud (1) or not (0). Returns how many were still retained for at least one entity. */
 int64_t velocity_label(store *s, int64_t n, const int64_t *time, const uint64_t *key, const int32_t *entities, const uint8_t *fraud) {
     int64_t found = 0;
+    pthread_mutex_lock(&s->lock);
     for (int64_t i = 0; i < n; i++) {
         int any = 0;
         for (int k = 0; k < s->kinds; k++) {
+            const kind *kind = &s->kind[k];
             int64_t row = entities[i * s->kinds + k];
-            if (row < 0 || row >= s->kind[k].count) continue;
-            entity *e = &s->kind[k].rows[row];
+            if (row < 0 || row >= kind->count) continue;
+            entity *e = row_of(kind, row);
             event *of = find_event(e, time[i], key[i]);
             if (!of) continue;
             any = 1;
             int change = (int)fraud[i] - (int)(of->key >> 31);
             if (!change) continue;
+            keep_for_export(s, e, k, row);
             of->key ^= FRAUD_BIT;
             uint32_t position = (uint32_t)(of - e->events) + e->base;
-            for (int r = 0; r < s->risks; r++)
-                if (position >= e->risks[r].low && position < e->risk_high) e->risks[r].fraud += change;
+            for (int r = 0; r < kind->risks; r++)
+                if (position >= risks_of(kind, e)[r].low && position < e->risk_high) risks_of(kind, e)[r].fraud += change;
         }
         found += any;
     }
+    pthread_mutex_unlock(&s->lock);
     return found;
 }
 
 /* contained[i] = 1 where the event is still remembered for at least one of its entities. */
 void velocity_contains(store *s, int64_t n, const int64_t *time, const uint64_t *key, const int32_t *entities, uint8_t *contained) {
+    pthread_mutex_lock(&s->lock);
     for (int64_t i = 0; i < n; i++) {
         contained[i] = 0;
         for (int k = 0; k < s->kinds && !contained[i]; k++) {
             int64_t row = entities[i * s->kinds + k];
-            if (row >= 0 && row < s->kind[k].count) contained[i] = find_event(&s->kind[k].rows[row], time[i], key[i]) != NULL;
+            if (row >= 0 && row < s->kind[k].count) contained[i] = find_event(row_of(&s->kind[k], row), time[i], key[i]) != NULL;
         }
     }
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* Take events out again, as if they had never come (their commit failed). */
 void velocity_remove(store *s, int64_t n, const int64_t *time, const uint64_t *key, const int32_t *entities) {
+    pthread_mutex_lock(&s->lock);
     for (int64_t i = n - 1; i >= 0; i--)
         for (int k = 0; k < s->kinds; k++) {
             int64_t row = entities[i * s->kinds + k];
             if (row < 0 || row >= s->kind[k].count) continue;
-            entity *e = &s->kind[k].rows[row];
+            entity *e = row_of(&s->kind[k], row);
             event *of = find_event(e, time[i], key[i]);
             if (!of) continue;
-            if (of->other >= 0) map_remove(s, pair_key(k, row, of->other)); /* rebuild() restores it for the others */
+            keep_for_export(s, e, k, row);
+            forget_counterparts(s, e, k, row);
             event *end = e->events + e->length;
             memmove(of, of + 1, (size_t)(end - of - 1) * sizeof(event));
             e->length--; s->events--;
-            rebuild(s, e, k, row);
+            derive(s, e, k, row);
         }
+    pthread_mutex_unlock(&s->lock);
 }

@@ -5,10 +5,21 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
-from kernels.velocity_windows import ABSENT, UNKNOWN, Aggregation, EventBatch, WindowLayout, check_events, check_output
+from kernels.errors import KernelInputError
+from kernels.velocity_windows import (
+    ABSENT,
+    UNKNOWN,
+    Aggregation,
+    EventBatch,
+    EventLogs,
+    WindowLayout,
+    check_events,
+    check_output,
+)
 
 _KEY_MASK = 0x7FFFFFFF
 
@@ -28,6 +39,8 @@ class ReferenceWindowStore:
     def __init__(self, layout: WindowLayout) -> None:
         self.layout = layout
         self._logs: list[dict[int, list[_Event]]] = [{} for _ in range(layout.kinds)]
+        self._counting = {kind for kind, aggregation, _ in layout.columns if aggregation == Aggregation.DISTINCT}
+        self._examined = 0
 
     def process(self, batch: EventBatch, out: np.ndarray) -> np.ndarray:
         batch.check(self.layout.kinds)
@@ -76,7 +89,8 @@ class ReferenceWindowStore:
         time = int(batch.time_us[i])
         if log and time < log[-1].time - self.layout.retention_us:
             return 1
-        event = _Event(time, int(batch.amount_minor[i]), int(batch.key[i]) & _KEY_MASK, int(batch.others[i, kind]))
+        other = int(batch.others[i, kind]) if kind in self._counting else ABSENT
+        event = _Event(time, int(batch.amount_minor[i]), int(batch.key[i]) & _KEY_MASK, other)
         log.insert(bisect_right(log, time, key=lambda e: e.time), event)
         horizon = log[-1].time - self.layout.retention_us
         if event is log[-1]:
@@ -110,11 +124,74 @@ class ReferenceWindowStore:
             for log, event in self._matching(int(time_us[i]), int(key[i]), entities[i]):
                 log.remove(event)
 
+    def export(self) -> _Export:
+        return _Export(
+            [_logs_of(kind, row, log) for kind, logs in enumerate(self._logs) for row, log in sorted(logs.items()) if log]
+        )
+
+    def import_logs(self, logs: EventLogs) -> None:
+        logs.check(self.layout.kinds)
+        ends = np.cumsum(logs.lengths, dtype=np.int64).tolist()
+        for row, (length, end) in enumerate(zip(logs.lengths.tolist(), ends, strict=True), logs.first_row):
+            if length:
+                self._import(logs, row, slice(end - length, end))
+
+    def _import(self, logs: EventLogs, row: int, of: slice) -> None:
+        times = logs.time_us[of]
+        if self._logs[logs.kind].get(row):
+            raise KernelInputError("an entity that is to be imported has events already")
+        if np.any(times[1:] < times[:-1]):
+            raise KernelInputError("the events of an entity are not in the order of time")
+        others = logs.other[of].tolist() if logs.kind in self._counting else [ABSENT] * len(times)
+        columns = (times.tolist(), logs.amount_minor[of].tolist(), logs.key[of].tolist(), others)
+        self._logs[logs.kind][row] = [
+            _Event(time, amount, key & _KEY_MASK, other, key >> 31) for time, amount, key, other in zip(*columns, strict=True)
+        ]
+
+    def forget_idle(self, before_us: int, entities: int) -> int:
+        everyone = [log for logs in self._logs for log in logs.values()]
+        freed = 0
+        for i in range(min(entities, len(everyone))):
+            log = everyone[(self._examined + i) % len(everyone)]
+            if log and log[-1].time < before_us:
+                freed += len(log)
+                log.clear()
+        self._examined += entities
+        return freed
+
     def memory_bytes(self) -> int:
         return 200 * self.event_count()  # an estimate: one small object with five numbers an event
 
     def event_count(self) -> int:
         return sum(len(log) for logs in self._logs for log in logs.values())
+
+
+class _Export:
+    """The logs were copied when it was made."""
+
+    def __init__(self, logs: list[EventLogs]) -> None:
+        self._logs = iter(logs)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> EventLogs:
+        return next(self._logs)
+
+    def close(self) -> None:
+        self._logs = iter(())
+
+
+def _logs_of(kind: int, row: int, log: list[_Event]) -> EventLogs:
+    return EventLogs(
+        kind,
+        row,
+        np.array([len(log)], np.uint32),
+        np.array([event.time for event in log], np.int64),
+        np.array([event.amount for event in log], np.int64),
+        np.array([event.key | event.fraud << 31 for event in log], np.uint32),
+        np.array([event.other for event in log], np.int32),
+    )
 
 
 def _aggregate(events: list[_Event], amount: int, aggregation: int, deviation_floor: float) -> float:

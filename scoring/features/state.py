@@ -66,23 +66,18 @@ class FeatureState:
 
     def absorb(self, batch: TransactionColumns) -> None:
         """Do what `process` does, without the features."""
-        events = EventBatch(
-            batch.occurred_us, batch.amount_minor, batch.key, self.entities_of(batch), self._others_of(batch), batch.insert
+        self._store.absorb(
+            EventBatch(batch.occurred_us, batch.amount_minor, batch.key, batch.entities, batch.others, batch.insert)
         )
-        self._store.absorb(events)
         self._clocks(batch)
 
     def contains(self, batch: TransactionColumns) -> np.ndarray:
         """Return bool [n]: which transactions are remembered; one that names no entity of ours never is."""
-        return self._store.contains(batch.occurred_us, batch.key, self.entities_of(batch))
+        return self._store.contains(batch.occurred_us, batch.key, batch.entities)
 
     def remove(self, batch: TransactionColumns) -> None:
         """Forget transactions of any age, as if they had never come; the clock stays. Harmless for those not remembered."""
-        self.forget(batch.occurred_us, batch.key, self.entities_of(batch))
-
-    def forget(self, occurred_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> None:
-        """`remove` where the entities are known."""
-        self._store.remove(occurred_us, key, entities)
+        self._store.remove(batch.occurred_us, batch.key, batch.entities)
 
     def label(self, occurred_us: np.ndarray, key: np.ndarray, entities: np.ndarray, fraud: np.ndarray) -> int:
         """Say which events are known as fraud (uint8 1) or not (0); return how many are still remembered."""

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from scoring.api.reading import read_transaction_object
 from scoring.features.columns import TransactionColumns
 from scoring.features.shared.applying import apply, read_columns
 from scoring.features.shared.breaker import CircuitBreaker
@@ -18,6 +17,7 @@ from scoring.features.shared.settlement import Settlement
 from scoring.features.shared.shared_log import LogLimits, SharedLog
 from scoring.features.shared.state import SharedFeatureState, SharedRows
 from scoring.features.state import FeatureState
+from scoring.reading import read_transaction_object
 from scoring.transactions import canonical_json, parse_stored
 
 LATENESS_DAYS = 7
