@@ -12,6 +12,7 @@ from inference_core.compiler import Plan, compile_program
 from inference_core.errors import ProgramError, SchemaMismatch
 from inference_core.explanation import Explanation, explain_row
 from inference_core.forest import Forest
+from inference_core.outcomes import Outcome
 from inference_core.policy import CostPolicy
 from inference_core.rules import Rule
 from inference_core.rules.codes import outcome_codes
@@ -63,6 +64,21 @@ class ProgramResult:
     def rule_outcomes(self) -> np.ndarray:
         """[B, R] uint8 RuleOutcome codes."""
         return outcome_codes(self.bits, self.rules)
+
+
+@dataclass(frozen=True)
+class RuleDemands:
+    """What each of R rules asks for, as arrays.
+
+    Attributes:
+        on_hit, on_error: [R] uint8 Outcome codes. A rule in error demands a review at least where it could have stopped
+            the payment: an error must not approve.
+        survival: [R] float64, what a hit leaves of the probability of a good payment: 1 - weight.
+    """
+
+    on_hit: np.ndarray
+    on_error: np.ndarray
+    survival: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -124,6 +140,13 @@ class RiskProgram:
                 raise SchemaMismatch(f"memberships must be bool {list(expected)}; got {memberships.dtype} {memberships.shape}")
         scored = self.executor.run(x, memberships, min(top, self.schema.width))
         return ProgramResult(scored, self.calibration.probability(scored.margin), len(self.rules))
+
+    @cached_property
+    def rule_demands(self) -> RuleDemands:
+        """What the rules ask for."""
+        on_hit = np.array([rule.outcome for rule in self.rules], np.uint8)
+        on_error = np.where(on_hit >= Outcome.HOLD, np.uint8(Outcome.REVIEW), np.uint8(Outcome.APPROVE))
+        return RuleDemands(on_hit, on_error, np.array([1.0 - rule.weight for rule in self.rules]))
 
     @cached_property
     def _shap(self) -> ShapTable | None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import numpy as np
 from django.db import connection, transaction
 
 from scoring.models import Decision, OutboxEvent
+from scoring.stored_answers import NEEDED, stored_answers
+from scoring.turns import ledger_turn
 
 ALERT_TOPIC = "alert.raise"
 _COLUMN_LIST = ",".join(
@@ -28,57 +32,60 @@ class StoredAnswer:
     """What an earlier decision on the same transaction id left: the canonical transaction, and the answer."""
 
     transaction: str
-    response: str
+    body: bytes
 
 
-class LedgerRow(NamedTuple):
-    """One decision to be stored; the fields are the columns of scoring.models.Decision, in their order."""
+class LedgerRows(NamedTuple):
+    """n decisions to be stored; the fields are the columns of scoring.models.Decision in their order, each [n].
 
-    decision_id: str
-    transaction_id: str
-    occurred_at: datetime
-    received_at: datetime
-    amount_minor: int
-    currency: str
-    type: str
-    channel: str
-    customer_id: str | None
-    card_id: str | None
-    merchant_id: str | None
-    country: str | None
-    transaction: str
-    outcome: int
-    score: int
-    probability: float | None
-    margin: float | None
-    features: bytes
-    feature_schema: str
-    program_version: str
-    degraded: bool
-    mode: str
-    stamps: int
-    engine_us: int
-    form_id: int | None
-    evidence: bytes | None
-    response: str | None
+    Times are microseconds since 1970. All texts are ASCII without control characters and backslashes.
+    """
+
+    decision_id: Sequence[str]
+    transaction_id: Sequence[str]
+    occurred_at: np.ndarray
+    received_at: np.ndarray
+    amount_minor: Sequence[int]
+    currency: Sequence[str]
+    type: Sequence[str]
+    channel: Sequence[str]
+    customer_id: Sequence[str | None]
+    card_id: Sequence[str | None]
+    merchant_id: Sequence[str | None]
+    country: Sequence[str | None]
+    transaction: Sequence[str]
+    outcome: Sequence[int]
+    score: Sequence[int]
+    probability: Sequence[float | None]
+    margin: Sequence[float | None]
+    features: Sequence[bytes]
+    feature_schema: Sequence[str]
+    program_version: Sequence[str]
+    degraded: Sequence[bool]
+    mode: Sequence[str]
+    stamps: Sequence[int]
+    engine_us: Sequence[int]
+    form_id: Sequence[int]
+    evidence: Sequence[bytes]
+    response: Sequence[None]
+
+
+_TIMES = [LedgerRows._fields.index(name) for name in ("occurred_at", "received_at")]
+_BYTES = [LedgerRows._fields.index(name) for name in ("features", "evidence")]
 
 
 def find_answers(transaction_ids: Sequence[str]) -> dict[str, StoredAnswer]:
     """Return what is stored under these transaction ids."""
     found: dict[str, StoredAnswer] = {}
-    with connection.cursor() as cursor:
-        for start in range(0, len(transaction_ids), _LOOKUP_CHUNK):
-            chunk = list(transaction_ids[start : start + _LOOKUP_CHUNK])
-            marks = ",".join(["%s"] * len(chunk))
-            cursor.execute(
-                f'SELECT transaction_id, "transaction", response FROM {_TABLE} WHERE transaction_id IN ({marks})', chunk
-            )
-            for transaction_id, text, response in cursor.fetchall():
-                found[transaction_id] = StoredAnswer(text, response)
+    for start in range(0, len(transaction_ids), _LOOKUP_CHUNK):
+        chunk = list(transaction_ids[start : start + _LOOKUP_CHUNK])
+        rows = list(Decision.objects.filter(transaction_id__in=chunk).values_list(*NEEDED, "transaction", named=True))
+        for row, body in zip(rows, stored_answers(rows), strict=True):
+            found[row.transaction_id] = StoredAnswer(row.transaction, body)
     return found
 
 
-def commit_decisions(rows: Sequence[LedgerRow], alerting: Sequence[str], now: datetime) -> None:
+def commit_decisions(rows: LedgerRows, alerting: Sequence[str], now: datetime) -> None:
     """Store the decisions and the alerts that must follow from them, in one transaction; on return they are on disk.
 
     Args:
@@ -88,59 +95,78 @@ def commit_decisions(rows: Sequence[LedgerRow], alerting: Sequence[str], now: da
         django.db.IntegrityError: a transaction id was stored by someone else meanwhile; nothing was written.
         django.db.DatabaseError: the database cannot be used; nothing was written.
     """
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                _copy_rows(cursor, rows)
-            else:
-                _insert_rows(cursor, rows)
-            if alerting:
-                insert = f"INSERT INTO {_OUTBOX} (topic, subject, created_at, attempts, last_error) VALUES (%s,%s,%s,0,'')"
-                created_at = now if connection.vendor == "postgresql" else _sqlite_moment(now)
-                cursor.executemany(insert, [(ALERT_TOPIC, decision_id, created_at) for decision_id in alerting])
+    on_postgres = connection.vendor == "postgresql"
+    lines = _postgres_lines(rows) if on_postgres else _sqlite_values(rows)
+    with ledger_turn(), transaction.atomic(), connection.cursor() as cursor:
+        if on_postgres:
+            _copy_rows(cursor, lines)
+        else:
+            _insert_rows(cursor, lines, len(rows.decision_id))
+        if alerting:
+            insert = f"INSERT INTO {_OUTBOX} (topic, subject, created_at, attempts, last_error) VALUES (%s,%s,%s,0,'')"
+            created_at = now if on_postgres else now.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+            cursor.executemany(insert, [(ALERT_TOPIC, decision_id, created_at) for decision_id in alerting])
 
 
-def _copy_rows(cursor, rows: Sequence[LedgerRow]) -> None:
+def _copy_rows(cursor, lines: bytes) -> None:
     # Django translates the errors of the methods that it wraps; copy() is not one of them.
     with connection.wrap_database_errors, cursor.copy(f"COPY {_TABLE} ({_COLUMN_LIST}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
+        copy.write(lines)
 
 
-def _insert_rows(cursor, rows: Sequence[LedgerRow]) -> None:
+def _postgres_lines(rows: LedgerRows) -> bytes:
+    """Return the rows in COPY's text format."""
+    columns: list[Sequence] = list(rows)
+    for at in _TIMES:
+        columns[at] = [f"{moment}+00" for moment in np.datetime_as_string(columns[at].view("M8[us]")).tolist()]
+    for at in _BYTES:
+        columns[at] = ["\\\\x" + value.hex() for value in columns[at]]
+    texts = [column if type(column[0]) is str else _texts(column) for column in columns]
+    return ("\n".join(map("\t".join, zip(*texts, strict=True))) + "\n").encode("ascii")
+
+
+def _texts(column: Sequence) -> list[str]:
+    # repr of a float is the shortest text that gives it back, to the last bit.
+    return ["\\N" if value is None else value if type(value) is str else repr(value) for value in column]
+
+
+def _sqlite_values(rows: LedgerRows) -> list:
+    """Return the values of all rows one after the other."""
+    columns: list[Sequence] = list(rows)
+    for at in _TIMES:
+        columns[at] = _sqlite_moments(columns[at])
+    return list(itertools.chain.from_iterable(zip(*columns, strict=True)))
+
+
+def _insert_rows(cursor, values: list, count: int) -> None:
     """Insert many rows a statement, in sizes of powers of two, so that there are few statements to prepare.
 
     Each statement gives the interpreter lock away and has to win it back from the thread that talks to the callers: one
     for each row would cost more than the row.
     """
-    start = 0
-    while start < len(rows):
-        size = min(_MAX_ROWS, 1 << (len(rows) - start).bit_length() - 1)
-        values = [value for row in rows[start : start + size] for value in _sqlite_values(row)]
+    start, width = 0, len(LedgerRows._fields)
+    while start < count:
+        size = min(_MAX_ROWS, 1 << (count - start).bit_length() - 1)
         with connection.wrap_database_errors:
             # Past Django's cursor, which would translate the marks of the statement anew each time.
-            sqlite3.Cursor.execute(cursor.cursor, _insert_statement(size), values)
+            sqlite3.Cursor.execute(
+                cursor.cursor, _insert_statement(size), values[start * width : (start + size) * width]
+            )
         start += size
 
 
 @functools.cache
 def _insert_statement(size: int) -> str:
-    marks = "(" + ",".join("?" * len(LedgerRow._fields)) + ")"
+    marks = "(" + ",".join("?" * len(LedgerRows._fields)) + ")"
     return f"INSERT INTO {_TABLE} ({_COLUMN_LIST}) VALUES {','.join([marks] * size)}"
 
 
-_OCCURRED, _RECEIVED = LedgerRow._fields.index("occurred_at"), LedgerRow._fields.index("received_at")
-
-
-def _sqlite_values(row: LedgerRow) -> list:
-    values = list(row)
-    values[_OCCURRED], values[_RECEIVED] = _sqlite_moment(row.occurred_at), _sqlite_moment(row.received_at)
-    return values
-
-
-def _sqlite_moment(moment: datetime) -> str:
-    """Return the instant as Django stores it in SQLite: text in UTC without an offset."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+def _sqlite_moments(microseconds: np.ndarray) -> list[str]:
+    """Return instants as Django stores them in SQLite: text in UTC without an offset, no fraction where it is zero."""
+    return [
+        (moment[:-7] if moment.endswith(".000000") else moment).replace("T", " ")
+        for moment in np.datetime_as_string(microseconds.view("M8[us]")).tolist()
+    ]
 
 
 def read_history(since: datetime, chunk_rows: int = 20_000) -> Iterator[list[tuple[int, str, str]]]:

@@ -13,6 +13,7 @@ import numpy as np
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 
+from scoring.feature_rows import packed_row
 from scoring.features.schema import current_schema
 from scoring.models import (
     Alert,
@@ -122,12 +123,12 @@ RULES = [
 def _feature_row(fields: dict[str, Any]) -> bytes:
     schema = current_schema()
     rng = np.random.default_rng(fields["amount_minor"])
-    row = np.round(rng.gamma(1.5, 3.0, schema.width), 2).astype("<f4")
+    row = np.round(rng.gamma(1.5, 3.0, schema.width), 2).astype(np.float32)
     row[rng.random(schema.width) < 0.3] = np.nan
     is_flag = np.array([column.unit == "0 or 1" for column in schema.columns])
     row[is_flag] = rng.random(is_flag.sum()) < 0.3
     row[schema.index("amount_minor")] = fields["amount_minor"]
-    return row.tobytes()
+    return packed_row(row)
 
 
 def _transaction(fields: dict[str, Any]) -> dict[str, Any]:

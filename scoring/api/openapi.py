@@ -7,13 +7,24 @@ from typing import Annotated, Any, Literal
 import msgspec
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from scoring.decisions.reasons import Reason
 from scoring.services.record_labels import LabelInput
 from scoring.transactions import FieldFault, Transaction
 
 OutcomeName = Literal["approve", "step_up", "review", "hold", "decline"]
+
+
+class Reason(Struct):
+    """One reason. `weight` is in log-odds for the model, -ln(1 - weight) for a rule: larger means more."""
+
+    code: str
+    source: str
+    text: str
+    weight: float
+    feature: str | UnsetType = UNSET
+    value: float | None | UnsetType = UNSET
+    rule_id: str | UnsetType = UNSET
 
 
 class RuleResult(Struct):
@@ -34,6 +45,7 @@ class DecisionBody(Struct):
     rules: list[RuleResult]
     degraded: bool
     mode: str
+    stamps: list[str]
     versions: dict[str, str | None]
     timing_us: dict[str, int]
     occurred_at: str

@@ -19,24 +19,26 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
+from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connection
 
 from scoring.decisions.accepted import Accepted, read_requests
-from scoring.decisions.answer import encode_answer
-from scoring.decisions.known_ids import KnownIds
+from scoring.decisions.evidence import Evidence
 from scoring.decisions.ownership import claim_database
-from scoring.decisions.program_source import ProgramSource
+from scoring.decisions.program_source import LiveProgram, ProgramSource
 from scoring.decisions.requests import Decided, DecisionRequest
 from scoring.decisions.score_batch import ScoredBatch, score_batch
+from scoring.decisions.stamps import Stamp, is_degraded, mode_of
 from scoring.decisions.state_keeper import StateKeeper
-from scoring.engine import FeatureSchema, LadderCounters, Outcome
+from scoring.engine import AnswerColumns, FeatureSchema, LadderCounters, Outcome, pack_rows, render_answers
 from scoring.entity_index import catch_up
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
 from scoring.features.columns import TransactionColumns
 from scoring.features.state import FeatureState
-from scoring.ledger import LedgerRow, StoredAnswer, commit_decisions, find_answers
+from scoring.ledger import LedgerRows, StoredAnswer, commit_decisions, find_answers
 from scoring.rules.lists import ListSnapshot, read_lists
 from scoring.telemetry import EngineCounters
+from scoring.transaction_records import CURRENCY_CODES, transaction_reader
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +61,10 @@ class BatchWork:
     results: list[Decided | ScoringError | None]
     must_look_up: bool
     stored: dict[str, StoredAnswer] = field(default_factory=dict)
-    rows: list[LedgerRow] | None = None
+    rows: LedgerRows | None = None
     alerting: list[str] = field(default_factory=list)
-    first: dict[str, int] = field(default_factory=dict)  # transaction id -> position among the new ones
-    bodies: list[bytes] = field(default_factory=list)
+    first: dict[str, int] | None = None  # transaction id -> position among the new ones, where some are not
+    bodies: Sequence[bytes] = ()
     fresh: Accepted | None = None
     columns: TransactionColumns | None = None
     scored: ScoredBatch | None = None
@@ -81,7 +83,6 @@ class DecisionEngine:
         self._programs = ProgramSource()
         self._keeper = StateKeeper()
         self._lists = ListSnapshot()
-        self._known = KnownIds()
         self._last_sample = time.monotonic()
 
     @property
@@ -192,7 +193,7 @@ class DecisionEngine:
     def begin(self, requests: Sequence[DecisionRequest]) -> BatchWork:
         """Read the bodies; what breaks its contract has its result already."""
         accepted, refusals = read_requests(requests)
-        must_look_up = self._keeper.has_doubts or self._known.may_hold_any(accepted.ids)
+        must_look_up = self._keeper.has_doubts or self._keeper.known.may_hold_any(accepted.records.text, *accepted.id_spans)
         return BatchWork(requests, accepted, refusals, must_look_up)
 
     def look_up(self, work: BatchWork) -> None:
@@ -202,35 +203,50 @@ class DecisionEngine:
 
     def prepare(self, work: BatchWork) -> None:
         """Score what is new, up to the rows that are to be committed."""
-        fresh: list[int] = []
-        for i, name in enumerate(work.accepted.ids):
-            if name not in work.stored and name not in work.first:
-                work.first[name] = len(fresh)
-                fresh.append(i)
-        if fresh:
-            self._prepare_fresh(work, work.accepted.take(fresh))
+        ids = work.accepted.ids
+        if not work.stored and len(set(ids)) == len(ids):
+            work.first = None  # all are new, and each comes once
+            fresh = work.accepted
+        else:
+            work.first, new = {}, []
+            for i, name in enumerate(ids):
+                if name not in work.stored and name not in work.first:
+                    work.first[name] = len(new)
+                    new.append(i)
+            fresh = work.accepted.take(new) if new else None
+        if fresh is not None and len(fresh):
+            self._prepare_fresh(work, fresh)
 
     def _prepare_fresh(self, work: BatchWork, fresh: Accepted) -> None:
         began = time.perf_counter_ns()
-        requests = [work.requests[place] for place in fresh.places]
-        decision_ids = new_decision_ids(len(fresh))
-        writer = self._programs.writer
-        work.fresh, work.columns = fresh, self._keeper.columns(fresh.transactions, decision_ids)
-        work.scored = scored = score_batch(
-            self.state, writer.program, work.columns, self._lists.memberships(fresh.transactions, writer.program.list_names)
-        )
-        queued = [max(0, began - request.queued_ns) // 1000 for request in requests]
-        backfill = [request.backfill for request in requests]
-        received = [datetime.fromtimestamp(request.received_us / 1e6, UTC) for request in requests]
-        answers = writer.answers(fresh.transactions, decision_ids, received, scored, queued, backfill)
-        work.bodies = [encode_answer(answer) for answer in answers]
+        live, requests = self._programs.live, work.requests
+        if len(fresh) < len(requests):
+            requests = [requests[place] for place in fresh.places]
+        decision_ids, keys = new_decision_ids(len(fresh))
+        work.fresh, work.columns = fresh, self.state.tokens.columns_of(fresh.records, keys, remember=True)
+        work.scored = scored = self._score(live, fresh, work.columns)
+        backfill = np.array([request.backfill for request in requests])
+        if backfill.any():
+            scored.stamps[backfill] = scored.stamps[backfill] & ~np.uint32(Stamp.RULES_ONLY) | np.uint32(Stamp.BACKFILL)
+        received_us = np.array([request.received_us for request in requests], np.int64)
+        queued_ns = np.array([request.queued_ns for request in requests], np.int64)
+        answers = _answer_columns(fresh, scored, decision_ids, received_us, np.maximum(began - queued_ns, 0) // 1000)
+        work.bodies = list(render_answers(live.form, answers))
         engine_us = (time.perf_counter_ns() - began) // 1000
-        work.rows = [
-            _ledger_row(fresh, i, received[i], scored, answers[i], work.bodies[i], writer.program, engine_us)
-            for i in range(len(fresh))
-        ]
-        work.alerting = [row.decision_id for i, row in enumerate(work.rows) if row.outcome >= Outcome.REVIEW and not backfill[i]]
-        work.degraded = sum(answer.degraded for answer in answers)
+        work.rows = _ledger_rows(fresh, scored, answers, decision_ids, live, engine_us)
+        needs_person = (scored.outcome >= Outcome.REVIEW) & ~backfill
+        work.alerting = [decision_ids[i] for i in np.flatnonzero(needs_person).tolist()] if needs_person.any() else []
+        work.degraded = sum(work.rows.degraded)
+
+    def _score(self, live: LiveProgram, accepted: Accepted, columns: TransactionColumns) -> ScoredBatch:
+        return score_batch(
+            self.state,
+            live.program,
+            columns,
+            self._lists.memberships(accepted, live.program.list_names),
+            rules_alone=live.rules_alone,
+            offline_limit_minor=settings.OFFLINE_LIMIT_MINOR,
+        )
 
     def commit(self, work: BatchWork) -> None:
         """Store the rows and what must follow from them, in one transaction; on return they are on disk."""
@@ -263,7 +279,7 @@ class DecisionEngine:
         else:
             self._fill_in(work)
             if work.rows is not None:
-                self._known.add(work.fresh.ids)
+                self._keeper.known.add(work.fresh.records.text, *work.fresh.id_spans)
                 self.counters.count_decisions(work.scored.outcome, work.degraded)
         self.counters.count_batch(work.results)
         return True
@@ -275,19 +291,21 @@ class DecisionEngine:
     def _take_back(self, work: BatchWork) -> None:
         if work.scored is not None:
             self.state.take_back(work.columns, work.scored.rows)
-        work.scored, work.rows, work.bodies = None, None, []
-        work.first.clear()
+        work.scored, work.rows, work.bodies = None, None, ()
 
     def _fill_in(self, work: BatchWork) -> None:
-        accepted, fresh = work.accepted, work.fresh
-        for i, name in enumerate(accepted.ids):
-            place = accepted.places[i]
+        accepted, fresh, results = work.accepted, work.fresh, work.results
+        if work.first is None:
+            for place, body in zip(accepted.places, work.bodies, strict=True):
+                results[place] = Decided(body, False)
+            return
+        for place, name, text in zip(accepted.places, accepted.ids, accepted.texts, strict=True):
             if name in work.stored:
-                known, body, is_first = work.stored[name].transaction, work.stored[name].response.encode(), False
+                known, body, is_first = work.stored[name].transaction, work.stored[name].body, False
             else:
                 at = work.first[name]
                 known, body, is_first = fresh.texts[at], work.bodies[at], fresh.places[at] == place
-            work.results[place] = Decided(body, not is_first) if known == accepted.texts[i] else TransactionConflict()
+            results[place] = Decided(body, not is_first) if known == text else TransactionConflict()
 
     def dry_run(self, request: DecisionRequest) -> tuple[bytes, np.ndarray]:
         """Return the answer that would be given and the features [F]; nothing is stored, remembered or counted.
@@ -298,61 +316,113 @@ class DecisionEngine:
         accepted, (refusal,) = read_requests([request])
         if refusal is not None:
             raise refusal
-        writer, received = self._programs.writer, datetime.fromtimestamp(request.received_us / 1e6, UTC)
-        batch = self.state.tokens.columns(accepted.transactions, [0], remember=False)
-        memberships = self._lists.memberships(accepted.transactions, writer.program.list_names)
-        scored = score_batch(self.state, writer.program, batch, memberships)
-        (answer,) = writer.answers(accepted.transactions, [""], [received], scored, [0], [False])
-        return encode_answer(answer), scored.rows.x[0]
+        live = self._programs.live
+        columns = self.state.tokens.columns_of(accepted.records, np.zeros(1, np.uint64), remember=False)
+        scored = self._score(live, accepted, columns)
+        received_us, no_time = np.array([request.received_us], np.int64), np.zeros(1, np.int64)
+        answers = _answer_columns(accepted, scored, ["-" * 36], received_us, no_time)
+        (body,) = render_answers(live.form, answers)
+        return body, scored.rows.x[0]
 
 
-def new_decision_ids(count: int) -> list[str]:
-    """Return version 7 UUIDs (RFC 9562): they sort by time, so that indexes grow at one end."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = os.urandom(10 * count).hex()
-    head = f"{milliseconds:012x}"
+def new_decision_ids(count: int) -> tuple[list[str], np.ndarray]:
+    """Return version 7 UUIDs (RFC 9562), which sort by time, so that indexes grow at one end; and their event keys.
+
+    An event's key, by which the feature state knows it again, is the last 48 bits of its decision's id, uint64 [count].
+    """
+    head = f"{time.time_ns() // 1_000_000:012x}"
     prefix = f"{head[:8]}-{head[8:]}-7"
-    found = []
-    for i in range(0, 20 * count, 20):
-        variant = "89ab"[int(random[i + 3], 16) & 3]
-        found.append(f"{prefix}{random[i : i + 3]}-{variant}{random[i + 4 : i + 7]}-{random[i + 7 : i + 19]}")
-    return found
+    drawn = np.frombuffer(os.urandom(10 * count), np.uint8).reshape(count, 10)
+    random = drawn.tobytes().hex()
+    found = [
+        f"{prefix}{random[i : i + 3]}-{_VARIANT[random[i + 3]]}{random[i + 4 : i + 7]}-{random[i + 8 : i + 20]}"
+        for i in range(0, 20 * count, 20)
+    ]
+    keys = np.zeros((count, 8), np.uint8)
+    keys[:, 2:] = drawn[:, 4:]
+    return found, keys.view(">u8")[:, 0].astype(np.uint64)
 
 
-def _ledger_row(
-    fresh: Accepted, i: int, received_at: datetime, scored: ScoredBatch, answer, body: bytes, program, engine_us: int
-) -> LedgerRow:
-    t = fresh.transactions[i]
-    margin = float(scored.result.margin[i])
-    return LedgerRow(
-        decision_id=answer.decision_id,
-        transaction_id=t.transaction_id,
-        occurred_at=t.occurred_at,
-        received_at=received_at,
-        amount_minor=t.amount_minor,
-        currency=t.currency,
-        type=t.type,
-        channel=t.channel,
-        customer_id=t.customer_id,
-        card_id=t.card_id,
-        merchant_id=t.merchant_id,
-        country=t.country,
-        transaction=fresh.texts[i],
-        outcome=int(scored.outcome[i]),
-        score=answer.score,
-        probability=None if answer.probability is None else float(scored.result.probability[i]),
-        margin=None if np.isnan(margin) else margin,
-        features=scored.rows.x[i].tobytes(),
-        feature_schema=program.schema.version,
-        program_version=program.version,
-        degraded=answer.degraded,
-        mode=answer.mode,
-        stamps=0,
-        engine_us=engine_us,
-        form_id=None,
-        evidence=None,
-        response=body.decode(),
+# The top bits of a variant's digit are 10, its others random.
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+_TYPES, _CHANNELS = (
+    next(field.choices for field in transaction_reader().fields if field.name == name) for name in ("type", "channel")
+)
+
+
+def _answer_columns(
+    accepted: Accepted, scored: ScoredBatch, decision_ids: list[str], received_us: np.ndarray, queue_us: np.ndarray
+) -> AnswerColumns:
+    n, result, records = len(accepted), scored.result, accepted.records
+    starts, lengths = accepted.id_spans
+    return AnswerColumns(
+        decision_ids="".join(decision_ids).encode(),
+        text=records.text,
+        probability=result.probability,
+        occurred_us=np.ascontiguousarray(records.integers["occurred_at"]),
+        received_us=received_us,
+        id_starts=np.ascontiguousarray(starts),
+        id_lengths=np.ascontiguousarray(lengths),
+        score=np.rint(scored.risk * 1000).astype(np.int32),
+        top_features=np.ascontiguousarray(result.top_features),
+        top_contributions=np.ascontiguousarray(result.top_contributions),
+        top_values=np.take_along_axis(scored.rows.x, result.top_features, axis=1),
+        stamps=scored.stamps,
+        queue_us=np.minimum(queue_us, 0xFFFFFFFF).astype(np.uint32),
+        features_us=np.full(n, scored.features_us, np.uint32),
+        program_us=np.full(n, scored.program_us, np.uint32),
+        outcome=scored.outcome,
+        rule_codes=np.ascontiguousarray(result.rule_outcomes),
     )
+
+
+def _ledger_rows(
+    fresh: Accepted, scored: ScoredBatch, answers: AnswerColumns, decision_ids: list[str], live: LiveProgram, engine_us: int
+) -> LedgerRows:
+    n, records, codes = len(fresh), fresh.records, fresh.records.codes
+    packed, ends = pack_rows(scored.rows.x)
+    ends = ends.tolist()
+    stamps = scored.stamps.tolist()
+    evidence = Evidence(
+        np.stack([answers.queue_us, answers.features_us, answers.program_us], axis=1),
+        answers.top_features,
+        answers.top_contributions,
+        answers.rule_codes,
+    )
+    return LedgerRows(
+        decision_id=decision_ids,
+        transaction_id=fresh.ids,
+        occurred_at=answers.occurred_us,
+        received_at=answers.received_us,
+        amount_minor=records.integers["amount_minor"].tolist(),
+        currency=[CURRENCY_CODES[code] for code in codes["currency"].tolist()],
+        type=[_TYPES[code] for code in codes["type"].tolist()],
+        channel=[_CHANNELS[code] for code in codes["channel"].tolist()],
+        customer_id=fresh.tokens("customer_id"),
+        card_id=fresh.tokens("card_id"),
+        merchant_id=fresh.tokens("merchant_id"),
+        country=fresh.tokens("country"),
+        transaction=fresh.texts,
+        outcome=scored.outcome.tolist(),
+        score=answers.score.tolist(),
+        probability=_or_none(answers.probability),
+        margin=_or_none(scored.result.margin.astype(np.float64)),
+        features=[packed[start:end] for start, end in zip(ends, ends[1:], strict=False)],
+        feature_schema=[live.program.schema.version] * n,
+        program_version=[live.program.version] * n,
+        degraded=[is_degraded(of) for of in stamps],
+        mode=[mode_of(of) for of in stamps],
+        stamps=stamps,
+        engine_us=[engine_us] * n,
+        form_id=[live.form_number] * n,
+        evidence=evidence.packed(),
+        response=[None] * n,
+    )
+
+
+def _or_none(numbers: np.ndarray) -> list[float | None]:
+    """Return float64 [n] as a list, with None for NaN, which alone differs from itself."""
+    return [number if number == number else None for number in numbers.tolist()]
 
 
 __all__ = ["BatchWork", "Decided", "DecisionEngine", "DecisionRequest", "new_decision_ids"]

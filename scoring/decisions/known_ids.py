@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import numpy as np
+
+from scoring.engine import open_id_set
 
 
 class KnownIds:
-    """Ids of this process's recent decisions. One that is missing here but stored is found at the commit, by its index."""
+    """Hashes of the ids of recent decisions. One that is missing here but stored is found at the commit, by its index."""
 
     def __init__(self) -> None:
-        self._ids: set[str] = set()
+        self._ids = open_id_set()
 
-    def add(self, ids: Iterable[str]) -> None:
-        """Remember that these have been decided."""
-        self._ids.update(ids)
+    def add(self, text: bytes, starts: np.ndarray, lengths: np.ndarray) -> None:
+        """Remember ids that have been decided: int32 [n] spans of `text`."""
+        self._ids.add(text, starts, lengths)
 
-    def may_hold_any(self, ids: Iterable[str]) -> bool:
+    def may_hold_any(self, text: bytes, starts: np.ndarray, lengths: np.ndarray) -> bool:
         """Return whether one of them may have been decided."""
-        return not self._ids.isdisjoint(ids)
+        return bool(self._ids.contains(text, starts, lengths).any())

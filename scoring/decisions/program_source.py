@@ -6,12 +6,14 @@ import functools
 import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 from django.conf import settings
 
-from scoring.decisions.answer import AnswerWriter
+from scoring.decisions.answer_form import encoded, form_json, store_form
 from scoring.decisions.released_programs import check_registered
 from scoring.engine import (
+    AnswerForm,
     ArtifactRefused,
     Calibration,
     Device,
@@ -37,6 +39,31 @@ logger = logging.getLogger(__name__)
 _loader = ThreadPoolExecutor(1, thread_name_prefix="program")
 
 
+@dataclass(frozen=True)
+class LiveProgram:
+    """A program that may serve, with what goes with it.
+
+    Attributes:
+        rules_alone: the same rules without the model; the program itself where it has none.
+        form, form_number, form_body: what its answers share, ready to render, and as it is stored.
+    """
+
+    program: RiskProgram
+    rules_alone: RiskProgram
+    form: AnswerForm
+    form_number: int
+    form_body: str
+
+    @classmethod
+    def of(cls, program: RiskProgram) -> LiveProgram:
+        """Make ready what the program's answers need."""
+        described = form_json(program)
+        form = AnswerForm.from_json(described)
+        number, body = encoded(described)
+        rules_alone = program if program.forest is None else replace(program, forest=None, devices=())
+        return cls(program, rules_alone, form, number, body)
+
+
 class ProgramSource:
     """Holds the program in use and follows the champion.
 
@@ -52,22 +79,24 @@ class ProgramSource:
         self.swaps = 0
         self.refused: str | None = None  # why the champion is not the program in use
         # One pair, swapped in one assignment: counters that were read between two would count a program twice.
-        self._serving = AnswerWriter(rules_only_program()), LadderCounters()
+        live = LiveProgram.of(rules_only_program())
+        store_form(live.form_number, live.form_body)
+        self._serving = live, LadderCounters()
 
     @property
-    def writer(self) -> AnswerWriter:
+    def live(self) -> LiveProgram:
         """The program in use, with what its answers share."""
         return self._serving[0]
 
     @property
     def current(self) -> RiskProgram:
         """The program in use."""
-        return self.writer.program
+        return self.live.program
 
     def ladder_counters(self) -> LadderCounters:
         """Return how batches were run since the start, whatever the program; safe to call from any thread."""
-        writer, retired = self._serving
-        return retired + writer.program.executor.counters()
+        live, retired = self._serving
+        return retired + live.program.executor.counters()
 
     def refresh(self, *, wait: bool = True) -> bool:
         """Follow the champion; return whether the program changed. A refused one is tried again now and then.
@@ -82,14 +111,15 @@ class ProgramSource:
             return False
         self._loading = None
         try:
-            writer = future.result()
+            live = future.result()
+            store_form(live.form_number, live.form_body)  # before the first decision that names it
         except Exception as error:
             self._refuse(version, error)
             return False
-        self._serving = writer, self.ladder_counters()
+        self._serving = live, self.ladder_counters()
         self._release_version, self.refused = version, None
         self.swaps += 1
-        logger.info("release %s serves now; %s", version, "; ".join(writer.program.plan.accounts))
+        logger.info("release %s serves now; %s", version, "; ".join(live.program.plan.accounts))
         return True
 
     def _refuse(self, version: str, error: Exception) -> None:
@@ -110,14 +140,14 @@ class ProgramSource:
         return True
 
 
-def _load(release: ProgramRelease) -> AnswerWriter:
+def _load(release: ProgramRelease) -> LiveProgram:
     """Return the release's program, verified to be the one that was registered, and ready to serve."""
     folder = folder_of(release.artifact)
     program = load_program(folder, load_verify_key(settings.VERIFY_KEY_FILE), Serving(_devices(), settings.ENGINE_MAX_BATCH))
     check_registered(release, program)
     if program.schema.version != current_schema().version:
         raise ArtifactRefused(f"{release.version} was built for another feature schema; train again")
-    return AnswerWriter(program)
+    return LiveProgram.of(program)
 
 
 @functools.cache

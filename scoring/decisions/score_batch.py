@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from scoring.decisions.reasons import MAX_REASONS
+from scoring.decisions.stamps import Stamp
 from scoring.engine import Outcome, ProgramResult, RiskProgram, RuleOutcome
 from scoring.features.columns import TransactionColumns
 from scoring.features.state import FeatureRows, FeatureState
+
+TOP_CONTRIBUTIONS = 4
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,9 @@ class ScoredBatch:
         outcome: [n] uint8 Outcome codes, the strictest of what the costs and the rules demand.
         cost_outcome: [n] uint8, what the costs alone demand.
         risk: [n] float64 probability with the rules' weights joined in; the score is 1000 times this.
+        stamps: [n] uint32 Stamp bits.
         features_us, program_us: time for the whole batch, microseconds.
+        model_failed: the program could not run, and its rules alone did.
     """
 
     rows: FeatureRows
@@ -31,29 +37,54 @@ class ScoredBatch:
     outcome: np.ndarray
     cost_outcome: np.ndarray
     risk: np.ndarray
+    stamps: np.ndarray
     features_us: int
     program_us: int
+    model_failed: bool = False
 
 
 def score_batch(
-    state: FeatureState, program: RiskProgram, batch: TransactionColumns, memberships: np.ndarray | None = None
+    state: FeatureState,
+    program: RiskProgram,
+    batch: TransactionColumns,
+    memberships: np.ndarray | None = None,
+    *,
+    rules_alone: RiskProgram | None = None,
+    offline_limit_minor: int = 0,
 ) -> ScoredBatch:
     """Answer transactions as if they came one by one in this order; the state absorbs those with `insert` set.
 
     Args:
         memberships: bool [n, L], which lists each transaction is on; None for none.
+        rules_alone: the program without its model, which answers where the program itself fails.
+        offline_limit_minor: up to this amount a payment without a probability is approved, unless a rule objects, where
+            there should have been one.
     """
     start = time.perf_counter_ns()
     rows = state.process(batch)
     middle = time.perf_counter_ns()
+    failed = False
     try:
-        result = program.run(rows.x, memberships, MAX_REASONS)
-    except BaseException:
-        state.take_back(batch, rows)  # what got no answer must not be remembered
-        raise
-    demanded, survival = _rule_demands(program, result.rule_outcomes)
+        result = program.run(rows.x, memberships, TOP_CONTRIBUTIONS)
+    except Exception:
+        if rules_alone is None:
+            state.take_back(batch, rows)  # what got no answer must not be remembered
+            raise
+        logger.exception("program %s failed on a batch of %d: its rules alone decide", program.version, len(batch))
+        result, failed = _by_rules_alone(state, rules_alone, batch, rows, memberships), True
+    has_model = program.forest is not None
+    missing = np.isnan(result.probability)
+    demanded, survival, in_error = _rule_demands(program, result)
     cost_outcome = program.policy.outcomes(result.probability, batch.amount_minor)
-    risk = 1.0 - (1.0 - np.nan_to_num(result.probability, nan=0.0)) * survival
+    if has_model and missing.any():
+        offline = missing & (batch.amount_minor <= offline_limit_minor) if offline_limit_minor > 0 else False
+        cost_outcome = np.where(offline, np.uint8(Outcome.APPROVE), cost_outcome)
+    stamps = np.where(rows.late, np.uint32(Stamp.LATE_EVENT), np.uint32(0))
+    if missing.any():
+        stamps[missing] |= np.uint32(Stamp.DEGRADED_MODEL if has_model else Stamp.RULES_ONLY)
+    if in_error is not None:
+        stamps[in_error] |= np.uint32(Stamp.DEGRADED_RULES)
+    risk = 1.0 - (1.0 - np.where(missing, 0.0, result.probability)) * survival
     end = time.perf_counter_ns()
     return ScoredBatch(
         rows=rows,
@@ -61,21 +92,32 @@ def score_batch(
         outcome=np.maximum(cost_outcome, demanded),
         cost_outcome=cost_outcome,
         risk=risk,
+        stamps=stamps,
         features_us=(middle - start) // 1000,
         program_us=(end - middle) // 1000,
+        model_failed=failed,
     )
 
 
-def _rule_demands(program: RiskProgram, outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the strictest outcome that a rule demands [n] uint8, and the product of (1 - weight) over the hits [n].
+def _by_rules_alone(
+    state: FeatureState, program: RiskProgram, batch: TransactionColumns, rows: FeatureRows, memberships: np.ndarray | None
+) -> ProgramResult:
+    try:
+        return program.run(rows.x, memberships, TOP_CONTRIBUTIONS)
+    except BaseException:
+        state.take_back(batch, rows)
+        raise
 
-    A rule in error demands a review at least when it could have stopped the payment: an error must not approve.
-    """
-    if not program.rules:
-        return np.zeros(len(outcomes), np.uint8), np.ones(len(outcomes))
-    demands = np.array([rule.outcome for rule in program.rules], np.uint8)
-    on_error = np.where(demands >= Outcome.HOLD, np.uint8(Outcome.REVIEW), np.uint8(Outcome.APPROVE))
-    hit = outcomes == RuleOutcome.HIT
-    strictest = np.maximum(hit * demands, (outcomes == RuleOutcome.ERROR) * on_error).max(axis=1)
-    weights = np.array([rule.weight for rule in program.rules])
-    return strictest.astype(np.uint8), np.where(hit, 1.0 - weights, 1.0).prod(axis=1)
+
+def _rule_demands(program: RiskProgram, result: ProgramResult) -> tuple[np.ndarray, np.ndarray | float, np.ndarray | None]:
+    """Return the strictest outcome that a rule demands [n] uint8, the product of survivals over the hits [n], and which
+    rows have a rule in error, bool [n], or None where there is none."""
+    bits, demands = result.bits, program.rule_demands
+    any_hit, any_error = bits.hit.any(), bits.error.any()
+    if not (any_hit or any_error):
+        return np.zeros(len(result.probability), np.uint8), 1.0, None
+    outcomes = result.rule_outcomes
+    hit, error = outcomes == RuleOutcome.HIT, outcomes == RuleOutcome.ERROR
+    strictest = np.maximum(hit * demands.on_hit, error * demands.on_error).max(axis=1).astype(np.uint8)
+    survival = np.where(hit, demands.survival, 1.0).prod(axis=1)
+    return strictest, survival, error.any(axis=1) if any_error else None

@@ -6,19 +6,20 @@ import functools
 from collections.abc import Callable
 from datetime import timedelta
 
+import numpy as np
 from django.conf import settings
 
+from scoring.decisions.accepted import id_spans, read_texts
+from scoring.decisions.known_ids import KnownIds
 from scoring.decisions.known_labels import Truths, read_truths_after
-from scoring.features.columns import TransactionColumns
 from scoring.features.schema import REACH_US
 from scoring.features.state import FeatureState
 from scoring.ledger import find_answers, read_history
 from scoring.models import Decision
-from scoring.transactions import Transaction, parse_stored
 
 
 class StateKeeper:
-    """Owns a FeatureState that says what the ledger says."""
+    """Owns a FeatureState, and the set of known transaction ids, that say what the ledger says."""
 
     def __init__(self) -> None:
         self._empty()
@@ -26,6 +27,7 @@ class StateKeeper:
 
     def _empty(self) -> None:
         self.state = FeatureState(settings.MAX_LATENESS_DAYS)
+        self.known = KnownIds()
         self._last_label_id = 0
 
     def rebuild(self) -> None:
@@ -36,7 +38,10 @@ class StateKeeper:
             return
         since = newest - timedelta(microseconds=REACH_US) - timedelta(days=settings.MAX_LATENESS_DAYS)
         for chunk in read_history(since):
-            self.state.process(self.columns([parse_stored(text) for _, _, text in chunk], [i for _, i, _ in chunk]))
+            keys = np.array([event_key(decision_id) for _, decision_id, _ in chunk], np.uint64)
+            records = read_texts([text.encode() for _, _, text in chunk])
+            self.state.process(self.state.tokens.columns_of(records, keys, remember=True))
+            self.known.add(records.text, *id_spans(records))
         self.learn_new_labels()
 
     def learn_new_labels(self, between_batches: Callable[[Callable[[], None]], None] = lambda act: act()) -> None:
@@ -50,10 +55,6 @@ class StateKeeper:
         # A party that is not known has no events to be labelled.
         batch = self.state.tokens.columns(truths.transactions, keys, remember=False)
         self.state.label(batch.occurred_us, batch.key, batch.entities, truths.fraud)
-
-    def columns(self, transactions: list[Transaction], decision_ids: list[str]) -> TransactionColumns:
-        """Return the transactions as the state takes them, under the keys by which it knows them again."""
-        return self.state.tokens.columns(transactions, [event_key(i) for i in decision_ids], remember=True)
 
     @property
     def has_doubts(self) -> bool:

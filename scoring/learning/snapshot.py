@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from django.db.models import Max, Min, Q
 
+from scoring.engine import unpack_rows
 from scoring.models import Decision, Label
 from scoring.truth import FRAUD_KINDS, UNSETTLED, truth_of
 
@@ -160,11 +161,12 @@ def read_features(seqs: np.ndarray, width: int) -> np.ndarray:
     for start in range(0, len(seqs), CHUNK_ROWS):
         wanted = [int(seq) for seq in seqs[start : start + CHUNK_ROWS]]
         stored = dict(Decision.objects.filter(seq__in=wanted).values_list("seq", "features"))
-        for place, seq in enumerate(wanted, start):
-            row = np.frombuffer(stored.get(seq, b""), "<f4")
-            if len(row) != width:
-                raise ValueError(f"ledger row {seq} holds {len(row)} features where {width} are expected")
-            matrix[place] = row
+        if missing := [seq for seq in wanted if not stored.get(seq)]:
+            raise ValueError(f"ledger row {missing[0]} holds no features where {width} are expected")
+        try:
+            matrix[start : start + len(wanted)] = unpack_rows([bytes(stored[seq]) for seq in wanted], width)
+        except ValueError as error:
+            raise ValueError(f"the ledger's rows {wanted[0]} to {wanted[-1]}: {error}") from None
     return matrix
 
 

@@ -20,8 +20,12 @@ BACKFILL = "backfill"
 
 
 class AnswerForm(models.Model):
-    """What is the same for all answers of one program: rules, texts, versions. Written once, never changed."""
+    """What is the same for all answers of one program: rules, texts, versions. Written once, never changed.
 
+    Its number is made of its digest, so that a number means the same form in every database.
+    """
+
+    id = models.BigIntegerField(primary_key=True, help_text="the first 63 bits of the digest")
     digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the body")
     body = models.TextField(help_text="JSON, as scoring.engine.AnswerForm reads it")
 
@@ -61,7 +65,7 @@ class Decision(models.Model):
     mode = models.CharField(max_length=24, default="normal", help_text="the gravest of the stamps, or normal")
     stamps = models.PositiveIntegerField(default=0, help_text="what was out of the ordinary, a bit each")
     engine_us = models.PositiveIntegerField(help_text="time inside the engine before the commit, microseconds")
-    form = models.ForeignKey(AnswerForm, null=True, on_delete=models.PROTECT, db_index=False)
+    form = models.ForeignKey(AnswerForm, null=True, on_delete=models.PROTECT, db_index=False, db_constraint=False)
     evidence = models.BinaryField(null=True, help_text="with the other columns and the form, the answer byte for byte")
     response = models.TextField(null=True, help_text="the answer itself, JSON, where there is no form to render it by")
 

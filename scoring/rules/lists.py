@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 import numpy as np
 from django.db.models import Q
 
 from scoring.models import ListEntry
-from scoring.transactions import Transaction
 
 # list -> the field of the transaction that is looked up in it
 LISTS = {
@@ -23,19 +22,27 @@ LISTS = {
 }
 
 
+class NamedTokens(Protocol):
+    """n transactions whose identifiers can be asked for by field."""
+
+    def __len__(self) -> int: ...
+
+    def tokens(self, name: str) -> list[str | None]:
+        """Return [n] values of a field; None where a transaction does not name it."""
+
+
 @dataclass(frozen=True)
 class ListSnapshot:
     """The values of every list at one moment."""
 
     values: dict[str, frozenset[str]] = field(default_factory=dict)
 
-    def memberships(self, transactions: Sequence[Transaction], list_names: tuple[str, ...]) -> np.ndarray:
+    def memberships(self, transactions: NamedTokens, list_names: tuple[str, ...]) -> np.ndarray:
         """Return bool [n, L]: whether each transaction is on each list."""
         found = np.zeros((len(transactions), len(list_names)), bool)
         for column, name in enumerate(list_names):
             if values := self.values.get(name):
-                of = LISTS[name]
-                found[:, column] = [getattr(t, of) in values for t in transactions]
+                found[:, column] = [token in values for token in transactions.tokens(LISTS[name])]
         return found
 
 

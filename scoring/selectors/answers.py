@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scoring.models import Decision, Rule
+from scoring.stored_answers import stored_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ _REASON_FIELDS = tuple(Reason.__dataclass_fields__)
 
 def answer_of(decision: Decision) -> tuple[Answer, dict[str, Any]]:
     """Return the answer that was sent and the transaction that was accepted."""
-    response = json.loads(decision.response)
+    response = json.loads(stored_answer(decision))
     answer = Answer(
         reasons=tuple(_reason(item) for item in response.get("reasons", ())),
         rules=_rules(response.get("rules", ())),

@@ -14,6 +14,7 @@ import numpy as np
 from scoring.decisions.released_programs import released_programs
 from scoring.engine import ArtifactRefused, RiskProgram
 from scoring.errors import DecisionNotFound, ExplanationUnavailable, NothingToExplain
+from scoring.feature_rows import stored_row
 from scoring.models import Decision, ProgramRelease
 from scoring.selectors.answers import Reason, answer_of
 
@@ -103,7 +104,7 @@ def _program_of(decision: Decision) -> RiskProgram:
 
 def _row_of(decision: Decision, program: RiskProgram) -> np.ndarray:
     """Return the feature row [F] float32 that was scored."""
-    row = np.frombuffer(bytes(decision.features), "<f4").astype(np.float32)
+    row = stored_row(decision.features)
     if not row.size:
         raise ExplanationUnavailable("the feature row of this decision is not stored any more, so it cannot be explained")
     if decision.feature_schema != program.schema.version or row.size != program.schema.width:

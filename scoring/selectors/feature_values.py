@@ -7,9 +7,8 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-import numpy as np
-
 from scoring.engine import FeatureColumn
+from scoring.feature_rows import stored_row
 from scoring.features.schema import current_schema
 from scoring.models import Decision
 
@@ -73,7 +72,7 @@ class FeatureValues:
 def feature_values(decision: Decision) -> FeatureValues:
     """Name the stored row's values by the current schema, if it is the one that the row was written under."""
     schema = current_schema()
-    row = np.frombuffer(bytes(decision.features), dtype="<f4")
+    row = stored_row(decision.features)
     version = decision.feature_schema
     if version != schema.version or row.size != schema.width:
         # Naming the values by another schema would be wrong without anybody noticing.

@@ -15,6 +15,7 @@ from django.utils.dateparse import parse_datetime
 from scoring.entity_index import find_decisions
 from scoring.errors import InvalidInput
 from scoring.models import Outcome
+from scoring.stored_answers import NEEDED, stored_answers
 from scoring.transactions import FieldFault
 
 MAX_LIMIT = 200
@@ -36,7 +37,7 @@ class LedgerQuery:
 class LedgerPage:
     """Stored answers (JSON), newest first; `next_cursor` is None on the last page."""
 
-    responses: list[str]
+    responses: list[bytes]
     next_cursor: str | None
 
 
@@ -45,9 +46,9 @@ def ledger_page(query: LedgerQuery) -> LedgerPage:
     rows = find_decisions(query.filters)
     if query.before_seq is not None:
         rows = rows.filter(seq__lt=query.before_seq)
-    found = list(rows.order_by("-seq").values_list("seq", "response")[: query.limit + 1])
+    found = list(rows.order_by("-seq").values_list("seq", *NEEDED, named=True)[: query.limit + 1])
     more, found = len(found) > query.limit, found[: query.limit]
-    return LedgerPage([response for _, response in found], _cursor(found[-1][0]) if more else None)
+    return LedgerPage(stored_answers(found), _cursor(found[-1].seq) if more else None)
 
 
 def read_query(parameters: Mapping[str, str]) -> LedgerQuery:

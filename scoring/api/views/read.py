@@ -10,9 +10,11 @@ from rest_framework.response import Response
 from scoring.api import openapi
 from scoring.api.lean import ApiView
 from scoring.errors import DecisionNotFound
+from scoring.feature_rows import stored_row
 from scoring.features.schema import current_schema
 from scoring.models import Decision
 from scoring.selectors.explanation import DecisionExplanation, explain_decision
+from scoring.stored_answers import stored_answer
 
 
 class DecisionView(ApiView):
@@ -32,7 +34,7 @@ class DecisionView(ApiView):
             "label_id", "label", "fraud_type", "source", "confidence", "reported_at"
         )
         return Response(
-            msgspec.json.decode(decision.response)
+            msgspec.json.decode(stored_answer(decision))
             | {
                 "transaction": msgspec.json.decode(decision.transaction),
                 "features": _features_by_name(decision),
@@ -46,7 +48,7 @@ def _features_by_name(decision: Decision) -> dict[str, float | None] | None:
     schema = current_schema()
     if decision.feature_schema != schema.version:
         return None
-    values = memoryview(bytes(decision.features)).cast("f").tolist()
+    values = stored_row(decision.features).tolist()
     return {name: None if value != value else value for name, value in zip(schema.names, values, strict=True)}
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from scoring.feature_rows import stored_row
 from scoring.models import Decision
 from tests.scoring.api.cases import each
 from tests.scoring.api.clients import JSON, NDJSON
@@ -124,7 +125,7 @@ def test_a_batch_scores_as_if_sent_one_by_one(api):
     from scoring.features.schema import current_schema
 
     column = current_schema().index("card.count.10m")
-    assert [memoryview(bytes(row.features)).cast("f")[column] for row in rows] == [0, 1, 2, 3]
+    assert [stored_row(row.features)[column] for row in rows] == [0, 1, 2, 3]
 
 
 @pytest.mark.slow

@@ -16,9 +16,11 @@ from scoring.decisions.engine import DecisionEngine
 from scoring.decisions.requests import Decided, DecisionRequest, request_now
 from scoring.engine import Outcome
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
+from scoring.feature_rows import stored_row
 from scoring.features.schema import current_schema
 from scoring.models import Alert, Decision, EngineSample, Label, ListEntry, OutboxEvent
 from scoring.services.record_labels import record_labels
+from scoring.stored_answers import stored_answer
 from tests.scoring.decisions.conftest import NOON, payment
 from tests.scoring.decisions.programs import risk_program
 
@@ -51,7 +53,7 @@ def test_a_decision_is_stored_with_what_is_needed_to_explain_it(engine):
     body = payment(1, counterparty_id="b1", account_id="a1", country="DE", latitude=52.5, card_present=True)
     told = answer(decide(engine, body)[0])
     row = Decision.objects.get()
-    assert json.loads(row.response) == told
+    assert json.loads(stored_answer(row)) == told
     assert json.loads(row.transaction) == body | {"occurred_at": "2026-03-02T12:00:00Z"}
     assert (row.decision_id, row.transaction_id, row.occurred_at) == (told["decision_id"], "tx-1", NOON)
     for name in (
@@ -72,7 +74,7 @@ def test_a_decision_is_stored_with_what_is_needed_to_explain_it(engine):
         told["degraded"],
     )
     assert (row.program_version, row.feature_schema) == (told["versions"]["program"], current_schema().version)
-    stored = np.frombuffer(bytes(row.features), "<f4")
+    stored = stored_row(row.features)
     assert stored.shape == (current_schema().width,) and stored[current_schema().index("amount_minor")] == 2_500
     assert (row.probability, row.margin) == (None, None), "no model yet"
 
@@ -159,7 +161,7 @@ def test_a_failed_commit_stores_nothing_and_a_retry_is_as_if_nothing_had_happene
     assert Decision.objects.count() == 2 and not OutboxEvent.objects.filter(subject__isnull=True)
     assert str([features(engine, body) for body in batch]) == str(before)
     assert [r.replayed for r in decide(engine, *batch)] == [False] * 3
-    rows = {row.transaction_id: np.frombuffer(bytes(row.features), "<f4") for row in Decision.objects.all()}
+    rows = {row.transaction_id: stored_row(row.features) for row in Decision.objects.all()}
     assert rows["tx-3"][current_schema().index("card.count.24h")] == 2
     assert rows["tx-4"][current_schema().index("card.count.24h")] == 3
 
@@ -177,8 +179,8 @@ def test_a_commit_that_only_seemed_to_fail_is_found_again(engine, monkeypatch):
         assert isinstance(decide(engine, payment(1))[0], EngineUnavailable)
     assert Decision.objects.count() == 1
     again, other = decide(engine, payment(1), payment(2, HOUR))
-    assert again.replayed and again.body == Decision.objects.get(transaction_id="tx-1").response.encode()
-    row = np.frombuffer(bytes(Decision.objects.get(transaction_id="tx-2").features), "<f4")
+    assert again.replayed and again.body == stored_answer(Decision.objects.get(transaction_id="tx-1"))
+    row = stored_row(Decision.objects.get(transaction_id="tx-2").features)
     assert row[current_schema().index("card.count.24h")] == 1, "the event is remembered"
     assert not other.replayed
 
@@ -215,7 +217,7 @@ def test_decisions_and_alerts_are_stored_together_or_not_at_all(engine, monkeypa
 
 def test_an_unexpected_failure_takes_the_events_back_as_well(engine, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(engine_module, "encode_answer", _raise(RuntimeError("bug")))
+        patched.setattr(engine_module, "render_answers", _raise(RuntimeError("bug")))
         with pytest.raises(RuntimeError):
             decide(engine, payment(1))
     assert Decision.objects.count() == 0
@@ -223,21 +225,19 @@ def test_an_unexpected_failure_takes_the_events_back_as_well(engine, monkeypatch
 
 
 def test_one_row_that_the_database_refuses_stores_nothing_of_its_batch(engine):
+    rows = _rows(engine, payment(1), payment(2))
     with pytest.raises((DatabaseError, IntegrityError)), transaction.atomic():
-        rows = [_row(engine, payment(1)), _row(engine, payment(2), score=1_001)]
-        scoring.ledger.commit_decisions(rows, [], timezone.now())
+        scoring.ledger.commit_decisions(rows._replace(score=[10, 1_001]), [], timezone.now())
     assert Decision.objects.count() == 0
 
 
-def _row(engine, body: dict, **changed):
-    seen = {}
-    original = engine_module.commit_decisions
-    engine_module.commit_decisions = lambda rows, *_: seen.update(row=rows[0]) or _raise(DatabaseError())()
-    try:
-        decide(engine, body)
-    finally:
-        engine_module.commit_decisions = original
-    return seen["row"]._replace(**changed)
+def _rows(engine, *bodies: dict) -> scoring.ledger.LedgerRows:
+    """Return the ledger rows of a batch that is not committed."""
+    work = engine.begin([sent(body) for body in bodies])
+    engine.prepare(work)
+    rows = work.rows
+    engine.abandon(work)
+    return rows
 
 
 def _raise(error: Exception):

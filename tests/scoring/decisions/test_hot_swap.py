@@ -27,6 +27,7 @@ from scoring.decisions.requests import Decided, request_now
 from scoring.decisions.runtime import discard_engine
 from scoring.decisions.service import EngineService
 from scoring.engine import Forest, RiskProgram, RuleOutcome, load_or_create_signing_key, save_program
+from scoring.feature_rows import stored_row
 from scoring.features.schema import current_schema
 from scoring.metrics import prometheus_text
 from scoring.models import Decision, ProgramRelease
@@ -143,7 +144,7 @@ def assert_of_one_program(programs: dict[str, RiskProgram], told: list[dict]) ->
         answers = [answer for answer in told if answer["versions"]["program"] == version]
         stored = [rows[answer["decision_id"]] for answer in answers]
         assert {row.program_version for row in stored} == {version}
-        x = np.stack([np.frombuffer(bytes(row.features), "<f4") for row in stored])
+        x = np.stack([stored_row(row.features) for row in stored])
         again = program.run(x)
         assert [row.margin for row in stored] == again.margin.astype(float).tolist()
         assert [answer["probability"] for answer in answers] == [round(p, 6) for p in again.probability.tolist()]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring.decisions.requests import request_now
+from scoring.feature_rows import stored_row
 from scoring.features.schema import current_schema
 from scoring.models import Decision, Label, OutboxEvent
 from scoring.services.decide import decide_now
@@ -101,7 +102,7 @@ def test_a_restarted_engine_replays_and_goes_on(fresh_engine):
     assert again["replayed"] and again["decision"] == first["decision"]
     assert not other["replayed"] and conflict["status"] == 409
     row = Decision.objects.get(transaction_id="tx-2")
-    assert memoryview(bytes(row.features)).cast("f")[current_schema().index("card.count.24h")] == 1
+    assert stored_row(row.features)[current_schema().index("card.count.24h")] == 1
 
 
 def test_an_empty_ledger_is_no_obstacle(fresh_engine):
