@@ -28,6 +28,7 @@ class TransactionColumns:
         others: [n, K] int32: the counterparts that are counted.
         key: [n] uint64, names the event again when its label comes.
         insert: [n] uint8; 0 is scored without a trace (dry run).
+        records: what they were made of, row by row; None where that was something else.
     """
 
     occurred_us: np.ndarray
@@ -37,6 +38,7 @@ class TransactionColumns:
     others: np.ndarray
     key: np.ndarray
     insert: np.ndarray
+    records: TransactionRecords | None = None
 
     def __len__(self) -> int:
         return len(self.occurred_us)
@@ -85,7 +87,8 @@ class TokenTables:
         insert = _flags(len(occurred_us), remember)
         places = self._places if records.token_fields is self._fields else self._find(records.token_fields)
         entities, others = self.entities.of_text(records.text, starts, lengths, places, codes["type"], insert)
-        return TransactionColumns(occurred_us, amount_minor, codes, entities, others, keys, insert)
+        source = records if rows is None else None
+        return TransactionColumns(occurred_us, amount_minor, codes, entities, others, keys, insert, source)
 
     def columns_of_codes(
         self,

@@ -20,11 +20,13 @@ class FeatureRows:
         x: [n, F] float32 in the order of the schema.
         late: [n] bool, the event lies further back than the state is kept exactly for.
         clock_us: the newest event time before this batch.
+        degraded: the windows lacked what other engine processes decided: the answers must say so.
     """
 
     x: np.ndarray
     late: np.ndarray
     clock_us: int
+    degraded: bool = False
 
 
 class FeatureState:
@@ -53,6 +55,9 @@ class FeatureState:
         clocks = np.maximum.accumulate(np.concatenate([[self.clock_us], absorbed]))
         self.clock_us = int(clocks[-1])
         return clocks[:-1]
+
+    def confirm(self, rows: FeatureRows) -> None:
+        """Hear that the batch is committed, of which nothing follows where there is one process."""
 
     def take_back(self, batch: TransactionColumns, rows: FeatureRows) -> None:
         """Undo `process` of the newest batch: it could not be committed.

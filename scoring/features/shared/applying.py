@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from msgspec import MsgspecError
 
 from scoring.features.columns import TransactionColumns
 from scoring.features.shared.entry import Entry, EntryKind, UnreadableEntry
 from scoring.features.state import FeatureState
-from scoring.transactions import parse_stored
+from scoring.transaction_records import transaction_reader
 
 # Returns an entry's transactions as the columns of these windows; raises UnreadableEntry.
 ReadColumns = Callable[[FeatureState, Entry], TransactionColumns]
@@ -23,11 +22,10 @@ def read_columns(state: FeatureState, entry: Entry) -> TransactionColumns:
     Raises:
         UnreadableEntry: a transaction is not one of this release.
     """
-    try:
-        transactions = [parse_stored(text) for text in entry.texts]
-    except MsgspecError as error:
-        raise UnreadableEntry("one of its transactions is not readable by this release") from error
-    return state.tokens.columns(transactions, entry.keys, remember=True)
+    records = transaction_reader().read(entry.text, entry.ends[:-1], np.diff(entry.ends), trusted=True)
+    if not records.accepted.all():
+        raise UnreadableEntry("one of its transactions is not readable by this release")
+    return state.tokens.columns_of(records, entry.keys, remember=True)
 
 
 def apply(local: FeatureState, entry: Entry, read: ReadColumns, *, doubtful: bool) -> None:

@@ -6,7 +6,6 @@ uint32 end an event, and the canonical texts of the transactions one after the o
 
 from __future__ import annotations
 
-import itertools
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,38 +32,58 @@ class EntryKind(IntEnum):
     LATE_EVENTS = 3  # they were decided while their owner could not reach the log, and may be known from the ledger
 
 
+_KINDS = frozenset(EntryKind)
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One entry.
+    """One entry of n transactions.
 
     Attributes:
         kind: see EntryKind.
         owner: the membership that wrote it.
         number: 1 for the owner's first entry, and so on without gaps: an entry that is sent twice is appended once.
         keys: [n] uint64 event keys.
-        texts: n canonical transactions.
+        text: holds the canonical transactions, as the ledger keeps them.
+        ends: int64 [n + 1]: text[ends[i]:ends[i + 1]] is the i-th.
     """
 
     kind: EntryKind
     owner: int
     number: int
     keys: np.ndarray
-    texts: Sequence[bytes]
+    text: bytes
+    ends: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.keys)
+
+    @property
+    def texts(self) -> list[bytes]:
+        """The transactions one by one."""
+        ends = self.ends.tolist()
+        return [self.text[start:end] for start, end in zip(ends, ends[1:], strict=False)]
 
     def part(self, chosen: np.ndarray) -> Entry:
         """Return the entry with those transactions alone for which `chosen` (bool [n]) holds."""
-        return Entry(self.kind, self.owner, self.number, self.keys[chosen], list(itertools.compress(self.texts, chosen)))
+        texts = self.texts
+        return entry_of(self.kind, self.keys[chosen], [texts[i] for i in np.flatnonzero(chosen).tolist()])
+
+
+def entry_of(kind: EntryKind, keys: Sequence[int], texts: Sequence[bytes]) -> Entry:
+    """Return an entry that has no owner and no number yet."""
+    ends = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum([len(text) for text in texts], out=ends[1:])
+    return Entry(kind, NOBODY, 0, np.array(keys, np.uint64), b"".join(texts), ends)
 
 
 def encode(entry: Entry) -> bytes:
     """Return the entry as bytes."""
-    header = _HEADER.pack(_MAGIC, _VERSION, entry.kind, len(entry.texts), entry.owner, entry.number)
-    ends = np.fromiter(itertools.accumulate(map(len, entry.texts)), np.uint32, len(entry.texts))
-    numbers = (entry.keys.astype("<u8", copy=False).tobytes(), ends.astype("<u4", copy=False).tobytes())
-    return b"".join((header, *numbers, *entry.texts))
+    header = _HEADER.pack(_MAGIC, _VERSION, entry.kind, len(entry), entry.owner, entry.number)
+    start, end = int(entry.ends[0]), int(entry.ends[-1])
+    ends = (entry.ends[1:] - start).astype("<u4")
+    text = entry.text if start == 0 and end == len(entry.text) else entry.text[start:end]
+    return b"".join((header, entry.keys.astype("<u8", copy=False).tobytes(), ends.tobytes(), text))
 
 
 def owner_of(data: bytes) -> tuple[int, int]:
@@ -85,16 +104,15 @@ def decode(data: bytes) -> Entry:
     """
     kind, count, owner, number = _header(data)
     keys_end = _HEADER.size + 8 * count
-    texts_start = keys_end + 4 * count
-    if len(data) < texts_start:
+    text_start = keys_end + 4 * count
+    if len(data) < text_start:
         raise UnreadableEntry(f"an entry of {count} transactions has {len(data)} bytes")
     keys = np.frombuffer(data, "<u8", count, _HEADER.size).astype(np.uint64, copy=False)
-    ends = np.frombuffer(data, "<u4", count, keys_end).tolist()
-    if texts_start + (ends[-1] if ends else 0) != len(data) or sorted(ends) != ends:
+    ends = np.full(count + 1, text_start, np.int64)
+    ends[1:] += np.frombuffer(data, "<u4", count, keys_end)
+    if ends[-1] != len(data) or (ends[1:] < ends[:-1]).any():
         raise UnreadableEntry("the texts of an entry do not fill it")
-    edges = [texts_start, *(texts_start + end for end in ends)]
-    texts = [data[start:end] for start, end in itertools.pairwise(edges)]
-    return Entry(kind, owner, number, keys, texts)
+    return Entry(kind, owner, number, keys, data, ends)
 
 
 def _header(data: bytes) -> tuple[EntryKind, int, int, int]:
@@ -104,6 +122,3 @@ def _header(data: bytes) -> tuple[EntryKind, int, int, int]:
     if magic != _MAGIC or version != _VERSION or kind not in _KINDS:
         raise UnreadableEntry(f"not an entry of version {_VERSION}: it begins with {data[:4]!r}")
     return EntryKind(kind), count, owner, number
-
-
-_KINDS = frozenset(EntryKind)

@@ -48,7 +48,8 @@ class OwnEntries:
 
     def add(self, entry: Entry, owner: int) -> OwnEntry:
         """Number an entry and let it wait."""
-        own = OwnEntry(replace(entry, owner=owner, number=self._next_number), 64 + 12 * len(entry) + sum(map(len, entry.texts)))
+        size = 64 + 12 * len(entry) + int(entry.ends[-1] - entry.ends[0])
+        own = OwnEntry(replace(entry, owner=owner, number=self._next_number), size)
         self._next_number += 1
         self._entries.append(own)
         self.bytes += own.size

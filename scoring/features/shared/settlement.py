@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoring.features.shared.entry import NOBODY, Entry, EntryKind, UnreadableEntry, decode, encode
+from scoring.features.shared.entry import Entry, EntryKind, UnreadableEntry, decode, encode, entry_of
 from scoring.features.shared.errors import SharedLogLost, SharedLogUnavailable
 from scoring.features.shared.rejoin import BetweenBatches
 from scoring.features.shared.shared_log import Claim
@@ -99,7 +99,7 @@ class Settlement:
                 _collect(found, data, claim.member)
             if cursor == head:
                 break
-        return Entry(EntryKind.RETRACTION, NOBODY, 0, np.fromiter(found, np.uint64, len(found)), list(found.values()))
+        return entry_of(EntryKind.RETRACTION, list(found), list(found.values()))
 
     def _look_again(self, between_batches: BetweenBatches) -> None:
         due = [look for look in self._second_looks if look.due <= self._clock()]
@@ -114,7 +114,7 @@ class Settlement:
     def _publish(self, since_ms: int, between_batches: BetweenBatches) -> None:
         keys, texts = self._degraded_since(since_ms)
         if texts:
-            between_batches(lambda: self._state.publish(Entry(EntryKind.LATE_EVENTS, 0, 0, keys, texts)))
+            between_batches(lambda: self._state.publish(entry_of(EntryKind.LATE_EVENTS, keys, texts)))
 
 
 def _collect(found: dict[int, bytes], data: bytes, member: int) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from scoring.features.columns import TransactionColumns
 from scoring.features.shared.applying import ReadColumns, absorb, apply, read_columns
 from scoring.features.shared.breaker import CircuitBreaker
-from scoring.features.shared.entry import Entry, EntryKind, UnreadableEntry, decode, encode, owner_of
+from scoring.features.shared.entry import NOBODY, Entry, EntryKind, UnreadableEntry, decode, encode, owner_of
 from scoring.features.shared.errors import ANY_EPOCH, SharedLogLost, SharedLogUnavailable
 from scoring.features.shared.own_entries import OwnEntries, OwnEntry
 from scoring.features.shared.shared_log import Exchange, Membership, SharedLog
@@ -34,14 +33,8 @@ class Following(Enum):
 
 @dataclass(frozen=True)
 class SharedRows(FeatureRows):
-    """FeatureRows, and more.
+    """FeatureRows, and for `confirm` and `take_back` its entry; None where nothing was to be remembered."""
 
-    Attributes:
-        degraded: the windows lacked what other processes decided: the answers must say so (degraded_features).
-        own: for `confirm` and `take_back`; None where nothing was to be remembered.
-    """
-
-    degraded: bool = False
     own: OwnEntry | None = None
 
 
@@ -93,16 +86,15 @@ class SharedFeatureState:
 
     # --- as FeatureState -------------------------------------------------------------------------------------------------
 
-    def process(self, batch: TransactionColumns, texts: Sequence[bytes]) -> SharedRows:
+    def process(self, batch: TransactionColumns) -> SharedRows:
         """Return the features of each transaction as of its place in the log, and absorb those to be inserted.
 
-        Args:
-            texts: the canonical transactions, as the ledger keeps them.
+        The batch must know the texts that it was read from (`TransactionColumns.records`).
         """
         inserted = batch.insert > 0
         own = None
         if inserted.any():
-            entry = Entry(EntryKind.EVENTS, 0, 0, batch.key, texts)
+            entry = Entry(EntryKind.EVENTS, NOBODY, 0, batch.key, batch.records.text, batch.records.ends)
             own = self._queue(entry if inserted.all() else entry.part(inserted))
         exact = self.catch_up()
         if not exact:
@@ -116,7 +108,7 @@ class SharedFeatureState:
             if own is not None:
                 self._withdraw(own)
             raise
-        return SharedRows(*(getattr(rows, of.name) for of in fields(rows)), degraded=not exact, own=own)
+        return SharedRows(rows.x, rows.late, rows.clock_us, degraded=not exact, own=own)
 
     def confirm(self, rows: SharedRows) -> None:
         """Say that the batch is committed; the others learn it with the next call."""
@@ -130,9 +122,9 @@ class SharedFeatureState:
 
     def _withdraw(self, own: OwnEntry) -> None:
         own.settled = own.withdrawn = True
-        entry = own.entry
-        self.local.remove(self.read(self.local, entry))  # the windows may be others than those that numbered its entities
-        self._queue(Entry(EntryKind.RETRACTION, 0, 0, entry.keys, entry.texts)).settled = True
+        # The windows may be others by now than those that numbered its entities.
+        self.local.remove(self.read(self.local, own.entry))
+        self._queue(replace(own.entry, kind=EntryKind.RETRACTION)).settled = True
 
     def __getattr__(self, name: str) -> Any:
         # The rest of the interface asks or tells this process's windows alone: labels are read from the ledger by each.

@@ -18,7 +18,8 @@ from scoring.features.shared.shared_log import LogLimits, SharedLog
 from scoring.features.shared.state import SharedFeatureState, SharedRows
 from scoring.features.state import FeatureState
 from scoring.reading import read_transaction_object
-from scoring.transactions import canonical_json, parse_stored
+from scoring.transaction_records import transaction_reader
+from scoring.transactions import canonical_json
 
 LATENESS_DAYS = 7
 # Patient, so that a busy machine does not look like a Redis that is away.
@@ -60,7 +61,7 @@ class Ledger:
             state.absorb(columns(state, [text for _, text in self.rows], [key for key, _ in self.rows]))
         return state
 
-    def which_are_stored(self, texts, keys: np.ndarray) -> np.ndarray:
+    def which_are_stored(self, texts: list[bytes], keys: np.ndarray) -> np.ndarray:
         stored = {key for key, _ in self.rows}
         return np.array([key in stored for key in keys.tolist()], bool)
 
@@ -79,7 +80,8 @@ class Sent:
 
 
 def columns(state: FeatureState, texts: list[bytes], keys: list[int], *, remember: bool = True) -> TransactionColumns:
-    return state.tokens.columns([parse_stored(text) for text in texts], keys, remember=remember)
+    records = transaction_reader().read_many(texts, trusted=True)
+    return state.tokens.columns_of(records, np.array(keys, np.uint64), remember=remember)
 
 
 class Member:
@@ -106,7 +108,7 @@ class Member:
         """Decide a batch up to its commit."""
         keys = list(itertools.islice(self.ledger.keys, len(texts)))
         batch = columns(self.state, texts, keys)
-        return Sent(batch, self.state.process(batch, texts), keys, texts)
+        return Sent(batch, self.state.process(batch), keys, texts)
 
     def commit(self, sent: Sent) -> None:
         self.store(sent)

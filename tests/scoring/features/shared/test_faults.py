@@ -12,7 +12,7 @@ import pytest
 
 import scoring.features.shared.state as shared_state
 from scoring.features.shared.breaker import CircuitBreaker
-from scoring.features.shared.entry import Entry, EntryKind
+from scoring.features.shared.entry import EntryKind, entry_of
 from scoring.features.shared.errors import SharedLogUnavailable
 from scoring.features.shared.link import Link
 from scoring.features.shared.shared_log import LogLimits
@@ -232,7 +232,7 @@ def test_a_process_that_joins_knows_what_is_committed_and_what_is_open(cluster):
 
 def test_an_entry_of_another_release_is_not_guessed_at(cluster):
     one, two = cluster.start(), cluster.start()
-    one.state._queue(Entry(EntryKind.EVENTS, 0, 0, np.array([1], np.uint64), [b'{"new":"form"}'])).settled = True
+    one.state._queue(entry_of(EntryKind.EVENTS, [1], [b'{"new":"form"}'])).settled = True
     assert one.tick()
     assert cluster.decide(two, 0)
     cluster.assert_all_say_what_the_ledger_says()
