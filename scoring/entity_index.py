@@ -10,6 +10,7 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
 from scoring.models import Decision, EntityDecision
+from scoring.turns import ledger_turn
 
 Kind = EntityDecision.Kind
 FIELDS = {"customer_id": Kind.CUSTOMER, "card_id": Kind.CARD, "merchant_id": Kind.MERCHANT}
@@ -111,7 +112,7 @@ def _fill(gaps: Sequence[_Gap]) -> int:
         missing |= Q(seq__gte=gap.first, seq__lte=gap.last)
     found = list(Decision.objects.filter(missing).order_by("seq").values_list("seq", flat=True))
     for start in range(0, len(found), _CHUNK_ROWS):
-        with transaction.atomic(), connection.cursor() as cursor:
+        with ledger_turn(), transaction.atomic(), connection.cursor() as cursor:
             chunk = found[start : start + _CHUNK_ROWS]
             _insert_entries(cursor, f"seq IN ({','.join(['%s'] * len(chunk))})", chunk)
     over = [gap for gap in gaps if gap.horizon <= now.oldest and gap.since + _GAP_SECONDS <= now.clock]
@@ -138,7 +139,7 @@ def _now() -> _Now:
 def _index(first: int, last: int, gaps: Sequence[_Gap]) -> None:
     """Index the decisions from `first` to `last` and move the mark there, in one short transaction."""
     insert = f"INSERT INTO {_INDEX} (kind, entity, seq) VALUES ({_PROGRESS}, %s, %s) ON CONFLICT DO NOTHING"
-    with transaction.atomic(), connection.cursor() as cursor:
+    with ledger_turn(), transaction.atomic(), connection.cursor() as cursor:
         _insert_entries(cursor, "seq >= %s AND seq <= %s", [first, last])
         for entity, seq in [*((gap.as_entity(), gap.first) for gap in gaps), (_MARK, last)]:
             cursor.execute(insert, [entity, seq])

@@ -142,6 +142,7 @@ class DecisionEngine:
         for step in (
             lambda: self._follow_champion(wait),
             self._read_lists,
+            lambda: self._keeper.keep_up(between_batches),
             lambda: self._keeper.learn_new_labels(between_batches),
             catch_up,
             self._write_sample,
@@ -164,6 +165,10 @@ class DecisionEngine:
         if now - self._last_sample >= 1.0:
             self.counters.write_sample(now - self._last_sample)
             self._last_sample = now
+
+    def close(self) -> None:
+        """Take leave of the other engine processes; nothing is decided afterwards."""
+        self._keeper.leave()
 
     # --- deciding --------------------------------------------------------------------------------------------------
 
@@ -279,6 +284,7 @@ class DecisionEngine:
         else:
             self._fill_in(work)
             if work.rows is not None:
+                self.state.confirm(work.scored.rows)
                 self._keeper.known.add(work.fresh.records.text, *work.fresh.id_spans)
                 self.counters.count_decisions(work.scored.outcome, work.degraded)
         self.counters.count_batch(work.results)
