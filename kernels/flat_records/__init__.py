@@ -75,6 +75,7 @@ class RecordReader:
     """Reads records of the fields given; safe for use by several threads at once.
 
     Attributes:
+        layout: which columns the fields fill.
         fields: as they were given, which is the canonical order.
         token_fields: names of the fields whose texts `Records.starts` and `lengths` locate, in their order.
     """
@@ -88,10 +89,10 @@ class RecordReader:
         Raises:
             KernelInputError: no fields, too many, or two of one name.
         """
-        self._layout = RecordLayout(fields)
-        self.fields = self._layout.fields
-        self.token_fields = self._layout.spans
-        self._compiled = None if library() is None else CompiledReader(self._layout)
+        self.layout = RecordLayout(fields)
+        self.fields = self.layout.fields
+        self.token_fields = self.layout.spans
+        self._compiled = None if library() is None else CompiledReader(self.layout)
 
     def read(self, texts: bytes, starts: np.ndarray, lengths: np.ndarray, *, trusted: bool = False) -> Records:
         """Return the n records that lie in `texts` at int64 [n] `starts`, each of so many bytes.
@@ -104,9 +105,10 @@ class RecordReader:
         total = int(lengths.sum())
         if self._compiled is None or not 0 <= total <= self._most(n):
             _check_inside(len(texts), starts, lengths)
-        self._check_total(n, total)
+        if total > self._most(n):
+            raise _too_long(n, total)
         if self._compiled is None:
-            return reference.read(self._layout, texts, starts, lengths, trusted)
+            return reference.read(self.layout, texts, starts, lengths, trusted)
         records, outside = self._compiled.read(texts, n, total, starts, lengths, trusted)
         if records is None:
             raise _outside(outside, len(texts))
@@ -120,21 +122,18 @@ class RecordReader:
         """
         n = len(bodies)
         texts = b"".join(bodies)
-        self._check_total(n, len(texts))
+        if len(texts) > self._most(n):
+            raise _too_long(n, len(texts))
         lengths = None if n == 1 else np.fromiter(map(len, bodies), np.int64, n)
         if self._compiled is not None:
             return self._compiled.read(texts, n, len(texts), None, lengths, trusted)[0]
         if lengths is None:
             lengths = np.array([len(texts)])
-        return reference.read(self._layout, texts, np.cumsum(lengths) - lengths, lengths, trusted)
+        return reference.read(self.layout, texts, np.cumsum(lengths) - lengths, lengths, trusted)
 
     def _most(self, n: int) -> int:
         """Return of how many bytes n records may be together, so that places in their canonical text fit 32 bits."""
-        return _MAX_TEXT - n * self._layout.growth
-
-    def _check_total(self, n: int, total: int) -> None:
-        if total > self._most(n):
-            raise KernelInputError(f"{n} records of {total} bytes together: read less than 2 GiB at once")
+        return _MAX_TEXT - n * self.layout.growth
 
 
 def _check_spans(starts: np.ndarray, lengths: np.ndarray) -> int:
@@ -148,6 +147,10 @@ def _check_inside(size: int, starts: np.ndarray, lengths: np.ndarray) -> None:
     outside = np.flatnonzero((starts < 0) | (lengths < 0) | (starts > size) | (lengths > size - starts))
     if len(outside):
         raise _outside(int(outside[0]), size)
+
+
+def _too_long(n: int, total: int) -> KernelInputError:
+    return KernelInputError(f"{n} records of {total} bytes together: read less than 2 GiB at once")
 
 
 def _outside(row: int, size: int) -> KernelInputError:

@@ -31,18 +31,17 @@ _SPLIT = (_LONG, ctypes.c_char_p, _LONG, _LONG, _POINTER, _POINTER)
 class _Scratch:
     """Room for the columns and the text of a batch, with what is costly to find out: addresses and views."""
 
-    def __init__(self, layout: RecordLayout, n: int, text_bytes: int) -> None:
+    def __init__(self, layout: RecordLayout, rows: int, text_bytes: int) -> None:
         self._layout, self._views_of = layout, -1
-        self.words, self.text = np.empty(layout.words(n), np.int64), np.empty(text_bytes, np.uint8)
+        self.rows, self.text_bytes = rows, text_bytes
+        self.words, self.text = np.empty(layout.words(rows), np.int64), np.empty(text_bytes, np.uint8)
         self.words_pointer, self.text_pointer = pointer(self.words), pointer(self.text)
-
-    def fits(self, n: int, text_bytes: int) -> bool:
-        return len(self.text) >= text_bytes and len(self.words) >= self._layout.words(n)
+        self.size = self.words.nbytes + self.text.nbytes
 
     def columns(self, n: int) -> list[np.ndarray]:
         """Return copies of the columns of n records."""
         if n != self._views_of:
-            self._views, self._views_of = self._layout.views(n, self.words[: self._layout.words(n)]), n
+            self._views, self._views_of = self._layout.views(n, self.words), n
         return [view.copy() for view in self._views]
 
 
@@ -97,7 +96,7 @@ class CompiledReader:
             return None, outside
         columns = scratch.columns(n)
         text = scratch.text[: columns[0][n]].tobytes()
-        if len(self._scratches) < _KEPT and scratch.text.nbytes + scratch.words.nbytes <= _KEPT_BYTES:
+        if len(self._scratches) < _KEPT and scratch.size <= _KEPT_BYTES:
             self._scratches.append(scratch)
         return self._layout.records(columns, text), -1
 
@@ -106,10 +105,10 @@ class CompiledReader:
         try:
             scratch = self._scratches.pop()
         except IndexError:
-            scratch = None
-        if scratch is None or not scratch.fits(n, text_bytes):
-            scratch = _Scratch(self._layout, n + n // 2, text_bytes + text_bytes // 2)
-        return scratch
+            return _Scratch(self._layout, n, text_bytes)
+        if n <= scratch.rows and text_bytes <= scratch.text_bytes:
+            return scratch
+        return _Scratch(self._layout, max(n, scratch.rows), max(text_bytes, scratch.text_bytes))
 
 
 def _described(layout: RecordLayout) -> tuple[np.ndarray, list[bytes]]:

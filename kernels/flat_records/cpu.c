@@ -17,6 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #define MAX_FIELDS 64
 #define PREFIX 48   /* bytes of  ,"name":"  with a name of 40 characters, rounded up */
@@ -254,12 +257,12 @@ static const uint8_t *read_choice(const column *c, const uint8_t *p, record *now
 
 static const uint8_t *read_integer(const field *of, const uint8_t *p, record *now, int f, int64_t *value) {
     const uint8_t *from = p;
-    int64_t sum = 0;
-    while (is_digit(*p) && p - from < 19) sum = 10 * sum + (*p++ - '0');
+    uint64_t sum = 0; /* 19 digits fit */
+    while (is_digit(*p) && p - from < 19) sum = 10 * sum + (uint64_t)(*p++ - '0');
     int64_t length = p - from;
-    if (length < 1 || length > 18 || (*from == '0' && length > 1) || sum > of->largest) return NULL;
+    if (length < 1 || length > 18 || (*from == '0' && length > 1) || (int64_t)sum > of->largest) return NULL;
     now->from[f] = from; now->length[f] = (int32_t)length;
-    *value = sum;
+    *value = (int64_t)sum;
     return p; /* whatever stands here, a comma or a brace is asked for next */
 }
 
@@ -630,37 +633,79 @@ static int64_t skip(const uint8_t *p, int64_t at, int64_t end) {
     return at;
 }
 
-/* Returns behind a flat object that begins at `at`, or -1: something else, something nested, or a text with an escape. */
-static int64_t behind_object(const uint8_t *p, int64_t at, int64_t end) {
-    if (p[at] != '{') return -1;
-    for (at++; at < end; at++) {
-        uint8_t c = p[at];
-        if (c == '}') return at + 1;
-        if (c == '{' || c == '[' || c == ']' || c == '\\') return -1;
-        if (c == '"') {
-            for (at++; at < end && p[at] != '"'; at++) if (p[at] == '\\') return -1;
-        }
+/* Which of 64 bytes are quotes, backslashes, and braces or brackets: bit i for byte i. */
+typedef struct {
+    uint64_t quotes, escapes, brackets;
+} marks;
+
+#ifdef __SSE2__
+static inline uint64_t where(__m128i found, int at) { return (uint64_t)(uint32_t)_mm_movemask_epi8(found) << at; }
+
+static inline marks marks_of(const uint8_t *p) {
+    marks m = {0, 0, 0};
+    for (int at = 0; at < 64; at += 16) {
+        __m128i c = _mm_loadu_si128((const __m128i *)(p + at)), folded = _mm_or_si128(c, _mm_set1_epi8(0x20));
+        m.quotes |= where(_mm_cmpeq_epi8(c, _mm_set1_epi8('"')), at);
+        m.escapes |= where(_mm_cmpeq_epi8(c, _mm_set1_epi8('\\')), at);
+        /* A bracket and the brace of its side differ in that one bit. */
+        __m128i opens = _mm_cmpeq_epi8(folded, _mm_set1_epi8('{')), closes = _mm_cmpeq_epi8(folded, _mm_set1_epi8('}'));
+        m.brackets |= where(_mm_or_si128(opens, closes), at);
     }
-    return -1;
+    return m;
+}
+#else
+static inline marks marks_of(const uint8_t *p) {
+    marks m = {0, 0, 0};
+    for (int at = 0; at < 64; at++) {
+        m.quotes |= (uint64_t)(p[at] == '"') << at;
+        m.escapes |= (uint64_t)(p[at] == '\\') << at;
+        m.brackets |= (uint64_t)((p[at] | 0x20) == '{' || (p[at] | 0x20) == '}') << at;
+    }
+    return m;
+}
+#endif
+
+/* Whether white space alone, or with one comma where there has to be one, lies in [at, end). */
+static int is_gap(const uint8_t *p, int64_t at, int64_t end, int with_comma) {
+    at = skip(p, at, end);
+    if (with_comma) {
+        if (at == end || p[at] != ',') return 0;
+        at = skip(p, at + 1, end);
+    }
+    return at == end;
 }
 
-/* Returns how many items were found, or -1 where the text is not clearly an array of flat objects or they are more. */
+/* Returns how many items were found, or -1 where the text is not clearly an array of flat objects or they are more.
+ * Texts are told from what is between them as in G. Langdale, D. Lemire, "Parsing Gigabytes of JSON per Second" (2019):
+ * the parity of the quotes so far, for 64 bytes at once. */
 int64_t flat_records_split_array(const uint8_t *p, int64_t size, int64_t most, int64_t *starts, int64_t *lengths) {
     while (size > 0 && is_space(p[size - 1])) size--;
-    int64_t at = skip(p, 0, size), last = size - 1, n = 0;
-    if (size - at < 2 || p[at] != '[' || p[last] != ']') return -1;
-    at = skip(p, at + 1, last);
-    while (at < last) {
-        int64_t end = behind_object(p, at, last);
-        if (end < 0 || n == most) return -1;
-        starts[n] = at; lengths[n++] = end - at;
-        at = skip(p, end, last);
-        if (at == last) break;
-        if (p[at] != ',') return -1;
-        at = skip(p, at + 1, last);
-        if (at == last) return -1;
+    int64_t first = skip(p, 0, size), last = size - 1, n = 0, start = -1, behind = first + 1;
+    if (size - first < 2 || p[first] != '[' || p[last] != ']') return -1;
+    uint64_t in_text = 0; /* all ones while a text goes on from the block before */
+    for (int64_t at = first + 1; at < last; at += 64) {
+        uint8_t rest[64] = {0};
+        if (last - at < 64) memcpy(rest, p + at, (size_t)(last - at));
+        marks m = marks_of(last - at < 64 ? rest : p + at);
+        if (m.escapes) return -1;
+        uint64_t texts = m.quotes;
+        for (int shift = 1; shift < 64; shift *= 2) texts ^= texts << shift;
+        texts ^= in_text;
+        in_text = 0 - (texts >> 63);
+        for (uint64_t left = m.brackets & ~texts; left; left &= left - 1) {
+            int64_t place = at + __builtin_ctzll(left);
+            if (start < 0) {
+                if (p[place] != '{' || n == most || !is_gap(p, behind, place, n > 0)) return -1;
+                start = place;
+            } else {
+                if (p[place] != '}') return -1;
+                behind = place + 1;
+                starts[n] = start; lengths[n++] = behind - start;
+                start = -1;
+            }
+        }
     }
-    return n;
+    return start < 0 && !in_text && is_gap(p, behind, last, 0) ? n : -1;
 }
 
 /* Returns how many lines are not blank; there is room for `most`. */

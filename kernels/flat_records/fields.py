@@ -192,15 +192,18 @@ class RecordLayout:
     def records(self, views: list[np.ndarray], text: bytes) -> Records:
         """Return views and text as records."""
         ends, integers, numbers, codes, starts, lengths, accepted = views
-        # Without strict=, which takes as long as the rest of reading a record; the shapes are those of views().
-        return Records(
-            accepted,
-            text,
-            ends,
-            dict(zip(self.integers, integers)),  # noqa: B905
-            dict(zip(self.numbers, numbers)),  # noqa: B905
-            dict(zip(self.codes, codes)),  # noqa: B905
-            starts,
-            lengths,
-            self.spans,
+        # For a single record this is most of the work, so it is done at once: the constructor of a frozen dataclass sets
+        # its attributes one by one, and zip takes twice as long with strict=; the shapes are those of views().
+        records = object.__new__(Records)
+        records.__dict__.update(
+            accepted=accepted,
+            text=text,
+            ends=ends,
+            integers=dict(zip(self.integers, integers)),  # noqa: B905
+            numbers=dict(zip(self.numbers, numbers)),  # noqa: B905
+            codes=dict(zip(self.codes, codes)),  # noqa: B905
+            starts=starts,
+            lengths=lengths,
+            token_fields=self.spans,
         )
+        return records

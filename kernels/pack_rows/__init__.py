@@ -14,11 +14,12 @@ then        the bytes and numbers in the order of the features; a number is a li
     0-95      the whole number b + 1
     96        float32 of x[i - 5] / x[i - 10], in double: a mean is a sum by a count, each reported for five windows
     97        float32 of x[0] / (x[i - 20] / x[i - 25]): the amount by such a mean
-    98-129    one of the last 32 numbers and two-byte numbers, in a ring of which this is place b - 98: the windows of an
-              entity that was met once hold the same amounts
+    98-129    the number that was written out last among those of place b - 98, be it of two bytes or four: the windows of
+              an entity that was met once hold the same amounts. The place of a float32 is the upper 5 of the 32 bits of
+              its bits times 0x9E3779B1
     130-255   the whole number (b - 130) * 256 + c + 97, where c is the byte that follows
-A row is packed with the first of these that fits: whole number to 96, ring, 96, 97, two bytes, number. Any row can be
-packed, whatever its features mean; those of the project's windows come out shortest.
+A row is packed with the first of these that fits: whole number to 96, number seen before, 96, 97, two bytes, number. Any
+row can be packed, whatever its features mean; those of the project's windows come out shortest.
 """
 
 from __future__ import annotations

@@ -7,17 +7,17 @@
 #include "../cpu.h"
 
 enum code { NAN_CODE, ZERO_CODE, BYTE_CODE, NUMBER_CODE };
-enum { SMALL = 96, MEAN = 96, RATIO = 97, RING = 98, PLACES = 32, TWO = 130 };
+enum { SMALL = 96, MEAN = 96, RATIO = 97, SEEN = 98, PLACES = 32, TWO = 130 };
 enum { HEADER = 5, TWO_FIRST = SMALL + 1, TWO_LAST = SMALL + (256 - TWO) * 256 };
 enum fault { SOUND, OTHER_VERSION, OTHER_WIDTH, OTHER_CHECK, OTHER_CONTENT };
 #define QUIET_NAN 0x7FC00000u
 #define LARGEST 0x1p127
 #define MULTIPLIER 0x9E3779B97F4A7C15ull
 
+/* What was written out lately; NaN where a place is free. */
 typedef struct {
     uint32_t places[PLACES];
-    uint32_t count;
-} ring;
+} seen;
 
 INLINE uint32_t bits_of(float value) {
     uint32_t bits;
@@ -52,19 +52,11 @@ static uint32_t check_of(const uint8_t *body, int64_t size) {
     return (uint32_t)(state * MULTIPLIER >> 48);
 }
 
-INLINE void ring_clear(ring *of) {
-    of->count = 0;
-    for (int i = 0; i < PLACES; i++) of->places[i] = QUIET_NAN; /* never looked for */
+INLINE void forget_all(seen *of) {
+    for (int i = 0; i < PLACES; i++) of->places[i] = QUIET_NAN;
 }
 
-INLINE void ring_put(ring *of, uint32_t bits) { of->places[of->count++ % PLACES] = bits; }
-
-/* The place of these bits, or -1; each is there once at most. */
-INLINE int ring_find(const ring *of, uint32_t bits) {
-    int32_t place = 0;
-    for (int32_t i = 0; i < PLACES; i++) place |= of->places[i] == bits ? i + 1 : 0;
-    return place - 1;
-}
+INLINE uint32_t place_of(uint32_t bits) { return bits * 0x9E3779B1u >> 27; }
 
 /* a / b, or NaN where it is no number or too near the largest for a float32 */
 INLINE double quotient(double a, double b) {
@@ -80,7 +72,7 @@ INLINE int says(double quotient, uint32_t bits) { return !isnan(quotient) && bit
 
 /* --- packing ----------------------------------------------------------------------------------------------------------- */
 
-static uint8_t *put_value(uint8_t *out, const float *x, int64_t i, ring *of, int *code) {
+static uint8_t *put_value(uint8_t *out, const float *x, int64_t i, seen *of, int *code) {
     float value = x[i];
     uint32_t bits = bits_of(value);
     int32_t whole = value > 0 && value <= TWO_LAST ? (int32_t)value : 0;
@@ -90,12 +82,12 @@ static uint8_t *put_value(uint8_t *out, const float *x, int64_t i, ring *of, int
         *out = (uint8_t)(whole - 1);
         return out + 1;
     }
-    int place = ring_find(of, bits);
-    if (place >= 0) *out = (uint8_t)(RING + place);
+    uint32_t place = place_of(bits);
+    if (of->places[place] == bits) *out = (uint8_t)(SEEN + place);
     else if (says(mean_at(x, i), bits)) *out = MEAN;
     else if (says(ratio_at(x, i), bits)) *out = RATIO;
     else {
-        ring_put(of, bits);
+        of->places[place] = bits;
         if (whole) {
             out[0] = (uint8_t)(TWO + (whole - TWO_FIRST) / 256);
             out[1] = (uint8_t)((whole - TWO_FIRST) % 256);
@@ -107,32 +99,57 @@ static uint8_t *put_value(uint8_t *out, const float *x, int64_t i, ring *of, int
     return out + 1;
 }
 
-/* Up to four features from i on: their codes in one byte, their values behind *out. */
-static int put_quad(uint8_t **out, const float *x, int64_t i, int64_t width, ring *of) {
-    int quad = 0, features = width - i < 4 ? (int)(width - i) : 4, known = 0;
-    for (int lane = 0; lane < features; lane++) known |= x[i + lane] == x[i + lane];
-    if (!known) return 0;
-    for (int lane = 0; lane < features; lane++) {
-        float value = x[i + lane];
-        int code = bits_of(value) == 0 ? ZERO_CODE : NAN_CODE;
-        if (bits_of(value) != 0 && value == value) *out = put_value(*out, x, i + lane, of, &code);
-        quad |= code << 2 * lane;
+/* Of up to 64 features, one bit each. */
+typedef struct {
+    uint64_t zero, value; /* plus zero; neither that nor NaN */
+} kinds;
+
+static kinds kinds_of(const float *x, int64_t features) {
+    kinds of = {0, 0};
+    int64_t i = 0;
+#if HAS_X86
+    for (; i + 4 <= features; i += 4) {
+        __m128 four = _mm_loadu_ps(x + i);
+        uint64_t known = (uint64_t)_mm_movemask_ps(_mm_cmpord_ps(four, four));
+        uint64_t zero = (uint64_t)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(_mm_castps_si128(four), _mm_setzero_si128())));
+        of.zero |= zero << i;
+        of.value |= (known & ~zero) << i;
     }
-    return quad;
+#endif
+    for (; i < features; i++) {
+        uint64_t zero = bits_of(x[i]) == 0, known = x[i] == x[i];
+        of.zero |= zero << i;
+        of.value |= (known & ~zero) << i;
+    }
+    return of;
 }
 
-/* codes: room of a byte a quad, content: of 4 bytes a feature */
+/* four bits to the low halves of four codes */
+static const uint8_t SPREAD[16] = {0x00, 0x01, 0x04, 0x05, 0x10, 0x11, 0x14, 0x15, 0x40, 0x41, 0x44, 0x45, 0x50, 0x51, 0x54, 0x55};
+
+/* codes: room of a byte a quad and 16 more, content: of 4 bytes a feature */
 static uint8_t *pack_row(uint8_t *out, const float *x, int64_t width, uint8_t *codes, uint8_t *content) {
-    int64_t quads = (width + 3) / 4, mask_bytes = (quads + 7) / 8;
+    int64_t mask_bytes = ((width + 3) / 4 + 7) / 8;
     uint8_t *mask = out + HEADER, *code = codes, *value = content;
-    ring of;
-    ring_clear(&of);
-    memset(mask, 0, (size_t)mask_bytes);
-    for (int64_t q = 0; q < quads; q++) {
-        int quad = put_quad(&value, x, 4 * q, width, &of);
-        *code = (uint8_t)quad;
-        code += quad != 0;
-        mask[q / 8] |= (uint8_t)((quad != 0) << (q % 8));
+    seen of;
+    forget_all(&of);
+    for (int64_t from = 0; from < width; from += 64) {
+        kinds here = kinds_of(x + from, width - from < 64 ? width - from : 64);
+        uint64_t low = here.zero, high = here.value; /* halves of the codes: a number has both */
+        for (uint64_t left = here.value; left; left &= left - 1) {
+            int at = __builtin_ctzll(left), kind;
+            value = put_value(value, x, from + at, &of, &kind);
+            low |= (uint64_t)(kind == NUMBER_CODE) << at;
+        }
+        uint32_t set = 0;
+        for (int q = 0; q < 16; q++, low >>= 4, high >>= 4) {
+            uint8_t quad = (uint8_t)(SPREAD[low & 15] | SPREAD[high & 15] << 1);
+            *code = quad; /* over the one before, if that was NaN alone */
+            code += quad != 0;
+            set |= (uint32_t)(quad != 0) << q;
+        }
+        mask[from / 32] = (uint8_t)set;
+        if (from / 32 + 1 < mask_bytes) mask[from / 32 + 1] = (uint8_t)(set >> 8);
     }
     uint8_t *end = mask + mask_bytes;
     memcpy(end, codes, (size_t)(code - codes));
@@ -149,9 +166,10 @@ static uint8_t *pack_row(uint8_t *out, const float *x, int64_t width, uint8_t *c
  * or -1 without memory. */
 int64_t pack_rows(const float *x, int64_t rows, int64_t width, void **found) {
     int64_t quads = (width + 3) / 4, longest = HEADER + (quads + 7) / 8 + quads + 4 * width;
-    int64_t *ends = kernels_scratch((size_t)(rows * ((int64_t)sizeof(int64_t) + longest) + quads + 4 * width));
+    int64_t code_room = quads + 16; /* codes are made sixteen at a time */
+    int64_t *ends = kernels_scratch((size_t)(rows * ((int64_t)sizeof(int64_t) + longest) + code_room + 4 * width));
     if (ends == NULL) return -1;
-    uint8_t *start = (uint8_t *)(ends + rows), *out = start, *codes = start + rows * longest, *content = codes + quads;
+    uint8_t *start = (uint8_t *)(ends + rows), *out = start, *codes = start + rows * longest, *content = codes + code_room;
     for (int64_t row = 0; row < rows; row++) {
         out = pack_row(out, x + row * width, width, codes, content);
         ends[row] = out - start;
@@ -163,29 +181,29 @@ int64_t pack_rows(const float *x, int64_t rows, int64_t width, void **found) {
 /* --- unpacking --------------------------------------------------------------------------------------------------------- */
 
 /* Read feature i at `at`; returns where the next begins, or NULL where that is not to be had. */
-static const uint8_t *read_value(const uint8_t *at, const uint8_t *end, int code, float *x, int64_t i, ring *of) {
+static const uint8_t *read_value(const uint8_t *at, const uint8_t *end, int code, float *x, int64_t i, seen *of) {
     if (code == NUMBER_CODE) {
         if (end - at < 4) return NULL;
         uint32_t bits = (uint32_t)little(at, 4);
-        ring_put(of, bits);
+        of->places[place_of(bits)] = bits;
         x[i] = value_of(bits);
-        return at + 4;
+        return x[i] == x[i] ? at + 4 : NULL;
     }
     if (at == end) return NULL;
     int byte = *at++;
     if (byte < SMALL) {
         x[i] = (float)(byte + 1);
-    } else if (byte < RING) {
+    } else if (byte < SEEN) {
         double q = byte == MEAN ? mean_at(x, i) : ratio_at(x, i);
         if (isnan(q)) return NULL;
         x[i] = (float)q;
     } else if (byte < TWO) {
-        if ((uint32_t)(byte - RING) >= of->count) return NULL;
-        x[i] = value_of(of->places[byte - RING]);
+        if (of->places[byte - SEEN] == QUIET_NAN) return NULL;
+        x[i] = value_of(of->places[byte - SEEN]);
     } else {
         if (at == end) return NULL;
         x[i] = (float)((byte - TWO) * 256 + *at++ + TWO_FIRST);
-        ring_put(of, bits_of(x[i]));
+        of->places[place_of(bits_of(x[i]))] = bits_of(x[i]);
     }
     return at;
 }
@@ -202,8 +220,8 @@ static int unpack_row(const uint8_t *packed, int64_t size, int64_t width, float 
     if (end - code < set) return OTHER_CONTENT;
     if (width % 4 && set && mask[(quads - 1) / 8] >> (quads - 1) % 8 & 1 && code[set - 1] >> 2 * (width % 4)) return OTHER_CONTENT;
     const uint8_t *at = code + set;
-    ring of;
-    ring_clear(&of);
+    seen of;
+    forget_all(&of);
     for (int64_t q = 0; q < quads; q++) {
         int quad = mask[q / 8] >> q % 8 & 1 ? *code++ : 0;
         int64_t i = 4 * q, last = i + 4 < width ? i + 4 : width;

@@ -8,7 +8,7 @@ import numpy as np
 
 NAN, ZERO, BYTE, NUMBER = range(4)
 HEADER = 5
-SMALL, MEAN, RATIO, RING, PLACES, TWO = 96, 96, 97, 98, 32, 130
+SMALL, MEAN, RATIO, SEEN, TWO = 96, 96, 97, 98, 130
 _TWO_FIRST, _TWO_LAST = SMALL + 1, SMALL + (256 - TWO) * 256
 _WORD = (1 << 64) - 1
 _MULTIPLIER = 0x9E3779B97F4A7C15
@@ -49,27 +49,32 @@ def unpack_rows(joined: bytes, ends: np.ndarray, width: int) -> tuple[np.ndarray
     return x, 0, 0
 
 
-class _Ring:
-    """The last 32 numbers that were written out."""
+class _Seen:
+    """What was written out lately, in 32 places; a number has but one where it may be, and takes it from another."""
 
     def __init__(self) -> None:
-        self.places: list[int] = []
-        self._count = 0
+        self._places: dict[int, int] = {}
 
     def put(self, bits: int) -> None:
-        if self._count < PLACES:
-            self.places.append(bits)
-        else:
-            self.places[self._count % PLACES] = bits
-        self._count += 1
+        self._places[_place(bits)] = bits
+
+    def find(self, bits: int) -> int | None:
+        return _place(bits) if self._places.get(_place(bits)) == bits else None
+
+    def at(self, place: int) -> int | None:
+        return self._places.get(place)
+
+
+def _place(bits: int) -> int:
+    return (bits * 0x9E3779B1 & 0xFFFFFFFF) >> 27
 
 
 def _pack(row: np.ndarray) -> bytes:
     width, values = len(row), row.astype(np.float64).tolist()
     bits = row.view(np.uint32).tolist() if row.flags.c_contiguous else np.ascontiguousarray(row).view(np.uint32).tolist()
-    ring, codes, content = _Ring(), [], bytearray()
+    seen, codes, content = _Seen(), [], bytearray()
     for i in range(width):
-        code, written = _write(values, bits[i], i, ring)
+        code, written = _write(values, bits[i], i, seen)
         codes.append(code)
         content += written
     codes += [NAN] * (-width % 4)
@@ -79,7 +84,7 @@ def _pack(row: np.ndarray) -> bytes:
     return struct.pack("<BHH", 1, width, check_of(body)) + body
 
 
-def _write(values: list[float], bits: int, i: int, ring: _Ring) -> tuple[int, bytes]:
+def _write(values: list[float], bits: int, i: int, seen: _Seen) -> tuple[int, bytes]:
     """Return the code of feature i and its bytes."""
     value = values[i]
     if value != value:
@@ -89,12 +94,12 @@ def _write(values: list[float], bits: int, i: int, ring: _Ring) -> tuple[int, by
     whole = value > 0 and value <= _TWO_LAST and value == int(value)
     if whole and value <= SMALL:
         return BYTE, bytes([int(value) - 1])
-    if bits in ring.places:
-        return BYTE, bytes([RING + ring.places.index(bits)])
+    if (place := seen.find(bits)) is not None:
+        return BYTE, bytes([SEEN + place])
     for code, quotient in ((MEAN, mean_at), (RATIO, ratio_at)):
         if quotient(values, i) == bits:
             return BYTE, bytes([code])
-    ring.put(bits)
+    seen.put(bits)
     if whole:
         high, low = divmod(int(value) - _TWO_FIRST, 256)
         return BYTE, bytes([TWO + high, low])
@@ -147,9 +152,9 @@ def _unpack(packed: bytes, width: int) -> np.ndarray:
         codes += [byte >> shift & 3 for shift in (0, 2, 4, 6)]
     if any(codes[width:]):
         raise Damaged(4)
-    content, values, ring = _Content(body, at), [], _Ring()
+    content, values, seen = _Content(body, at), [], _Seen()
     for i in range(width):
-        bits = _read(codes[i], values, i, ring, content)
+        bits = _read(codes[i], values, i, seen, content)
         values.append(struct.unpack("<f", struct.pack("<I", bits))[0])
         content.bits.append(bits)
     if content.at != len(body):
@@ -171,7 +176,7 @@ class _Content:
         return int.from_bytes(self._body[self.at - size : self.at], "little")
 
 
-def _read(code: int, values: list[float], i: int, ring: _Ring, content: _Content) -> int:
+def _read(code: int, values: list[float], i: int, seen: _Seen, content: _Content) -> int:
     """Return the bits of feature i."""
     if code == NAN:
         return 0x7FC00000
@@ -179,20 +184,23 @@ def _read(code: int, values: list[float], i: int, ring: _Ring, content: _Content
         return 0
     if code == NUMBER:
         bits = content.take(4)
-        ring.put(bits)
+        if bits & 0x7FFFFFFF > 0x7F800000:  # NaN has a code of its own
+            raise Damaged(4)
+        seen.put(bits)
         return bits
     byte = content.take(1)
     if byte < SMALL:
         return _bits(byte + 1.0)
-    if byte in (MEAN, RATIO):
+    if byte < SEEN:
         bits = (mean_at if byte == MEAN else ratio_at)(values, i)
         if bits is None:
             raise Damaged(4)
         return bits
     if byte < TWO:
-        if byte - RING >= len(ring.places):
+        bits = seen.at(byte - SEEN)
+        if bits is None:
             raise Damaged(4)
-        return ring.places[byte - RING]
+        return bits
     bits = _bits(float((byte - TWO) * 256 + content.take(1) + _TWO_FIRST))
-    ring.put(bits)
+    seen.put(bits)
     return bits

@@ -28,7 +28,7 @@ from scoring.decisions.ownership import claim_database
 from scoring.decisions.program_source import LiveProgram, ProgramSource
 from scoring.decisions.requests import Decided, DecisionRequest
 from scoring.decisions.score_batch import ScoredBatch, score_batch
-from scoring.decisions.stamps import Stamp, is_degraded, mode_of
+from scoring.decisions.stamps import NORMAL, Stamp, is_degraded, mode_of
 from scoring.decisions.state_keeper import StateKeeper
 from scoring.engine import AnswerColumns, FeatureSchema, LadderCounters, Outcome, pack_rows, render_answers
 from scoring.entity_index import catch_up
@@ -230,16 +230,17 @@ class DecisionEngine:
         decision_ids, keys = new_decision_ids(len(fresh))
         work.fresh, work.columns = fresh, self.state.tokens.columns_of(fresh.records, keys, remember=True)
         work.scored = scored = self._score(live, fresh, work.columns)
-        backfill = np.array([request.backfill for request in requests])
-        if backfill.any():
+        needs_person = scored.outcome >= Outcome.REVIEW
+        if any(request.backfill for request in requests):
+            backfill = np.array([request.backfill for request in requests])
             scored.stamps[backfill] = scored.stamps[backfill] & ~np.uint32(Stamp.RULES_ONLY) | np.uint32(Stamp.BACKFILL)
+            needs_person &= ~backfill
         received_us = np.array([request.received_us for request in requests], np.int64)
         queued_ns = np.array([request.queued_ns for request in requests], np.int64)
         answers = _answer_columns(fresh, scored, decision_ids, received_us, np.maximum(began - queued_ns, 0) // 1000)
         work.bodies = list(render_answers(live.form, answers))
         engine_us = (time.perf_counter_ns() - began) // 1000
         work.rows = _ledger_rows(fresh, scored, answers, decision_ids, live, engine_us)
-        needs_person = (scored.outcome >= Outcome.REVIEW) & ~backfill
         work.alerting = [decision_ids[i] for i in np.flatnonzero(needs_person).tolist()] if needs_person.any() else []
         work.degraded = sum(work.rows.degraded)
 
@@ -388,7 +389,7 @@ def _ledger_rows(
     n, records, codes = len(fresh), fresh.records, fresh.records.codes
     packed, ends = pack_rows(scored.rows.x)
     ends = ends.tolist()
-    stamps = scored.stamps.tolist()
+    stamps, is_marked = scored.stamps.tolist(), scored.stamps.any()
     evidence = Evidence(
         np.stack([answers.queue_us, answers.features_us, answers.program_us], axis=1),
         answers.top_features,
@@ -416,8 +417,8 @@ def _ledger_rows(
         features=[packed[start:end] for start, end in zip(ends, ends[1:], strict=False)],
         feature_schema=[live.program.schema.version] * n,
         program_version=[live.program.version] * n,
-        degraded=[is_degraded(of) for of in stamps],
-        mode=[mode_of(of) for of in stamps],
+        degraded=[is_degraded(of) for of in stamps] if is_marked else [False] * n,
+        mode=[mode_of(of) for of in stamps] if is_marked else [NORMAL] * n,
         stamps=stamps,
         engine_us=[engine_us] * n,
         form_id=[live.form_number] * n,

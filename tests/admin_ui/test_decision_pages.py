@@ -7,6 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from scoring.feature_rows import packed_row
 from scoring.features.schema import current_schema
 from tests.factories import NOON, REASONS, make_alert, make_decision, make_flagged, make_label
 
@@ -80,7 +81,7 @@ def test_features_have_names_and_unknown_is_said(page):
     row = np.full(current_schema().width, np.nan, "<f4")
     row[current_schema().index("card.count.24h")] = 7
     row[current_schema().index("is_abroad")] = 1
-    decision = make_decision(features=row.tobytes())
+    decision = make_decision(features=packed_row(row.astype(np.float32)))
     text = page.get(f"/decisions/{decision.decision_id}/").content.decode()
     assert "Number of transactions of this card" in text and '<td class="num">7</td>' in text
     assert '<td class="num">yes</td>' in text

@@ -6,6 +6,7 @@ An operation is a folder of kernels/ with a reference.py; one that is missing he
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from kernels import (
     velocity_windows,
 )
 from kernels.bin_features import reference as bin_reference
+from kernels.flat_records import reference as records_reference
 from kernels.forest_margin import reference as forest_reference
 from kernels.pack_rows import reference as pack_reference
 from kernels.path_contributions import reference as path_reference
@@ -42,6 +44,7 @@ from kernels.tree_shap import reference as shap_reference
 from kernels.value_columns import reference as value_reference
 from kernels.velocity_windows import reference as windows_reference
 from tests.kernels.answer_samples import columns_of, form_json
+from tests.kernels.flat_texts import READER, arrays_of
 from tests.kernels.packed_samples import window_rows
 from tests.kernels.random_tables import Shape, random_tables, rows_near
 from tests.kernels.shap_forests import random_bins, random_table
@@ -153,6 +156,8 @@ def _numbered(table_type: Callable) -> Callable[..., Arrays]:
         return codes, pairs.pair_codes(codes, codes[::-1], remember), table.tokens(0, len(table))[1]
 
     return run
+
+
 def _packed(x: np.ndarray, buffer: bytes, ends: np.ndarray) -> Arrays:
     """The packed rows, and what they give back."""
     rows = [buffer[start:end] for start, end in zip(ends, ends[1:], strict=False)]
@@ -182,6 +187,27 @@ def _filled(fill: Callable) -> Callable[..., Arrays]:
     return run
 
 
+def _text_arrays(rows: int) -> Arrays:
+    """Texts of records, every fifth of which is cut off."""
+    rng = np.random.default_rng(rows)
+    bodies = []
+    for row in range(rows):
+        body = {
+            "at": "2026-01-31T10:15:30.5Z",
+            "id": f"t-{row}",
+            "place": round(rng.uniform(-180, 180), 4),
+            "kind": "cash",
+            "i": row,
+        }
+        bodies.append(
+            json.dumps({name: body[name] for name in rng.permutation(list(body)).tolist()}).encode()[
+                : -1 if row % 5 == 4 else None
+            ]
+        )
+    lengths = np.array([len(body) for body in bodies], np.int64)
+    return np.frombuffer(b"".join(bodies), np.uint8), np.cumsum(lengths) - lengths, lengths
+
+
 OPERATIONS = {
     "value_columns": Operation(
         _values,
@@ -191,6 +217,12 @@ OPERATIONS = {
     ),
     "token_table": Operation(
         _spans, _numbered(token_table.NativeTokenTable), _numbered(token_reference.ReferenceTokenTable), relative=0.0
+    ),
+    "flat_records": Operation(
+        _text_arrays,
+        lambda texts, *spans: arrays_of(READER.read(texts.tobytes(), *spans)),
+        lambda texts, *spans: arrays_of(records_reference.read(READER.layout, texts.tobytes(), *spans, False)),
+        relative=0.0,
     ),
     "velocity_windows": Operation(
         _window_arrays,

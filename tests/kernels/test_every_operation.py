@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -88,7 +89,7 @@ def test_contract_is_written_where_the_operation_is_exported(name):
     assert functions
     assert all(ast.get_docstring(function) for function in functions), "each public function says what it does"
     written = "".join(ast.get_docstring(node) or "" for node in (tree, *functions))
-    assert ("float32" in written or "int32" in written) and len(written) > 300, "shapes, types and meaning"
+    assert re.search(r"\b(float|u?int)(8|32|64)\b", written) and len(written) > 300, "shapes, types and meaning"
 
 
 def test_references_take_over_where_they_are_asked_for():

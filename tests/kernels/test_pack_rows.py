@@ -118,12 +118,31 @@ def test_values_take_the_room_that_the_format_says(values, size):
     np.testing.assert_array_equal(unpack_rows(rows, len(values)).view(np.uint32), bits(x))
 
 
-def test_the_ring_forgets_what_is_long_ago():
+def test_a_number_takes_the_place_of_another():
     many = np.arange(40, dtype=np.float32) + 0.5
-    x = np.concatenate([many, many[:1], many[-1:]])[None]
-    # 41 numbers of 4 bytes, and the last, which is still in the ring, of one
+    places = [reference._place(int(word)) for word in many.view(np.uint32)]
+    first = next(i for i in range(40) if places[i] in places[i + 1 :])
+    x = np.concatenate([many, many[first : first + 1], many[-1:]])[None]
+    # 41 numbers of 4 bytes, and the last, which still has its place, of one
     assert len(pack_rows(x)[0]) == 5 + 2 + 11 + 41 * 4 + 1
     assert pack_rows(x)[0] == reference.pack_rows(x)[0]
+
+
+def test_a_quotient_too_large_for_a_float32_is_not_used():
+    x = np.full((1, 12), np.nan, np.float32)
+    x[0, 0], x[0, 5], x[0, 10] = 1e-10, 1e38, np.inf
+    rows = split(pack_rows(x))
+    assert rows == split(reference.pack_rows(x)) and len(rows[0]) == 5 + 1 + 3 + 3 * 4
+    assert unpack_rows(rows, 12)[0, 10] == np.inf
+
+
+def test_without_a_compiler_the_reference_does_the_work(monkeypatch):
+    x = window_rows(30)
+    compiled = pack_rows(x)
+    monkeypatch.setattr(packed_rows, "_native", lambda: None)
+    monkeypatch.setattr(packed_rows, "_pack", lambda *_: pytest.fail("C was called"))
+    assert split(pack_rows(x)) == split(compiled)
+    np.testing.assert_array_equal(unpack_rows(split(compiled), x.shape[1]).view(np.uint32), bits(x))
 
 
 def test_rows_need_not_be_contiguous():
@@ -134,7 +153,7 @@ def test_rows_need_not_be_contiguous():
 
 def test_the_bytes_of_format_1_stay_as_they_are():
     x = np.array([[1234.0, 0.0, np.nan, -0.0, 5.0, 1234.0, 0.1]], np.float32)
-    row = bytes.fromhex("010700fea6" + "03c63a" + "8671" + "00000080" + "04" + "62" + "cdcccc3d")
+    row = bytes.fromhex("010700446c" + "03c63a" + "8671" + "00000080" + "04" + "64" + "cdcccc3d")
     assert pack_rows(x)[0] == row
     np.testing.assert_array_equal(unpack_rows([row], 7).view(np.uint32), bits(x))
 
@@ -225,7 +244,8 @@ def test_rows_that_are_none_are_refused(row, message):
         (4, "0103" + "000000", "part of a number"),
         (4, "0102" + "60", "a mean without a sum"),
         (4, "0102" + "61", "a ratio without a sum"),
-        (4, "0102" + "62", "a place of the ring that is empty"),
+        (4, "0102" + "62", "a place that is free"),
+        (4, "0103" + "0000c07f", "a number that is none"),
         (4, "0102" + "82", "half of two bytes"),
         (4, "0101" + "00", "bytes behind the last"),
     ],

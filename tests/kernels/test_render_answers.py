@@ -68,6 +68,24 @@ def test_a_stored_form_renders_the_same_bytes():
     assert render_answers(AnswerForm.from_json(stored), of).buffer == render_answers(form, of).buffer
 
 
+def test_forms_of_one_digest_are_equal():
+    form = form_of()
+    stored = AnswerForm.from_json(json.loads(json.dumps(form.to_json(), sort_keys=True)))
+    assert stored.digest == form.digest and stored.to_json() == form.to_json()
+    order = form_of(versions={"ruleset": "r1", "program": "p1", "model": None, "build": 3})
+    assert len({form.digest, order.digest, form_of(max_reasons=3).digest, form_of(normal="usual").digest}) == 4
+
+
+def test_without_a_compiler_the_reference_does_the_work(monkeypatch):
+    form = form_of()
+    of = columns_of(form, 30)
+    compiled = render_answers(form, of)
+    monkeypatch.setattr("kernels.render_answers.library", lambda: None)
+    monkeypatch.setattr(AnswerForm, "native", property(lambda form: pytest.fail("C was called")))
+    found = render_answers(form, of)
+    assert found.buffer == compiled.buffer and found.ends.tolist() == compiled.ends.tolist()
+
+
 def test_the_bytes_of_version_1_stay_as_they_are():
     form = form_of(rules=2, units=["minor units", "0 or 1"])
     of = columns_of(
@@ -160,7 +178,8 @@ def test_a_flag_is_said_without_a_number(value, said):
     [
         (0.05, "0.05"), (12.0, "12.0"), (0.00005, "0.0"), (1 / 32, "0.0312"), (3 / 32, "0.0938"),
         (-0.0, "0.0"), (-1e-9, "0.0"), (-2.5, "-2.5"),
-        (0.1, "0.1"), (1e-4, "0.0001"), (1.00005, "1.0"), (2.0**24, "16777216.0"), (2.0**32, "4294967296.0"),
+        (0.1, "0.1"), (1e-4, "0.0001"), (1.00005, "1.0"), (2.0**24, "16777216.0"), (2.0**22 + 0.5, "4194304.5"),
+        (2.0**32, "4294967296.0"),
         (-(2.0**127), "-170141183460469231731687303715884105728.0"), (math.nan, "null"), (math.inf, "null"),
     ],
 )  # fmt: skip

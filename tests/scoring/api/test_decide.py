@@ -9,6 +9,7 @@ import pytest
 
 from scoring.features.schema import current_schema
 from scoring.models import Decision
+from scoring.stored_answers import stored_answer
 from tests.scoring.api.conftest import payment, stored
 from tests.scoring.api.documents import assert_conforms, assert_problem
 
@@ -25,7 +26,7 @@ def test_an_accepted_transaction_gets_one_documented_decision(api):
     assert (told["transaction_id"], told["status"], told["occurred_at"]) == ("tx-1", "new", "2026-03-02T12:00:00.000000Z")
     assert before - timedelta(seconds=1) <= datetime.fromisoformat(told["received_at"]) <= datetime.now(UTC)
     assert "idempotent-replayed" not in answer.headers
-    assert Decision.objects.get().response.encode() == answer.body
+    assert stored_answer(Decision.objects.get()) == answer.body
 
 
 def test_the_decision_is_stored_before_it_is_told(api):

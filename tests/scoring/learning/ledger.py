@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from scoring.feature_rows import packed_row
 from scoring.features.schema import current_schema
 from scoring.models import Decision, Label
 
@@ -71,7 +72,7 @@ def _decision(occurred_at: datetime, features: np.ndarray, **fields) -> Decision
         "transaction": "{}",
         "outcome": 0,
         "score": 0,
-        "features": np.asarray(features, "<f4").tobytes(),
+        "features": packed_row(np.asarray(features, np.float32)),
         "feature_schema": current_schema().version,
         "program_version": "none",
         "engine_us": 0,

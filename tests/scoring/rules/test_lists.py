@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
+from scoring.decisions.accepted import Accepted, read_requests
+from scoring.decisions.requests import request_now
 from scoring.models import ListEntry
-from scoring.reading import read_transaction_object
 from scoring.rules.lists import LISTS, ListSnapshot, read_lists
 from scoring.transactions import Transaction
 from tests.scoring.decisions.conftest import payment
@@ -20,9 +22,14 @@ def entry(list_name: str, value: str, **fields) -> ListEntry:
     return ListEntry.objects.create(list_name=list_name, value=value, created_by="test", **fields)
 
 
+def accepted(*bodies: dict) -> Accepted:
+    found, refusals = read_requests([request_now(json.dumps(body).encode()) for body in bodies])
+    assert refusals == [None] * len(bodies)
+    return found
+
+
 def members(snapshot: ListSnapshot, **fields) -> set[str]:
-    transaction = read_transaction_object(payment(1, **fields), timezone.now())
-    (row,) = snapshot.memberships([transaction], NAMES)
+    (row,) = snapshot.memberships(accepted(payment(1, **fields)), NAMES)
     return {name for name, on in zip(NAMES, row, strict=True) if on}
 
 
@@ -63,6 +70,5 @@ def test_a_transaction_without_the_field_is_on_no_list():
 
 def test_order_and_size_of_a_batch():
     snapshot = ListSnapshot({"blocked_cards": frozenset({"k1", "k3"})})
-    batch = [read_transaction_object(payment(i, card_id=f"k{i}"), timezone.now()) for i in range(4)]
+    batch = accepted(*(payment(i, card_id=f"k{i}") for i in range(4)))
     assert snapshot.memberships(batch, ("watched_customers", "blocked_cards"))[:, 1].tolist() == [False, True, False, True]
-    assert snapshot.memberships([], NAMES).shape == (0, len(NAMES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scoring.feature_rows import packed_row
 from scoring.features.schema import current_schema
 from scoring.selectors.feature_values import feature_values
 from tests.factories import build_decision
@@ -15,7 +16,7 @@ def row_with(**known: float) -> bytes:
     row = np.full(schema.width, np.nan, "<f4")
     for name, value in known.items():
         row[schema.index(name.replace("__", "."))] = value
-    return row.tobytes()
+    return packed_row(row.astype(np.float32))
 
 
 def by_title(decision):
