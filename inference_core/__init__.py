@@ -5,14 +5,16 @@ from typing import Any
 
 from inference_core.answers import AnswerColumns, AnswerForm, Rendered, render_answers
 from inference_core.calibration import Calibration, fit_platt
-from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchemaMismatch
+from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchedulingError, SchemaMismatch
 from inference_core.forest import Forest
 from inference_core.outcomes import Outcome, RuleOutcome
 from inference_core.packed import pack_rows, unpack_rows
 from inference_core.policy import CostPolicy, default_policy
 from inference_core.program import ProgramResult, RiskProgram
 from inference_core.rules import Rule, rule_from_json, rule_to_json
-from inference_core.runtime import Device, LadderCounters, Serving, cpu_device, detect_devices
+from inference_core.runtime import CostLine, Device, LadderCounters, Serving, cpu_device, detect_devices
+from inference_core.scheduling import CostModel, Dispatch, DynamicBatchConfig, ExpectedCompletion, Priority, Scheduler, Tuning
+from inference_core.scheduling.learned import LearnedPolicy
 from inference_core.schema import FeatureColumn, FeatureSchema
 from inference_core.tokens import (
     EntityPlan,
@@ -30,6 +32,16 @@ from kernels.flat_records import FieldKind, RecordField, RecordReader, Records
 from kernels.native import has_compiled_kernels
 
 __all__ = [
+    "Tuning",
+    "SchedulingError",
+    "Scheduler",
+    "Priority",
+    "LearnedPolicy",
+    "ExpectedCompletion",
+    "DynamicBatchConfig",
+    "Dispatch",
+    "CostModel",
+    "CostLine",
     "ABSENT",
     "UNKNOWN",
     "Aggregation",

@@ -23,3 +23,7 @@ class SchemaMismatch(InferenceError, ValueError):
 
 class DeviceError(InferenceError):
     """A device cannot be used in this process; the message says why and what to do."""
+
+
+class SchedulingError(InferenceError, ValueError):
+    """A scheduler cannot be built or used as asked; the message names the field and the remedy."""

@@ -47,7 +47,12 @@ API_KEY_CACHE_SECONDS = env_float("API_KEY_CACHE_SECONDS", 5.0)
 FAST_LANE = env_bool("FAST_LANE", True)
 
 # --- engine -------------------------------------------------------------------------------------------------------
-ENGINE_MAX_BATCH = env_int("ENGINE_MAX_BATCH", 256, at_least=1)
+ENGINE_MAX_BATCH = env_int("ENGINE_MAX_BATCH", 512, at_least=1)
+TARGET_LATENCY_MS = env_float("TARGET_LATENCY_MS", 20.0)
+MAX_QUEUE_DELAY_US = env_int("MAX_QUEUE_DELAY_US", 0)
+LIVE_DEADLINE_MS = env_float("LIVE_DEADLINE_MS", 1_000.0)
+BULK_DEADLINE_MS = env_float("BULK_DEADLINE_MS", 30_000.0)
+SCHEDULING_POLICY = env_str("SCHEDULING_POLICY", "expected_completion")
 ENGINE_ACCELERATORS = env_bool("ENGINE_ACCELERATORS", False)
 ENGINE_QUEUE_LIMIT = env_int("ENGINE_QUEUE_LIMIT", 20_000, at_least=1)
 ENGINE_REFRESH_SECONDS = env_float("ENGINE_REFRESH_SECONDS", 1.0, at_least=0.05)
@@ -59,6 +64,23 @@ STATE_STORE_MEMBER_SECONDS = env_float("STATE_STORE_MEMBER_SECONDS", 10.0, at_le
 STATE_STORE_LOG_MB = env_int("STATE_STORE_LOG_MB", 256, at_least=1)
 MAX_LATENESS_DAYS = env_int("MAX_LATENESS_DAYS", 7)
 OFFLINE_LIMIT_MINOR = env_int("OFFLINE_LIMIT_MINOR", 0, at_least=0)
+
+# --- protection ---------------------------------------------------------------------------------------------------
+RATE_LIMIT_PER_SECOND = env_float("RATE_LIMIT_PER_SECOND", 0.0)
+RATE_LIMIT_BURST = env_int("RATE_LIMIT_BURST", 0)
+RATE_LIMIT_REDIS_URL = env_str("RATE_LIMIT_REDIS_URL", "")
+RATE_LIMIT_PROCESSES = env_int("RATE_LIMIT_PROCESSES", 1, at_least=1)
+LOGIN_ATTEMPTS_PER_MINUTE = env_int("LOGIN_ATTEMPTS_PER_MINUTE", 5)
+CONCURRENCY_LIMIT = env_int("CONCURRENCY_LIMIT", 0)
+DISK_FLOOR_BYTES = env_int("DISK_FLOOR_BYTES", 268_435_456)
+CLOCK_STEP_SECONDS = env_float("CLOCK_STEP_SECONDS", 0.5, at_least=0.01)
+CLOCK_STAMP_SECONDS = env_float("CLOCK_STAMP_SECONDS", 60.0)
+ALLOW_UNSAFE_DURABILITY = env_bool("ALLOW_UNSAFE_DURABILITY", False)
+
+# --- metrics and logs ---------------------------------------------------------------------------------------------
+METRICS_DIR = DATA_DIR / "metrics"
+SAMPLE_RETENTION_DAYS = env_float("SAMPLE_RETENTION_DAYS", 7.0, at_least=0.01)
+LOG_DECISIONS = env_bool("LOG_DECISIONS", False)
 
 # --- learning -----------------------------------------------------------------------------------------------------
 LABEL_MATURITY_DAYS = env_float("LABEL_MATURITY_DAYS", 7.0)
@@ -134,6 +156,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["scoring.api.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["scoring.api.permissions.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["scoring.api.throttling.KeyThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["scoring.api.renderers.JsonRenderer"],
     "DEFAULT_PARSER_CLASSES": ["scoring.api.parsers.BoundedJsonParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -182,6 +205,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": OUTBOX_EVERY_SECONDS,
         "options": {"expires": 4 * OUTBOX_EVERY_SECONDS},
     },
+    "prune-samples": {"task": "scoring.prune_samples", "schedule": 86_400.0, "options": {"expires": 86_400.0}},
 }
 
 LOG_LEVEL = env_str("LOG_LEVEL", "INFO")

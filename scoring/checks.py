@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db import DatabaseError
 
+from scoring.durability import unsafe_settings
 from scoring.engine import ArtifactRefused, RuleError, has_compiled_kernels, load_program, load_verify_key
 from scoring.features.schema import current_schema
 from scoring.models import ProgramRelease
@@ -44,6 +45,19 @@ def champion_loads(app_configs: Any, databases: Any = None, **kwargs: Any) -> li
         hint = "Run 'manage.py retrain'; until then decisions are made by the rules alone."
         return [Warning("the live program was built for another feature schema", hint=hint, id="scoring.W003")]
     return []
+
+
+@register(Tags.database)
+def answers_survive_a_power_loss(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """The engine would refuse to start otherwise, or say so where that is allowed."""
+    try:
+        found = unsafe_settings() if databases else []
+    except DatabaseError:
+        return []
+    return [
+        Warning(f"answered decisions could be lost: {setting.name} is {setting.value}", hint=setting.remedy, id="scoring.W005")
+        for setting in found
+    ]
 
 
 @register(Tags.database)

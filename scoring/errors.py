@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class ScoringError(Exception):
     """Base of the expected errors of this application.
@@ -10,11 +14,13 @@ class ScoringError(Exception):
         code: stable, machine-readable name.
         status: the HTTP status that fits.
         retryable: whether the same request may succeed later.
+        headers: fields that the answer carries besides those of every error.
     """
 
     code = "scoring_error"
     status = 400
     retryable = False
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class TransactionConflict(ScoringError):
@@ -39,9 +45,70 @@ class EngineUnavailable(ScoringError):
 
 
 class EngineOverloaded(EngineUnavailable):
-    """More requests wait than the engine may hold."""
+    """More waits than can be answered in time, or than the engine may hold."""
 
     code = "overloaded"
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.headers = {"Retry-After": str(max(1, math.ceil(retry_after)))}
+
+
+class DeadlineExceeded(EngineUnavailable):
+    """The answer would come later than the caller has use for it."""
+
+    code = "deadline_exceeded"
+
+    def __init__(self) -> None:
+        super().__init__("nothing was decided: its deadline passed while it waited; send it again, or allow more time")
+
+
+class TooManyInFlight(EngineUnavailable):
+    """More requests are under way than this process takes at once."""
+
+    code = "too_many_in_flight"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} requests are under way already, which is all that this server takes; send this again later")
+
+
+class CircuitOpen(EngineUnavailable):
+    """A dependency failed so often that it is left alone for a while."""
+
+    code = "dependency_unavailable"
+
+    def __init__(self, dependency: str, retry_after: float) -> None:
+        super().__init__(f"the {dependency} does not answer and is being left alone for a moment; send this again later")
+        self.headers = {"Retry-After": str(max(1, math.ceil(retry_after)))}
+
+
+class StorageFull(EngineUnavailable):
+    """So little space is left that decisions could not be stored safely."""
+
+    code = "storage_full"
+
+    def __init__(self) -> None:
+        super().__init__("the server's disk is nearly full and takes no decisions; its operator must make room, send this later")
+        self.headers = {"Retry-After": "30"}
+
+
+class UnsafeDurability(EngineUnavailable):
+    """The database could lose decisions that were answered already."""
+
+    code = "unsafe_durability"
+
+
+class RateLimited(ScoringError):
+    """The caller sends more than its key allows."""
+
+    code = "rate_limited"
+    status = 429
+    retryable = True
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        wait = headers.get("Retry-After", "1")
+        super().__init__(f"this API key sends more than it may; wait {wait} s, or ask the operator for a higher limit")
+        self.headers = headers
 
 
 class DecisionNotFound(ScoringError):

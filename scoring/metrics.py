@@ -1,93 +1,151 @@
-"""The counters of this process in Prometheus' text format. Read when asked for: counting costs the decision path nothing."""
+"""The counters of the engine processes of this host in Prometheus' text format.
+
+Read when asked for: counting costs the decision path next to nothing. Each process publishes its numbers to a folder, and
+whichever is asked answers with the totals of all (scoring/metrics_folder.py); gauges that belong to one process name it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import logging
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any
 
+from django.conf import settings
+from django.db import DatabaseError
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from scoring.decisions.engine import DecisionEngine
-from scoring.engine import LadderCounters
+from scoring.decisions.stamps import WORDS
+from scoring.durability import allowed_unsafe_settings
+from scoring.histograms import AGE_BOUNDS, BATCH_BOUNDS, LATENCY_BOUNDS_MS, STAGE_BOUNDS, STAGES
+from scoring.metric_families import Families
+from scoring.metrics_folder import MetricsFolder, Totals
 from scoring.models import Outcome
-from scoring.telemetry import LATENCY_BOUNDS_MS, EngineCounters
+from scoring.protection.guards import guards
+from scoring.selectors.latency import percentile_ms
+from scoring.selectors.outbox import outbox_lag_seconds
+from scoring.telemetry import SHED_REASONS, EngineCounters
+
+logger = logging.getLogger(__name__)
+
+# Numbers of processes whose counters have another shape cannot be added up.
+_SHAPE = [LATENCY_BOUNDS_MS, STAGE_BOUNDS, BATCH_BOUNDS, AGE_BOUNDS, STAGES, WORDS, SHED_REASONS, [o.label for o in Outcome]]
+LAYOUT = hashlib.sha256(repr(_SHAPE).encode()).hexdigest()[:16]
+_OUTBOX_EVERY_SECONDS = 5.0
 
 
 def prometheus_text(engine: DecisionEngine | None) -> tuple[bytes, str]:
     """Return (text, content type); without an engine only that it is missing."""
+    totals = None
+    if engine is not None:
+        _publisher.publish(engine)
+        totals = _publisher.totals()
     registry = CollectorRegistry()
-    registry.register(_EngineCollector(engine))
+    registry.register(Families(totals))
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
-class _EngineCollector:
-    def __init__(self, engine: DecisionEngine | None) -> None:
-        self._engine = engine
+def observe_second(engine: DecisionEngine) -> None:
+    """Look at disk, clock and outbox, and publish this process's numbers.
 
-    def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("risk_engine_up", "1 where the engine takes requests", value=float(self._engine is not None))
-        if self._engine is None:
+    To be called about once a second by a thread with a database connection of its own, and not by the event loop.
+    """
+    guards().look()
+    _publisher.measure_outbox()
+    engine.counters.tick(time.monotonic())
+    _publisher.publish(engine)
+
+
+def close_metrics() -> None:
+    """Leave this process's numbers to the others; called once it decides no more."""
+    _publisher.close()
+
+
+class _Publisher:
+    """This process's file in the folder: a new one for each engine, as its counters begin again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._folder: MetricsFolder | None = None
+        self._counters: EngineCounters | None = None
+        self._outbox_lag: float | None = None
+        self._next_outbox = 0.0
+
+    def publish(self, engine: DecisionEngine) -> None:
+        with self._lock:
+            if self._counters is not engine.counters or self._folder is None:
+                self._close()
+                self._counters = engine.counters
+                self._folder = MetricsFolder(settings.METRICS_DIR, engine.counters.process, LAYOUT)
+            self._folder.publish(_counters_of(engine), _gauges_of(engine, self._outbox_lag))
+
+    def totals(self) -> Totals:
+        with self._lock:
+            assert self._folder is not None, "publish comes first"
+            return self._folder.totals()
+
+    def measure_outbox(self) -> None:
+        now = time.monotonic()
+        if now < self._next_outbox:
             return
-        counters = self._engine.counters
-        yield from _totals(counters)
-        yield from _ladder(self._engine.ladder_counters())
-        yield _latency(counters)
-        yield GaugeMetricFamily("risk_queue_depth", "Decisions that wait for the engine", value=counters.queue_depth)
-        yield GaugeMetricFamily(
-            "risk_feature_events",
-            "Events in the feature windows, over the kinds of entity",
-            value=self._engine.state.event_count(),
-        )
-        yield GaugeMetricFamily("risk_feature_bytes", "Bytes of the feature windows", value=self._engine.state.memory_bytes())
-        refused = float(self._engine.refused_release is not None)
-        yield GaugeMetricFamily(
-            "risk_release_refused", "1 where the champion could not be loaded and another program serves", value=refused
-        )
-        yield CounterMetricFamily(
-            "risk_program_swaps", "New programs that took over between two batches", value=self._engine.program_swaps
-        )
-        program = GaugeMetricFamily("risk_program_info", "The program that is live", labels=["version"])
-        program.add_metric([self._engine.program_version], 1)
-        yield program
+        self._next_outbox = now + _OUTBOX_EVERY_SECONDS
+        try:
+            self._outbox_lag = outbox_lag_seconds(datetime.now(UTC))
+        except DatabaseError as error:
+            self._outbox_lag = None  # not known is not nothing: the metric goes away, and an alert says so
+            logger.warning("the outbox cannot be looked at: %s", error)
+
+    def close(self) -> None:
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._folder is not None:
+            self._folder.close()
+        self._folder = self._counters = None
 
 
-def _totals(counters: EngineCounters) -> Iterator[Metric]:
-    decisions = CounterMetricFamily("risk_decisions", "Committed decisions", labels=["outcome"])
-    for outcome, count in zip(Outcome, counters.outcomes, strict=True):
-        decisions.add_metric([outcome.label], count)
-    yield decisions
-    yield CounterMetricFamily("risk_replays", "Requests answered with a stored decision", value=counters.replays)
-    yield CounterMetricFamily("risk_refused", "Transactions and requests refused before the engine", value=counters.refused)
-    yield CounterMetricFamily("risk_errors", "Requests that got an error from the engine", value=counters.errors)
-    yield CounterMetricFamily("risk_degraded", "Decisions that are marked as degraded", value=counters.degraded)
-    yield CounterMetricFamily("risk_batches", "Batches that the engine ran", value=counters.batches)
+_publisher = _Publisher()
 
 
-def _ladder(counters: LadderCounters) -> Iterator[Metric]:
-    batches = CounterMetricFamily(
-        "risk_ladder_batches",
-        "Batches by what ran them: a static program, or a dynamic variant because it is cheaper (dynamic), there is no "
-        "program of that shape yet (miss), a guard failed, or the program was busy",
-        labels=["path"],
-    )
-    paths = {"static": counters.hits, "dynamic": counters.dynamic, "miss": counters.misses}
-    for path, count in (paths | {"guard_failure": counters.guard_failures, "busy": counters.busy}).items():
-        batches.add_metric([path], count)
-    yield batches
-    yield CounterMetricFamily(
-        "risk_ladder_promotions", "Static programs made because their shape came often", value=counters.promotions
-    )
-    yield CounterMetricFamily("risk_ladder_recompiles", "Promotions of a shape that had one before", value=counters.recompiles)
-    yield CounterMetricFamily("risk_ladder_failed_builds", "Static programs that could not be made", value=counters.failed_builds)
-    yield GaugeMetricFamily("risk_ladder_static_programs", "Static programs that are ready", value=counters.static_programs)
+def _counters_of(engine: DecisionEngine) -> dict[str, Any]:
+    ladder, guard = engine.ladder_counters(), guards()
+    return engine.counters.state() | {
+        "ladder": {
+            "static": ladder.hits, "dynamic": ladder.dynamic, "miss": ladder.misses,
+            "guard_failure": ladder.guard_failures, "busy": ladder.busy,
+        },
+        "promotions": ladder.promotions, "recompiles": ladder.recompiles, "failed_builds": ladder.failed_builds,
+        "program_swaps": engine.program_swaps,
+        "rate_limit": {"granted": guard.limiter.granted, "refused": guard.limiter.refused},
+        "rate_limit_failures": guard.limiter.failed_exchanges,
+        "breaker_opened": {breaker.name: breaker.opened for breaker in guard.breakers},
+        "breaker_refused": {breaker.name: breaker.refused for breaker in guard.breakers},
+        "retries": {"made": guard.retries.retries, "denied": guard.retries.denied},
+        "clock_steps": guard.clock.steps,
+    }  # fmt: skip
 
 
-def _latency(counters: EngineCounters) -> Metric:
-    total, buckets = 0, []
-    for bound, count in zip((*(b / 1000 for b in LATENCY_BOUNDS_MS), float("inf")), counters.latency_counts, strict=True):
-        total += count
-        buckets.append(("+Inf" if bound == float("inf") else repr(bound), total))
-    histogram = HistogramMetricFamily("risk_request_duration_seconds", "From the request's arrival to its answer")
-    histogram.add_metric([], buckets, counters.latency_sum_ms / 1000)
-    return histogram
+def _gauges_of(engine: DecisionEngine, outbox_lag: float | None) -> dict[str, Any]:
+    counters, guard, now = engine.counters, guards(), time.monotonic()
+    p99 = percentile_ms(counters.recent_latency(), 0.99)
+    return {
+        "queue_depth": counters.queue_depth, "in_flight": counters.in_flight,
+        "feature_events": engine.state.event_count(), "feature_bytes": engine.state.memory_bytes(),
+        "release_refused": int(engine.refused_release is not None),
+        "program": engine.program_version,
+        "static_programs": engine.ladder_counters().static_programs,
+        "p99": None if p99 is None else p99 / 1000,
+        "busy": counters.busy_share(now),
+        "breakers": {breaker.name: int(breaker.state) for breaker in guard.breakers},
+        "rate_limit_shared": int(guard.limiter.is_shared), "rate_limit_store": int(guard.limiter.store_answers),
+        "disk": {volume: [space.free, space.used_share] for volume, space in guard.disk.spaces.items()},
+        "disk_full": int(guard.disk.full is not None), "disk_alarm": int(guard.disk.is_alarming),
+        "clock_stepped": int(guard.clock.has_stepped),
+        "unsafe": {setting.name: 1 for setting in allowed_unsafe_settings()},
+        "outbox_lag": outbox_lag,
+    }  # fmt: skip

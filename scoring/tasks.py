@@ -18,6 +18,7 @@ from celery import shared_task
 from scoring.learning import sweep
 from scoring.learning.run import carry_out
 from scoring.services import drain_outbox as outbox
+from scoring.services import prune_samples as samples
 from scoring.services.start_training import SCHEDULE, open_run
 
 
@@ -31,6 +32,12 @@ def retrain(trigger: str = SCHEDULE, run_id: int | None = None) -> None:
 def sweep_leases() -> None:
     """Hand abandoned runs to a worker."""
     sweep.sweep_leases()
+
+
+@shared_task(name="scoring.prune_samples")
+def prune_samples() -> None:
+    """Remove the engine samples that nobody looks at any more."""
+    samples.prune_samples()
 
 
 @shared_task(name="scoring.drain_outbox")

@@ -6,30 +6,57 @@ import os
 import socket
 import time
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
+from scoring.decisions.stamps import WORDS
 from scoring.errors import InvalidInput
+from scoring.histograms import AGE_BOUNDS, BATCH_BOUNDS, COMMIT, LATENCY_BOUNDS_MS, Histogram, StageTimes
 from scoring.models import EngineSample, Outcome
 
-# Eight bounds a decade from 0.1 ms to 10 s: neighbours are a factor 1.33 apart. A bucket holds what is above the
-# bound before it and not above its own; one more bucket after the last takes the overflow.
-LATENCY_BOUNDS_MS: tuple[float, ...] = tuple(round(10 ** (-1 + i / 8), 4) for i in range(41))
+# Why work is turned away that was in order: it came too fast, too much of it, too late, or something it needs is ill.
+SHED_REASONS = ("rate_limit", "overloaded", "deadline", "concurrency", "breaker", "storage")
+WINDOW_SECONDS = 10.0
 
 
 class EngineCounters:
-    """Plain numbers since the process started. Increments come from two threads; each number has one writer."""
+    """Plain numbers since the process started. Increments come from two threads; each number has one writer.
+
+    Attributes:
+        stages: times of what runs on the processor around the program; `program_stages` those of the program.
+        in_flight: requests that are being answered.
+        queue_depth: decisions that wait.
+    """
 
     def __init__(self) -> None:
         self.process = f"{socket.gethostname()[:28]}:{os.getpid()}"
         self.decisions = self.replays = self.refused = self.errors = self.degraded = self.batches = self.in_flight = 0
         self.outcomes = [0] * len(Outcome)
+        self.stamps = [0] * len(WORDS)
+        self.shed = dict.fromkeys(SHED_REASONS, 0)
         self.latency_counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
         self.latency_sum_ms = 0.0
         self.queue_depth = 0
+        self.stages = StageTimes("cpu", "host")
+        self.batch_rows, self.queue_age = Histogram(BATCH_BOUNDS), Histogram(AGE_BOUNDS)
+        self._programs: dict[tuple[str, str], StageTimes] = {}
+        self._requests: dict[tuple[str, int], Histogram] = {}
         self._sampled = self._totals()
+        self._window: deque[tuple[float, list[int], dict[str, float]]] = deque(maxlen=int(WINDOW_SECONDS) + 1)
+        self.tick(time.monotonic())
+
+    # --- counting --------------------------------------------------------------------------------------------------
+
+    def program_stages(self, device: str, variant: str) -> StageTimes:
+        """Return the times of the program's variant on a device; to be kept by who runs it."""
+        found = self._programs.get((device, variant))
+        if found is None:
+            found = self._programs[device, variant] = StageTimes(device, variant)
+        return found
 
     def count_batch(self, results: Sequence[object]) -> None:
         """Count one engine batch by what its requests got; bodies that were refused are the doors' to count."""
@@ -45,18 +72,72 @@ class EngineCounters:
         self.replays += replays
         self.errors += errors
 
-    def count_decisions(self, outcomes: np.ndarray, degraded: int) -> None:
-        """Count committed decisions by outcome code."""
+    def count_decisions(self, outcomes: np.ndarray, degraded: int, stamps: np.ndarray | None = None) -> None:
+        """Count committed decisions by outcome code and, where given, by the bits of their stamps."""
         self.decisions += len(outcomes)
         self.degraded += degraded
         for code, count in enumerate(np.bincount(outcomes, minlength=len(self.outcomes)).tolist()):
             self.outcomes[code] += count
+        if stamps is not None and stamps.any():
+            for bit in range(len(WORDS)):
+                self.stamps[bit] += int(np.count_nonzero(stamps & (1 << bit)))
 
-    def observe_latency(self, seconds: float, requests: int = 1) -> None:
-        """Record how long a request took from its arrival to its answer."""
+    def count_shed(self, reason: str, count: int = 1) -> None:
+        """Count transactions that were turned away for one of SHED_REASONS; they count as refused, too."""
+        self.shed[reason] += count
+        self.refused += count
+
+    def observe_latency(self, seconds: float, requests: int = 1, door: str = "fast", status: int = 200) -> None:
+        """Record how long a request took from its arrival at a door to its answer, and what it was answered with."""
         milliseconds = seconds * 1000
         self.latency_counts[bisect_left(LATENCY_BOUNDS_MS, milliseconds)] += requests
         self.latency_sum_ms += milliseconds * requests
+        key = door, status // 100
+        found = self._requests.get(key)
+        if found is None:
+            found = self._requests[key] = Histogram(LATENCY_BOUNDS_MS)
+        found.observe(milliseconds, requests)
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return every number that only grows, as plain data that adds up over processes."""
+        stages = [self.stages, *list(self._programs.values())]
+        return {
+            "decisions": self.decisions, "replays": self.replays, "refused": self.refused, "errors": self.errors,
+            "degraded": self.degraded, "batches": self.batches, "outcomes": list(self.outcomes),
+            "stamps": list(self.stamps), "shed": dict(self.shed),
+            "requests": {f"{door} {kind}xx": h.state() for (door, kind), h in list(self._requests.items())},
+            "batch_rows": self.batch_rows.state(), "queue_age": self.queue_age.state(),
+            "stages": {f"{times.device} {times.variant}": times.state() for times in stages},
+        }  # fmt: skip
+
+    def tick(self, now: float) -> None:
+        """Mark a second of the window that the gauges below look back on; called about once a second."""
+        if not self._window or now - self._window[-1][0] >= 0.9:
+            self._window.append((now, list(self.latency_counts), self.busy_seconds()))
+
+    def recent_latency(self) -> list[int]:
+        """Return the latency histogram of the last WINDOW_SECONDS."""
+        before = self._window[0][1]
+        return [now - then for now, then in zip(self.latency_counts, before, strict=True)]
+
+    def busy_seconds(self) -> dict[str, float]:
+        """Return how long each device has been at work; waiting for a commit is not work."""
+        found: dict[str, float] = {}
+        for times in [self.stages, *list(self._programs.values())]:
+            found[times.device] = found.get(times.device, 0.0) + sum(times.seconds) - times.seconds[COMMIT]
+        return found
+
+    def busy_share(self, now: float) -> dict[str, float]:
+        """Return the share of the last WINDOW_SECONDS that each device was at work."""
+        since, _, before = self._window[0]
+        elapsed = now - since
+        if elapsed <= 0:
+            return {}
+        return {device: (seconds - before.get(device, 0.0)) / elapsed for device, seconds in self.busy_seconds().items()}
+
+    # --- samples ---------------------------------------------------------------------------------------------------
 
     def _totals(self) -> dict:
         return {
@@ -86,3 +167,6 @@ class EngineCounters:
             queue_depth=self.queue_depth,
             **delta,
         )
+
+
+__all__ = ["LATENCY_BOUNDS_MS", "SHED_REASONS", "EngineCounters"]

@@ -59,14 +59,14 @@ def split_array(body: bytes) -> tuple[np.ndarray, np.ndarray] | None:
     """
     if library() is None:
         return reference.split_array(body)
-    return split("flat_records_split_array", body, body.count(b"}"))
+    return split("flat_records_split_array", body, b"}")
 
 
 def split_lines(body: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Return int64 [n] starts and lengths of the lines (NDJSON) that hold more than white space, without their line feed."""
     if library() is None:
         return reference.split_lines(body)
-    spans = split("flat_records_split_lines", body, body.count(b"\n") + 1)
+    spans = split("flat_records_split_lines", body, b"\n")
     assert spans is not None
     return spans
 

@@ -19,6 +19,8 @@ _FIELD = np.dtype(
     ]
 )  # fmt: skip
 _SLACK = 64
+_NO_ROOM = -2
+_USUAL_LENGTH = 128
 # Up to so many bytes are read without letting go of the interpreter lock: another thread that takes it may keep it for
 # milliseconds, and reading these takes a tenth of one.
 _SHORT = 1 << 16
@@ -126,9 +128,17 @@ def _described(layout: RecordLayout) -> tuple[np.ndarray, list[bytes]]:
     return described, words
 
 
-def split(function: str, body: bytes, most: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the starts and lengths that a function of cpu.c finds, `most` at most; None where it refuses the text."""
+def split(function: str, body: bytes, mark: bytes) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the starts and lengths that a function of cpu.c finds, None where it refuses the text.
+
+    There are no more of them than the text has marks, and one. That is counted only where there are more than usual.
+    """
     native: Any = library()
-    spans = np.empty((2, most), np.int64)
-    found = ctypes.CFUNCTYPE(*_SPLIT)((function, native))(body, len(body), most, pointer(spans[0]), pointer(spans[1]))
+    call = ctypes.CFUNCTYPE(*_SPLIT)((function, native))
+    most = len(body) // _USUAL_LENGTH + 1
+    found = _NO_ROOM
+    while found == _NO_ROOM:  # twice at most
+        spans = np.empty((2, most), np.int64)
+        found = call(body, len(body), most, pointer(spans[0]), pointer(spans[1]))
+        most = body.count(mark) + 1 if found == _NO_ROOM else most
     return None if found < 0 else (spans[0, :found], spans[1, :found])

@@ -29,6 +29,7 @@
 #define SLACK 64
 #define ABSENT_INTEGER INT64_MIN
 #define NO_FIELD (-1)
+#define NO_ROOM (-2) /* more than `most` were found */
 
 enum kind { TOKEN, CHOICE, INTEGER, TIME, NUMBER, BOOLEAN, LETTERS, DIGITS, ADDRESS };
 
@@ -675,7 +676,7 @@ static int is_gap(const uint8_t *p, int64_t at, int64_t end, int with_comma) {
     return at == end;
 }
 
-/* Returns how many items were found, or -1 where the text is not clearly an array of flat objects or they are more.
+/* Returns how many items were found, -1 where the text is not clearly an array of flat objects, or NO_ROOM.
  * Texts are told from what is between them as in G. Langdale, D. Lemire, "Parsing Gigabytes of JSON per Second" (2019):
  * the parity of the quotes so far, for 64 bytes at once. */
 int64_t flat_records_split_array(const uint8_t *p, int64_t size, int64_t most, int64_t *starts, int64_t *lengths) {
@@ -695,7 +696,8 @@ int64_t flat_records_split_array(const uint8_t *p, int64_t size, int64_t most, i
         for (uint64_t left = m.brackets & ~texts; left; left &= left - 1) {
             int64_t place = at + __builtin_ctzll(left);
             if (start < 0) {
-                if (p[place] != '{' || n == most || !is_gap(p, behind, place, n > 0)) return -1;
+                if (p[place] != '{' || !is_gap(p, behind, place, n > 0)) return -1;
+                if (n == most) return NO_ROOM;
                 start = place;
             } else {
                 if (p[place] != '}') return -1;
@@ -708,14 +710,17 @@ int64_t flat_records_split_array(const uint8_t *p, int64_t size, int64_t most, i
     return start < 0 && !in_text && is_gap(p, behind, last, 0) ? n : -1;
 }
 
-/* Returns how many lines are not blank; there is room for `most`. */
+/* Returns how many lines are not blank, or NO_ROOM. */
 int64_t flat_records_split_lines(const uint8_t *p, int64_t size, int64_t most, int64_t *starts, int64_t *lengths) {
     int64_t n = 0;
-    for (int64_t at = 0; at < size && n < most;) {
+    for (int64_t at = 0; at < size;) {
         const uint8_t *found = memchr(p + at, '\n', (size_t)(size - at));
         int64_t end = found ? found - p : size, first = at;
         while (first < end && (is_space(p[first]) || p[first] == '\v' || p[first] == '\f')) first++;
-        if (first < end) { starts[n] = at; lengths[n++] = end - at; }
+        if (first < end) {
+            if (n == most) return NO_ROOM;
+            starts[n] = at; lengths[n++] = end - at;
+        }
         at = end + 1;
     }
     return n;

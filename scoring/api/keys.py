@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 import time
 from dataclasses import dataclass
@@ -19,26 +20,47 @@ _MAX_REMEMBERED = 10_000
 
 @dataclass(frozen=True)
 class Client:
-    """Who is calling: a key's name and what it may do."""
+    """Who is calling: a key's name, what it may do, and how much of it.
+
+    `caller` names the key in the rate limits; the two figures are the key's own, None where the settings' hold.
+    """
 
     name: str
     scopes: frozenset[str]
+    caller: str = ""
+    rate_per_second: float | None = None
+    rate_burst: int | None = None
 
     # What Django and DRF ask of a user.
     is_authenticated = True
     is_active = True
 
 
-def create_key(name: str, scopes: list[str]) -> str:
+def create_key(name: str, scopes: list[str], *, rate_per_second: float | None = None, rate_burst: int | None = None) -> str:
     """Store a new key and return it; this is the only time that it can be seen.
 
+    Args:
+        rate_per_second: decisions a second that this key may ask for; 0 is no limit, None that of the settings.
+        rate_burst: decisions at once; None is what a second lets through.
+
     Raises:
-        ValueError: a scope is not known.
+        ValueError: a scope is not known, or a limit makes no sense.
     """
+    if rate_per_second is not None and not 0 <= rate_per_second < math.inf:
+        raise ValueError(f"the rate must be 0 (no limit) or more decisions a second; got {rate_per_second}")
+    if rate_burst is not None and rate_burst < 1:
+        raise ValueError(f"the burst must be at least 1 decision; got {rate_burst}")
     if unknown := sorted(set(scopes) - set(SCOPES)):
         raise ValueError(f"there is no scope {', '.join(unknown)}; the scopes are {', '.join(SCOPES)}")
     prefix, secret = secrets.token_hex(_PREFIX_LENGTH // 2), secrets.token_urlsafe(32)
-    ApiKey.objects.create(name=name, prefix=prefix, secret_hash=_hash(secret), scopes=sorted(scopes))
+    ApiKey.objects.create(
+        name=name,
+        prefix=prefix,
+        secret_hash=_hash(secret),
+        scopes=sorted(scopes),
+        rate_per_second=rate_per_second,
+        rate_burst=rate_burst,
+    )
     return f"rk_{prefix}_{secret}"
 
 
@@ -80,7 +102,7 @@ def _verify(token: str) -> Client | None:
     key = ApiKey.objects.filter(prefix=prefix, revoked_at__isnull=True).first()
     if key is None or not hmac.compare_digest(bytes(key.secret_hash), _hash(secret)):
         return None
-    return Client(key.name, frozenset(key.scopes))
+    return Client(key.name, frozenset(key.scopes), f"key:{key.prefix}", key.rate_per_second, key.rate_burst)
 
 
 key_cache = KeyCache()

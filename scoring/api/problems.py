@@ -44,19 +44,21 @@ def request_id_of(request: HttpRequest) -> str:
     return known
 
 
-def problem_response(body: dict[str, Any]) -> HttpResponse:
-    """Return `body` as an answer, with the headers that its status asks for."""
+def problem_response(body: dict[str, Any], error: Exception | None = None) -> HttpResponse:
+    """Return `body` as an answer, with the headers that its status and `error`, where given, ask for."""
     response = HttpResponse(msgspec.json.encode(body), status=body["status"], content_type=CONTENT_TYPE)
-    for name, value in headers_for(body).items():
+    for name, value in headers_for(body, error).items():
         response[name] = value
     response["X-Request-ID"] = body["request_id"]
     return response
 
 
-def headers_for(body: dict[str, Any]) -> dict[str, str]:
+def headers_for(body: dict[str, Any], error: Exception | None = None) -> dict[str, str]:
+    """Return the headers that the status of a problem asks for, and those that the error behind it brings."""
     if body["status"] == 401:
         return {"WWW-Authenticate": 'Bearer realm="risk scoring"'}
-    return {"Retry-After": "1"} if body["retryable"] else {}
+    usual = {"Retry-After": "1"} if body["retryable"] else {}
+    return usual | dict(error.headers) if isinstance(error, ScoringError) else usual
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
@@ -64,7 +66,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     request = context["request"]
     request_id = request_id_of(getattr(request, "_request", request))
     body = problem_from_exception(error, request_id)
-    response = Response(body, status=body["status"], content_type=CONTENT_TYPE, headers=headers_for(body))
+    response = Response(body, status=body["status"], content_type=CONTENT_TYPE, headers=headers_for(body, error))
     if isinstance(error, exceptions.MethodNotAllowed):
         response["Allow"] = ", ".join(context["view"].allowed_methods)
     return response

@@ -21,16 +21,14 @@ class Reply(NamedTuple):
     body: bytes
 
 
-def problem_reply(body: dict[str, Any], extra: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """Return `body`, a problem, with the headers that its status asks for."""
-    return Reply(
-        body["status"], (("Content-Type", CONTENT_TYPE), *headers_for(body).items(), *extra), msgspec.json.encode(body)
-    )
+def problem_reply(body: dict[str, Any], error: Exception | None = None) -> Reply:
+    """Return `body`, a problem, with the headers that its status and `error`, where given, ask for."""
+    headers = headers_for(body, error)
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = "GET, POST, HEAD, OPTIONS"
+    return Reply(body["status"], (("Content-Type", CONTENT_TYPE), *headers.items()), msgspec.json.encode(body))
 
 
 def error_reply(error: Exception, request_id: str) -> Reply:
     """Return what is sent for any exception."""
-    extra = getattr(error, "headers", ())
-    if isinstance(error, MethodNotAllowed):
-        extra = (*extra, ("Allow", "GET, POST, HEAD, OPTIONS"))
-    return problem_reply(problem_from_exception(error, request_id), extra)
+    return problem_reply(problem_from_exception(error, request_id), error)

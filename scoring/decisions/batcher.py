@@ -4,6 +4,9 @@ It never waits to fill a batch: when idle, a request goes with whatever the even
 load the queue itself forms the batch. Scoring runs on the event loop, which it takes microseconds of; looking up and
 committing run in the database's thread meanwhile. The engine is one party's at a time: of a batch, or of a call.
 
+What is admitted, what goes first and how large a batch may be is the scheduler's to say (inference_core.scheduling): the
+engine is its one unit, whose costs it learns from every batch, commit included.
+
 Callers may come from several event loops (a test, a command); each batch is driven on the loop of its oldest request.
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -21,7 +25,10 @@ from django.conf import settings
 
 from scoring.decisions.database_thread import DatabaseThread
 from scoring.decisions.engine import BatchWork, DecisionEngine, DecisionRequest
-from scoring.errors import EngineOverloaded, EngineUnavailable
+from scoring.decisions.schedule import new_scheduler
+from scoring.engine import Dispatch, Priority
+from scoring.errors import DeadlineExceeded, EngineOverloaded, EngineUnavailable
+from scoring.histograms import DELIVER
 
 CALL_LIMIT = 256
 logger = logging.getLogger(__name__)
@@ -30,12 +37,25 @@ logger = logging.getLogger(__name__)
 class _Group:
     """Requests that came together and are answered together."""
 
-    __slots__ = ("future", "loop", "requests", "results", "taken")
+    __slots__ = ("count", "future", "left", "loop", "requests", "results")
 
     def __init__(self, requests: Sequence[DecisionRequest], loop: asyncio.AbstractEventLoop, future: asyncio.Future) -> None:
         self.requests, self.loop, self.future = requests, loop, future
+        self.left = self.count = len(requests)
         self.results: list = []
-        self.taken = 0
+
+    def take_results(self, start: int, results: Sequence) -> bool:
+        """Keep the results of a part; return whether that was the last."""
+        if len(results) == self.count:
+            self.results = results
+        else:
+            self.results = self.results or [None] * self.count
+            self.results[start : start + len(results)] = results
+        self.left -= len(results)
+        return not self.left
+
+
+_Part = tuple[_Group, int, Sequence[DecisionRequest]]  # with where in the group it starts
 
 
 class Batcher:
@@ -43,9 +63,8 @@ class Batcher:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._groups: deque[_Group] = deque()
+        self._scheduler = new_scheduler()
         self._calls: deque[tuple[Callable[[DecisionEngine], Any], Future]] = deque()
-        self._waiting = 0  # requests in the queue
         self._busy = True  # until there is an engine
         self._engine: DecisionEngine | None = None
         self._database = DatabaseThread()
@@ -59,35 +78,57 @@ class Batcher:
         """The engine, for reading its counters; None until there is one."""
         return self._engine
 
+    def scheduler_figures(self) -> dict[str, Any]:
+        """Return what the scheduler knows: costs, rates, counts by class and the policy in use."""
+        with self._lock:
+            return self._scheduler.figures()
+
     def start(self, engine: DecisionEngine) -> None:
         """Give the engine, which from now on belongs to the batches and calls."""
         self._engine = engine
         self._hand_on()
 
-    def submit(self, requests: Sequence[DecisionRequest]) -> asyncio.Future:
+    def submit(
+        self, requests: Sequence[DecisionRequest], priority: Priority = Priority.LIVE, within_us: float | None = None
+    ) -> asyncio.Future:
         """Queue requests from a running event loop; the future gives one result a request, in order.
 
+        Args:
+            within_us: how long the caller waits for an answer, microseconds; None for what its class usually has.
+
         Raises:
-            EngineOverloaded: more than ENGINE_QUEUE_LIMIT requests would wait.
+            EngineOverloaded: they could not be answered in time, or more than ENGINE_QUEUE_LIMIT would wait.
             EngineUnavailable: the engine has stopped.
         """
         loop = asyncio.get_running_loop()
-        group = _Group(requests, loop, loop.create_future())
-        count = len(requests)
+        group, now = _Group(requests, loop, loop.create_future()), _now_us()
+        scheduler = self._scheduler
+        deadline = now + (scheduler.config.deadline_us(priority) if within_us is None else within_us)
         with self._lock:
             self._refuse_if_stopped()
-            if self._waiting + count > settings.ENGINE_QUEUE_LIMIT:
-                if self._engine is not None:
-                    self._engine.counters.refused += count
-                raise EngineOverloaded(f"{self._waiting} decisions are waiting already; send this again in a second")
-            self._groups.append(group)
-            self._waiting += count
-            start = not self._busy
-            if start:
+            self._admit(priority, group.count, deadline, now)
+            most = scheduler.config.max_batch_size
+            for start in range(0, group.count, most):
+                part = requests if group.count <= most else requests[start : start + most]
+                scheduler.queue.put(priority, (group, start, part), len(part), now, deadline)
+            begin = not self._busy
+            if begin:
                 self._busy = True
-        if start:
+        if begin:
             loop.call_soon(self._drive)
         return group.future
+
+    def _admit(self, priority: Priority, count: int, deadline: float, now: float) -> None:
+        scheduler = self._scheduler
+        if scheduler.queue.total + count > settings.ENGINE_QUEUE_LIMIT:
+            reason, retry_after = f"{scheduler.queue.total} decisions are waiting already", 1.0
+        elif refusal := scheduler.admit(priority, count, deadline, now):
+            reason, retry_after = refusal
+        else:
+            return
+        if self._engine is not None:
+            self._engine.counters.count_shed("overloaded", count)
+        raise EngineOverloaded(f"{reason}; send this again later", retry_after)
 
     def call(self, function: Callable[[DecisionEngine], Any]) -> Future:
         """Run `function(engine)` between two batches and return its future; at once, in this thread, when idle.
@@ -102,10 +143,10 @@ class Batcher:
             if len(self._calls) >= CALL_LIMIT:
                 raise EngineOverloaded(f"{CALL_LIMIT} calls are waiting already; send this again in a second")
             self._calls.append((function, future))
-            start = not self._busy
-            if start:
+            begin = not self._busy
+            if begin:
                 self._busy = True
-        if start:
+        if begin:
             self._hand_on()
         return future
 
@@ -114,15 +155,12 @@ class Batcher:
         with self._lock:
             self._stopped = reason
             if self._engine is not None:
-                self._idle.wait_for(lambda: not (self._busy or self._groups or self._calls), drain_seconds)
-            groups, calls = list(self._groups), list(self._calls)
-            self._groups.clear()
+                self._idle.wait_for(lambda: not (self._busy or self._scheduler.queue.total or self._calls), drain_seconds)
+            left = self._take_everything()
+            calls = list(self._calls)
             self._calls.clear()
-            self._waiting = 0
         error = EngineUnavailable(reason)
-        for group in groups:
-            group.results = [error] * len(group.requests)
-        _deliver(groups)
+        _deliver([group for group, start, part in left if group.take_results(start, [error] * len(part))])
         for _, future in calls:
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
@@ -132,6 +170,13 @@ class Batcher:
         if self._stopped is not None:
             raise EngineUnavailable(self._stopped)
 
+    def _take_everything(self) -> list[_Part]:
+        queue, found = self._scheduler.queue, []
+        while queue.total:
+            taken, late = queue.take(queue.rows, 0.0)
+            found += [waiting.item for waiting in (*taken, *late)]
+        return found
+
     # --- between two batches -------------------------------------------------------------------------------------------
 
     def _hand_on(self) -> None:
@@ -139,7 +184,7 @@ class Batcher:
         while True:
             with self._lock:
                 call = self._calls.popleft() if self._calls else None
-                loop = self._groups[0].loop if self._groups else None
+                loop = self._next_loop()
                 if call is None and loop is None:
                     self._busy = False
                     self._idle.notify_all()
@@ -149,6 +194,13 @@ class Batcher:
             # Decisions come first: where some wait, one call a turn is enough.
             if loop is not None and self._drive_on(loop):
                 return
+
+    def _next_loop(self) -> asyncio.AbstractEventLoop | None:
+        """Return the event loop of what has waited longest in the most urgent class."""
+        for priority in Priority:
+            if (head := self._scheduler.queue.head(priority)) is not None:
+                return head.item[0].loop
+        return None
 
     def _drive_on(self, loop: asyncio.AbstractEventLoop) -> bool:
         if _running_loop() is loop:
@@ -163,52 +215,67 @@ class Batcher:
 
     def _drop_callers_of(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
-            gone = [group for group in self._groups if group.loop is loop]
-            self._groups = deque(group for group in self._groups if group.loop is not loop)
-            self._waiting -= sum(len(group.requests) - group.taken for group in gone)
-        logger.info("the callers of %d requests are gone; nothing was decided on them", len(gone))
-
-    def _take(self) -> list[tuple[_Group, Sequence[DecisionRequest]]]:
-        """Take up to ENGINE_MAX_BATCH requests in order of arrival; a large group may be taken in parts."""
-        room, taken = settings.ENGINE_MAX_BATCH, []
-        with self._lock:
-            while self._groups and room:
-                group = self._groups[0]
-                part = group.requests
-                if group.taken or len(part) > room:
-                    part = part[group.taken : group.taken + room]
-                taken.append((group, part))
-                group.taken += len(part)
-                room -= len(part)
-                if group.taken < len(group.requests):
-                    break
-                self._groups.popleft()
-            self._waiting -= sum(len(part) for _, part in taken)
-            if self._engine is not None:
-                self._engine.counters.queue_depth = self._waiting
-        return taken
+            kept = self._take_everything()
+            gone = [part for part in kept if part[0].loop is loop]
+            now = _now_us()
+            for group, start, part in kept:
+                if group.loop is not loop:
+                    self._scheduler.queue.put(Priority.LIVE, (group, start, part), len(part), now, now + 60e6)
+        logger.info("the callers of %d requests are gone; nothing was decided on them", sum(len(part) for _, _, part in gone))
 
     # --- one batch -----------------------------------------------------------------------------------------------------
 
     def _drive(self) -> None:
         """Take a batch through the engine, from this event loop."""
-        taken = self._take()
+        now = _now_us()
+        with self._lock:
+            dispatch = self._scheduler.next(now)
+            taken, late = self._scheduler.start(dispatch, now) if dispatch is not None else ([], [])
+            engine, waiting = self._engine, self._scheduler.queue.total
+            wake_us = self._scheduler.wake_us if dispatch is None and waiting else 0.0
+        if late:
+            self._refuse_late([of.item for of in late])
+        if not taken and wake_us > now:  # the policy holds work back for a moment, to fill a batch
+            asyncio.get_running_loop().call_later((wake_us - now) / 1e6, self._drive)
+            return
         if not taken:
             self._hand_on()
             return
-        _Drive(self, self._engine, self._database, taken).begin()
+        engine.counters.queue_depth = waiting
+        for of in taken:
+            engine.counters.queue_age.observe((now - of.arrived_us) / 1e6, of.rows)
+        engine.counters.batch_rows.observe(dispatch.rows)
+        _Drive(self, engine, self._database, dispatch, [of.item for of in taken]).begin()
+
+    def _refuse_late(self, parts: list[_Part]) -> None:
+        error = DeadlineExceeded()
+        self._engine.counters.count_shed("deadline", sum(len(part) for _, _, part in parts))
+        _deliver([group for group, start, part in parts if group.take_results(start, [error] * len(part))], _running_loop())
+
+    def completed(self, dispatch: Dispatch, began_us: float, ok: bool) -> None:
+        """Learn what a batch cost, and hand the engine on."""
+        with self._lock:
+            self._scheduler.completed(dispatch, began_us, _now_us(), ok)
+        self._hand_on()
+
+
+def _now_us() -> float:
+    return time.monotonic_ns() / 1000
 
 
 class _Drive:
     """One batch on its way; each step names the next, on the event loop or in the database's thread."""
 
-    def __init__(self, batcher: Batcher, engine: DecisionEngine, database: DatabaseThread, taken: list) -> None:
+    def __init__(
+        self, batcher: Batcher, engine: DecisionEngine, database: DatabaseThread, dispatch: Dispatch, taken: list[_Part]
+    ) -> None:
         self._batcher, self._engine, self._database, self._taken = batcher, engine, database, taken
+        self._dispatch, self._began_us = dispatch, _now_us()
         self._loop = taken[0][0].loop
         self._work: BatchWork | None = None
 
     def begin(self) -> None:
-        requests = self._taken[0][1] if len(self._taken) == 1 else [r for _, part in self._taken for r in part]
+        requests = self._taken[0][2] if len(self._taken) == 1 else [r for _, _, part in self._taken for r in part]
         self._guarded(self._begin, requests)
 
     def _begin(self, requests: Sequence[DecisionRequest]) -> None:
@@ -260,18 +327,18 @@ class _Drive:
             except Exception:
                 logger.exception("a failed batch could not be taken back")
             error = EngineUnavailable("the decision failed on our side; nothing was decided, send it again")
-            self._answer([error] * sum(len(part) for _, part in self._taken))
+            self._answer([error] * sum(len(part) for _, _, part in self._taken), ok=False)
 
-    def _answer(self, results: Sequence) -> None:
-        start, done = 0, []
-        for group, part in self._taken:
-            end = start + len(part)
-            group.results += results[start:end]
-            start = end
-            if len(group.results) == len(group.requests):
+    def _answer(self, results: Sequence, *, ok: bool = True) -> None:
+        began, place, done = time.perf_counter(), 0, []
+        for group, start, part in self._taken:
+            end = place + len(part)
+            if group.take_results(start, results if len(self._taken) == 1 else results[place:end]):
                 done.append(group)
+            place = end
         _deliver(done, self._loop)
-        self._batcher._hand_on()
+        self._engine.counters.stages.observe(DELIVER, time.perf_counter() - began, place)
+        self._batcher.completed(self._dispatch, self._began_us, ok)
 
 
 def _deliver(groups: list[_Group], here: asyncio.AbstractEventLoop | None = None) -> None:

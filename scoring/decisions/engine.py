@@ -361,6 +361,7 @@ def _answer_columns(
     accepted: Accepted, scored: ScoredBatch, decision_ids: list[str], received_us: np.ndarray, queue_us: np.ndarray
 ) -> AnswerColumns:
     n, result, records = len(accepted), scored.result, accepted.records
+    top_features = np.maximum(result.top_features, 0)  # -1 says that there is no further feature: it contributes nothing
     starts, lengths = accepted.id_spans
     return AnswerColumns(
         decision_ids="".join(decision_ids).encode(),
@@ -371,9 +372,9 @@ def _answer_columns(
         id_starts=np.ascontiguousarray(starts),
         id_lengths=np.ascontiguousarray(lengths),
         score=np.rint(scored.risk * 1000).astype(np.int32),
-        top_features=np.ascontiguousarray(result.top_features),
+        top_features=top_features,
         top_contributions=np.ascontiguousarray(result.top_contributions),
-        top_values=np.take_along_axis(scored.rows.x, result.top_features, axis=1),
+        top_values=np.take_along_axis(scored.rows.x, top_features, axis=1),
         stamps=scored.stamps,
         queue_us=np.minimum(queue_us, 0xFFFFFFFF).astype(np.uint32),
         features_us=np.full(n, scored.features_us, np.uint32),

@@ -16,6 +16,8 @@ class ApiKey(models.Model):
     scopes = models.JSONField(default=list)
     created_at = models.DateTimeField(auto_now_add=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    rate_per_second = models.FloatField(null=True, blank=True, help_text="decisions a second; 0: no limit, empty: the settings'")
+    rate_burst = models.PositiveIntegerField(null=True, blank=True, help_text="decisions at once; empty: those of a second")
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"

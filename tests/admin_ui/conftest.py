@@ -10,6 +10,7 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 
+from scoring.protection.guards import discard_guards
 from tests.conftest import _browser_options
 from tests.factories import make_analyst
 
@@ -17,6 +18,14 @@ from tests.factories import make_analyst
 @pytest.fixture(autouse=True)
 def empty_cache() -> None:
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def no_attempts_yet() -> Iterator[None]:
+    """Log-in attempts of the test before do not count."""
+    discard_guards()
+    yield
+    discard_guards()
 
 
 @pytest.fixture(autouse=True)

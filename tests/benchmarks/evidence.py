@@ -18,13 +18,12 @@ from collections.abc import Callable
 import django
 import numpy as np
 
-from scoring.engine import AnswerColumns, RiskProgram, pack_rows, render_answers, unpack_rows
+from scoring.engine import AnswerColumns, AnswerForm, RiskProgram, pack_rows, render_answers, unpack_rows
 from scoring.features.state import FeatureState
 from scoring.simulator import SimulationConfig
 from tests.benchmarks.feature_state import MAX_LATENESS_DAYS, simulated_batches
 
 BATCHES = (1, 10, 100, 1_000)
-STAMPS = ("rules_only", "late_event")
 START_US = 1_772_000_000_000_000
 
 
@@ -74,9 +73,9 @@ def cpu_us(work: Callable[[], object], repeats: int) -> float:
 
 def measure(program: RiskProgram, x: np.ndarray) -> dict[str, float]:
     """Return microseconds a call for a batch of these rows, and bytes a row."""
-    from scoring.decisions.answer_form import answer_form  # models, which want the settings
+    from scoring.decisions.answer_form import form_json  # models, which want the settings
 
-    columns, form = answer_columns(program, x), answer_form(program, STAMPS)
+    columns, form = answer_columns(program, x), AnswerForm.from_json(form_json(program))
     buffer, ends = pack_rows(x)
     rows = [buffer[start:end] for start, end in zip(ends.tolist(), ends[1:].tolist(), strict=False)]
     repeats = max(3_000 // len(x), 3)

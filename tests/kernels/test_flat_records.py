@@ -57,7 +57,7 @@ def is_accepted(body: bytes, *, trusted: bool = False) -> bool:
 # --- compiled against the reference ------------------------------------------------------------------------------------
 
 
-@examples(150)
+@examples(100)
 @given(st.lists(right_texts(), max_size=5), st.booleans())
 def test_right_records_are_accepted(bodies: list[bytes], trusted: bool):
     records = read_both(bodies, trusted=trusted)
@@ -68,13 +68,13 @@ def test_right_records_are_accepted(bodies: list[bytes], trusted: bool):
         assert text_of(read_both([canonical]), 0) == canonical, "canonical text stays as it is"
 
 
-@examples(300)
+@examples(180)
 @given(st.lists(odd_texts(), min_size=1, max_size=5), st.booleans())
 def test_odd_records(bodies: list[bytes], trusted: bool):
     read_both(bodies, trusted=trusted)
 
 
-@examples(150)
+@examples(100)
 @given(st.lists(st.binary(max_size=60), max_size=4), st.booleans())
 def test_arbitrary_bytes(bodies: list[bytes], trusted: bool):
     assert not read_both(bodies, trusted=trusted).accepted.any()
@@ -300,7 +300,7 @@ def assert_same_spans(ours, truth) -> None:
         assert one.dtype == np.int64 and one.tolist() == other.tolist()
 
 
-@examples(400)
+@examples(250)
 @given(st.lists(_PIECES, max_size=12), st.booleans())
 def test_items_are_found_as_the_reference_finds_them(pieces: list[bytes], is_joined: bool):
     body = b"[" + b",".join(pieces) + b"]" if is_joined else b"".join(pieces)
@@ -324,6 +324,14 @@ def test_items_of_an_array(bodies: list[bytes], space: bytes):
     starts, lengths = READER.split_array(body)
     assert [json.loads(body[s : s + n]) for s, n in zip(starts, lengths, strict=True)] == json.loads(body)
     assert READER.read(body, starts, lengths).text == READER.read_many(bodies).text
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 100, 1000])
+def test_many_small_items(count: int):
+    array, lines = b"[" + b",".join([b"{}"] * count) + b"]", b"{}\n" * count
+    assert_same_spans(split_array(array), reference.split_array(array))
+    assert_same_spans(split_lines(lines), reference.split_lines(lines))
+    assert len(split_array(array)[0]) == len(split_lines(lines)[0]) == count
 
 
 @pytest.mark.parametrize("body", [

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scoring.api.reading import read_transaction
 
 from scoring.engine import FieldKind, RecordField, RecordReader
 from scoring.errors import InvalidInput
 from scoring.features.schema import CHANNELS, TYPES
+from scoring.reading import read_transaction
 from scoring.simulator import SimulationConfig, simulate
 from scoring.transaction_records import CURRENCY_CODES, transaction_reader
 from scoring.transactions import (
@@ -180,7 +180,7 @@ def test_right_records(bodies: list[bytes]):
     assert assert_as_the_slow_path(bodies).all()
 
 
-@examples(300)
+@examples(180)
 @given(st.lists(odd_texts(READER.fields), min_size=1, max_size=4))
 def test_odd_records(bodies: list[bytes]):
     assert_as_the_slow_path(bodies)

@@ -51,6 +51,8 @@ class ServersOfRun:
         sqlite_url = f"sqlite:///{self.directory / 'riskapp.sqlite3'}"
         return {
             "DATA_DIR": str(self.directory),
+            # The run's PostgreSQL does not wait for the disk: it is quicker, and no test pulls the plug.
+            "ALLOW_UNSAFE_DURABILITY": "true",
             "DATABASE_URL": self.postgres_url if self.database == "postgres" else sqlite_url,
             # Redis itself starts with the first test that asks for it.
             "REDIS_URL": os.environ.get("TEST_REDIS_URL") or f"redis+socket://{self._redis_socket}",

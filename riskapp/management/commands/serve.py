@@ -6,6 +6,7 @@ import uvicorn
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
+from riskapp.log_format import log_uncaught
 from scoring.rules.builtin import install_builtin_rules
 
 
@@ -17,6 +18,7 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000, help="port to listen on")
 
     def handle(self, *args, **options) -> None:
+        log_uncaught()
         install_builtin_rules()
         settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
         uvicorn.run(

@@ -12,8 +12,10 @@ from django.db import connections
 from scoring.api.keys import create_key, key_cache
 from scoring.decisions.runtime import discard_engine
 from scoring.decisions.service import stop_engine_service
+from scoring.metrics import close_metrics
 from scoring.models import Alert, ApiKey, AuditEntry, Decision, EngineSample, Label, OutboxEvent
 from scoring.models.api_key import SCOPES
+from scoring.protection.guards import discard_guards
 from tests.scoring.api.clients import WAYS, ApiClient
 from tests.scoring.decisions.conftest import make_builtin_rules_live, make_champion, payment
 
@@ -21,13 +23,16 @@ __all__ = ["make_champion", "payment"]
 
 
 @pytest.fixture
-def ledger(transactional_db) -> Iterator[None]:
+def ledger(transactional_db, settings, tmp_path) -> Iterator[None]:
     """An empty ledger with the built-in rules, and an engine thread that ends with the test."""
     key_cache.__init__()
+    settings.METRICS_DIR = tmp_path / "metrics"  # totals outlive an engine, which a test must not see
     make_builtin_rules_live()
     yield
     stop_engine_service()
     discard_engine()
+    close_metrics()
+    discard_guards()
     # Views that run in the thread of sync_to_async leave their connection open there.
     asyncio.run(sync_to_async(connections.close_all)())
 

@@ -1,0 +1,378 @@
+"""The scheduler: admission, classes, deadlines, program variants and the spare unit, around a policy that picks unit and size.
+
+It has no clock and does no input or output: every time is given by the caller, in monotonic microseconds, so that the live
+batcher and the simulator run the same code. It belongs to one thread.
+
+    refusal = scheduler.admit(Priority.LIVE, 1, deadline_us, now_us)
+    if refusal is None:
+        scheduler.queue.put(Priority.LIVE, item, 1, now_us, deadline_us)
+    while (dispatch := scheduler.next(now_us)) is not None:
+        taken, late = scheduler.start(dispatch, now_us)      # run `taken` where it is not empty
+    scheduler.completed(dispatch, began_us, ended_us)        # then ask next() again
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from inference_core.errors import SchedulingError
+from inference_core.runtime.cost import CostLine
+from inference_core.scheduling.config import DynamicBatchConfig, Priority
+from inference_core.scheduling.cost_model import CostModel
+from inference_core.scheduling.expected_completion import ExpectedCompletion
+from inference_core.scheduling.policy import Policy, Situation, Unit
+from inference_core.scheduling.traffic import Traffic
+from inference_core.scheduling.waiting_queue import CLASSES, Waiting, WaitingQueue
+
+# What of each batch the lower classes get in any case while they wait, so that LIVE never starves them.
+GUARANTEED = (0.0, 0.10, 0.02)
+_FOR_LIVE = 1.0 - sum(GUARANTEED)
+# The reduced program is taken when the queue would use up this share of the time left, and left again below the other.
+_REDUCE_ABOVE, _RESTORE_BELOW = 0.7, 0.35
+_LEAST_RETRY_S = 0.05
+
+
+class Refusal(NamedTuple):
+    """Why work was not admitted, and after how many seconds its like may be."""
+
+    reason: str
+    retry_after_s: float
+
+
+class Dispatch:
+    """A batch to run.
+
+    Attributes:
+        device, variant: names as in the cost model.
+        counts: the most rows of each class.
+        expected_us: what it is expected to take.
+        spare: whether the spare unit takes it.
+        rows: what start() took.
+    """
+
+    __slots__ = (
+        "counts", "device", "expected_us", "live_rows", "oldest_live_us", "rows", "spare", "unit", "variant", "variant_index",
+    )  # fmt: skip
+
+    def __init__(self, unit: Unit, variant_index: int, counts: tuple[int, int, int]) -> None:
+        self.unit, self.variant_index, self.counts = unit, variant_index, counts
+        self.device, self.variant, self.spare = unit.name, unit.variants[variant_index], unit.spare
+        self.rows, self.live_rows = 0, 0
+        self.expected_us, self.oldest_live_us = 0.0, 0.0
+
+
+class Scheduler:
+    """Decides what is admitted, and which rows run when, where and with which variant of the program.
+
+    Attributes:
+        queue: the work that waits; the caller puts admitted work in and start() takes it out.
+        policy: what picks unit and size.
+        traffic: the rates of arrival.
+    """
+
+    def __init__(
+        self, config: DynamicBatchConfig, costs: CostModel, policy: Policy | None = None, spare: str | None = None
+    ) -> None:
+        """Args:
+        config: limits and target.
+        costs: a line for each device and variant; the variants of a device from the full program to the most reduced one.
+        policy: ExpectedCompletion where none is given.
+        spare: the device that is kept for bursts of LIVE work.
+
+        Raises:
+            SchedulingError: no device is left beside the spare one, or devices differ in their variants.
+        """
+        self.config, self.costs, self.policy = config, costs, policy or ExpectedCompletion()
+        self._all = {name: _unit(costs, name, name == spare) for name in costs.devices}
+        if spare is not None and spare not in self._all:
+            raise SchedulingError(f"the spare device {spare!r} has no cost line; there are {', '.join(self._all)}")
+        units = [unit for unit in self._all.values() if not unit.spare]
+        if not units:
+            raise SchedulingError("every device is the spare one; name one more, or no spare")
+        if len({unit.variants for unit in self._all.values()}) != 1:
+            raise SchedulingError("all devices need the same variants in the same order")
+        self.queue = WaitingQueue()
+        self.traffic = Traffic()
+        self._spare = self._all[spare] if spare else None
+        self._units = units
+        self._variants = units[0].variants
+        self._situation = Situation(config, units, self.traffic)
+        self._credit = [0.0] * CLASSES
+        self._paces: list[tuple[float, float]] = []
+        self._free_us = 0.0
+        self._first_us: float | None = None
+        self._now_us = 0.0
+        self.wake_us = 0.0
+        self.admitted, self.refused, self.late = [0] * CLASSES, [0] * CLASSES, [0] * CLASSES
+        self.reduced_batches = self.spare_batches = self.failed_batches = self.batches = 0
+        self._repace()
+
+    # --- arrival -----------------------------------------------------------------------------------------------------
+
+    def admit(self, priority: int, rows: int, deadline_us: float, now_us: float) -> Refusal | None:
+        """Say whether work can be complete by its deadline behind what waits already; None admits it.
+
+        Where the full program cannot, but the reduced one can, it is admitted: next() turns to the reduced one in time.
+        """
+        waiting = self.queue.rows
+        start = self._free_us if self._free_us > now_us else now_us
+        ahead = rows + waiting[0]
+        if priority:
+            ahead += waiting[1] if priority == 1 else waiting[1] + waiting[2]
+        fixed, row = self._paces[0][0], self._paces[0][1 + priority]
+        end = start + fixed + ahead * row
+        if end > deadline_us:
+            reduced = self._paces[-1]
+            end = start + reduced[0] + ahead * reduced[1 + priority]
+            if end > deadline_us:
+                return self._refuse(priority, rows, end - deadline_us, deadline_us <= now_us)
+        self.admitted[priority] += rows
+        self.traffic.arrived[priority] += rows
+        return None
+
+    def _refuse(self, priority: int, rows: int, over_us: float, passed: bool) -> Refusal:
+        self.refused[priority] += rows
+        if passed:
+            return Refusal("its deadline has passed already", _LEAST_RETRY_S)
+        return Refusal("it could not be complete by its deadline behind what waits already", max(over_us / 1e6, _LEAST_RETRY_S))
+
+    # --- batches -----------------------------------------------------------------------------------------------------
+
+    def next(self, now_us: float) -> Dispatch | None:
+        """Return a batch to start now, or None; then ask again at the next event, or at `wake_us` where that is set."""
+        self.wake_us = 0.0
+        self.traffic.look(now_us)
+        queue = self.queue
+        waiting = queue.total
+        if not waiting:
+            return None
+        idle = False
+        for unit in self._units:
+            if unit.idle and unit.healthy:
+                idle = True
+                break
+        situation = self._situation
+        if idle:
+            situation.now_us, situation.waiting, situation.live = now_us, waiting, queue.rows[0]
+            situation.oldest_us, situation.wake_us = queue.oldest_us(), 0.0
+            if len(self._variants) > 1:
+                situation.variant = self._variant(now_us)
+            choice = self.policy.choose(situation)
+            if choice is not None:
+                unit, most, low = choice
+                return Dispatch(unit, situation.variant, self._compose(most, low))
+            self.wake_us = situation.wake_us
+        if self._spare is not None and queue.rows[0] and self._spare.idle and self._spare.healthy:
+            return self._burst(now_us, situation)
+        return None
+
+    def start(self, dispatch: Dispatch, now_us: float) -> tuple[list[Waiting], list[Waiting]]:
+        """Take the rows of a dispatch from the queue.
+
+        Returns:
+            What to run, and what is late and not to be run. The unit is busy only where there is something to run.
+        """
+        taken, late = self.queue.take(dispatch.counts, now_us)
+        for waiting in late:
+            self.late[waiting.priority] += waiting.rows
+        if not taken:
+            return taken, late
+        rows = live = 0
+        oldest = now_us
+        for waiting in taken:
+            rows += waiting.rows
+            if not waiting.priority:
+                live += waiting.rows
+                if waiting.arrived_us < oldest:
+                    oldest = waiting.arrived_us
+        low = live < rows
+        unit = dispatch.unit
+        line = unit.lines[dispatch.variant_index]
+        dispatch.rows, dispatch.live_rows, dispatch.oldest_live_us = rows, live, oldest
+        dispatch.expected_us = line.fixed_us + line.row_us * rows
+        unit.idle, unit.rows, unit.busy_until_us, unit.low = False, rows, now_us + dispatch.expected_us, low
+        if low:
+            self._situation.low_running += 1
+        self._set_free()
+        return taken, late
+
+    def completed(self, dispatch: Dispatch, began_us: float, ended_us: float, ok: bool = True) -> None:
+        """Learn from a batch that has ended; one that failed teaches nothing about costs."""
+        unit, took = dispatch.unit, ended_us - began_us
+        unit.idle, unit.rows = True, 0
+        if unit.low:
+            unit.low = False
+            self._situation.low_running -= 1
+        unit.busy_us += took
+        self.batches += 1
+        if dispatch.variant_index:
+            self.reduced_batches += 1
+        if dispatch.spare:
+            self.spare_batches += 1
+        if self._first_us is None:
+            self._first_us = began_us
+        self._now_us = ended_us
+        if not ok:
+            self.failed_batches += 1
+        elif dispatch.rows and took > 0:
+            unit.lines[dispatch.variant_index].observe(dispatch.rows, took)
+            self._repace()
+            situation = self._situation
+            situation.now_us = ended_us
+            self.policy.completed(situation, unit, dispatch.rows, took, dispatch.live_rows, ended_us - dispatch.oldest_live_us)
+        self._set_free()
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """All units, the spare one last."""
+        return (*self._units, *([self._spare] if self._spare else ()))
+
+    # --- what the owner tells ----------------------------------------------------------------------------------------
+
+    def set_healthy(self, device: str, healthy: bool) -> None:
+        """Take a device out of use, or back in."""
+        self._unit(device).healthy = healthy
+        self._repace()
+
+    def replace_costs(self, device: str, variant: str, line: CostLine) -> None:
+        """Start a cost line anew, as after another program was swapped in."""
+        unit = self._unit(device)
+        self.costs.replace(device, variant, line)
+        unit.lines[unit.variants.index(variant)] = self.costs.line(device, variant)
+        self._repace()
+
+    def figures(self) -> dict[str, Any]:
+        """Return what metrics show: costs, rates, counts and the policy in use."""
+        elapsed = self._now_us - self._first_us if self._first_us is not None else 0.0
+        units = {
+            unit.name: {
+                "busy_share": unit.busy_us / elapsed if elapsed > 0 else 0.0,
+                "healthy": unit.healthy,
+                "spare": unit.spare,
+                "variants": {
+                    name: {"fixed_us": of.fixed_us, "row_us": of.row_us, "tail": of.tail, "batches": of.batches}
+                    for name, of in zip(unit.variants, unit.lines, strict=True)
+                },
+            }
+            for unit in self._all.values()
+        }
+        by_class = {
+            of.name.lower(): {
+                "admitted": self.admitted[of], "refused": self.refused[of], "late": self.late[of], "waiting": self.queue.rows[of],
+            }
+            for of in Priority
+        }  # fmt: skip
+        of_policy: Mapping[str, Any] = getattr(self.policy, "figures", dict)()
+        return {
+            "policy": self.policy.name,
+            "policy_figures": dict(of_policy),
+            "units": units,
+            "classes": by_class,
+            "arrivals_per_s": self.traffic.rate * 1e6,
+            "rate_changes": self.traffic.changes,
+            "batches": self.batches,
+            "reduced_batches": self.reduced_batches,
+            "spare_batches": self.spare_batches,
+            "failed_batches": self.failed_batches,
+        }
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _unit(self, device: str) -> Unit:
+        try:
+            return self._all[device]
+        except KeyError:
+            raise SchedulingError(f"there is no device {device!r}; there are {', '.join(self._all)}") from None
+
+    def _compose(self, most: int, low: int) -> tuple[int, int, int]:
+        """Share a batch of `most` rows among the classes: LIVE first, the others what is left up to `low` rows, but never less
+        than guaranteed."""
+        live, bulk, background = self.queue.rows
+        if not bulk and not background:
+            return most, 0, 0
+        bulk_rows = self._guaranteed(1, most) if bulk else 0
+        background_rows = self._guaranteed(2, most) if background else 0
+        live_rows = min(live, max(0, most - bulk_rows - background_rows))
+        room = min(most - live_rows, low) - bulk_rows - background_rows
+        if room > 0:
+            more = min(room, bulk - bulk_rows)
+            bulk_rows += more
+            background_rows += min(room - more, background - background_rows)
+        return live_rows, bulk_rows, background_rows
+
+    def _guaranteed(self, priority: int, most: int) -> int:
+        """Deficit round robin (Shreedhar and Varghese 1995): credit grows with each batch until it pays for the next item."""
+        head = self.queue.head(priority)
+        if head is None:
+            return 0
+        credit = self._credit[priority] + GUARANTEED[priority] * most
+        if credit < head.rows:
+            self._credit[priority] = credit
+            return 0
+        self._credit[priority] = min(credit - head.rows, float(most))
+        return head.rows
+
+    def _variant(self, now_us: float) -> int:
+        """Return the variant: the reduced one while the full one would use up most of the time that the head has left."""
+        queue = self.queue
+        for priority in range(CLASSES):
+            head = queue.head(priority)
+            if head is not None:
+                break
+        else:
+            return 0
+        left = head.deadline_us - now_us
+        fixed, row = self._paces[0][0], self._paces[0][1 + priority]
+        needed = fixed + row * queue.rows[priority]
+        reduced = self._situation.variant > 0
+        return len(self._variants) - 1 if needed > left * (_RESTORE_BELOW if reduced else _REDUCE_ABOVE) else 0
+
+    def _burst(self, now_us: float, situation: Situation) -> Dispatch | None:
+        """Return a batch of LIVE rows for the spare unit where they would wait too long for the others."""
+        live = self.queue.rows[0]
+        wait = max(0.0, self._free_us - now_us) + live * self._paces[situation.variant][1]
+        if wait <= self.config.burst_wait_us:
+            return None
+        spare = self._spare
+        most = spare.lines[situation.variant].rows_within(self.config.target_us / 2, self.config.max_batch_size)
+        return Dispatch(spare, situation.variant, (most, 0, 0))
+
+    def _set_free(self) -> None:
+        free = math.inf
+        for unit in self._units:
+            if unit.healthy:
+                until = 0.0 if unit.idle else unit.busy_until_us
+                if until < free:
+                    free = until
+        self._free_us = free
+
+    def _repace(self) -> None:
+        """Work out, for each variant, what a class's queue costs a row: (own batch's p99 fixed, LIVE, BULK, BACKGROUND)."""
+        paces = []
+        target, most = self.config.target_us, self.config.max_batch_size
+        for variant in range(len(self._variants)):
+            rate, fixed = 0.0, math.inf
+            for unit in self._units:
+                if not unit.healthy:
+                    continue
+                line = unit.lines[variant]
+                rows = line.rows_within(target, most)
+                rate += rows / (line.fixed_us + line.row_us * rows)
+                if line.fixed_p99_us < fixed:
+                    fixed = line.fixed_p99_us
+            if rate <= 0.0:
+                paces.append((math.inf, math.inf, math.inf, math.inf))
+                continue
+            low = rate * (1.0 - self.config.live_share) - self.traffic.live_rate
+            bulk = max(low, rate * GUARANTEED[1])
+            background = max(low, rate * GUARANTEED[2])
+            paces.append((fixed, 1.0 / (rate * _FOR_LIVE), 1.0 / bulk, 1.0 / background))
+        self._paces = paces
+        self._set_free()
+
+
+def _unit(costs: CostModel, name: str, spare: bool) -> Unit:
+    variants = costs.variants(name)
+    return Unit(name, variants, [costs.line(name, variant) for variant in variants], spare)

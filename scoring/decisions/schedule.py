@@ -1,0 +1,46 @@
+"""The scheduler of this process, as the settings want it."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from scoring.engine import (
+    CostLine,
+    CostModel,
+    DynamicBatchConfig,
+    ExpectedCompletion,
+    LearnedPolicy,
+    Priority,
+    Scheduler,
+    Tuning,
+)
+
+UNIT, VARIANT = "engine", "full"
+# What a batch is taken to cost before any was seen: an fsync, and the way of a row. Ten batches are enough to forget it.
+_FIRST_FIXED_US, _FIRST_ROW_US = 1_000.0, 30.0
+# With one unit, whose commits cost as much as many rows, batches of the batch endpoint may take half of the target.
+_TUNING = Tuning(low_share=0.5)
+
+
+def batch_config() -> DynamicBatchConfig:
+    """Return what the operator asks of batching.
+
+    Raises:
+        SchedulingError: naming what is out of range.
+    """
+    return DynamicBatchConfig(
+        target_latency_ms=settings.TARGET_LATENCY_MS,
+        max_batch_size=settings.ENGINE_MAX_BATCH,
+        max_queue_delay_us=settings.MAX_QUEUE_DELAY_US,
+        deadlines_ms={
+            Priority.LIVE: settings.LIVE_DEADLINE_MS,
+            Priority.BULK: settings.BULK_DEADLINE_MS,
+        },
+    )
+
+
+def new_scheduler() -> Scheduler:
+    """Return a scheduler with one unit: the engine, whose batches are scored and committed one after the other."""
+    costs = CostModel([(UNIT, VARIANT, CostLine(VARIANT, _FIRST_FIXED_US, _FIRST_ROW_US))])
+    policy = LearnedPolicy() if settings.SCHEDULING_POLICY == "learned" else ExpectedCompletion(_TUNING)
+    return Scheduler(batch_config(), costs, policy)

@@ -1,0 +1,1 @@
+"""What keeps the service up when its callers or its stores are not well: limits, breakers, and watches of disk and clock."""

@@ -1,0 +1,61 @@
+"""Log lines of requests: each refusal and error, and with LOG_DECISIONS each decision.
+
+In an overload refusals come by the thousand, and writing each down would be one more load: of each kind (status and code)
+the first LINES_A_SECOND of a second are written, and the next line says how many were not. The metrics count all.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from django.conf import settings
+
+logger = logging.getLogger("scoring.requests")
+
+LINES_A_SECOND = 10
+
+
+class RequestLog:
+    """Writes lines for one event loop or thread at a time."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._written: dict[tuple[int, str], list[int]] = {}  # kind -> [second, lines in it, not written since]
+
+    def refusal(self, door: str, status: int, code: str, seconds: float, request_id: str, *, caller: str = "") -> None:
+        """Write down that a request was refused or failed.
+
+        Args:
+            door: which way it came in.
+            code: the problem's code.
+            seconds: from its arrival to its answer.
+            caller: the key's name in the rate limits, which is not the key.
+        """
+        now = int(self._clock())
+        of = self._written.setdefault((status, code), [now, 0, 0])
+        if of[0] != now:
+            of[0], of[1] = now, 0
+        if of[1] >= LINES_A_SECOND:
+            of[2] += 1
+            return
+        of[1] += 1
+        figures = {"door": door, "status": status, "code": code, "duration_ms": round(seconds * 1000, 3)}
+        figures |= {"request_id": request_id, "caller": caller or None, "unlogged": of[2] or None}
+        of[2] = 0
+        level = logging.ERROR if status == 500 else logging.WARNING if status > 500 else logging.INFO
+        logger.log(level, "refused: %s", code, extra=figures)
+
+    @property
+    def wants_decisions(self) -> bool:
+        """Whether each decision gets a line."""
+        return settings.LOG_DECISIONS
+
+    def decision(self, door: str, decision_id: str, outcome: str, seconds: float, request_id: str) -> None:
+        """Write down that a decision was answered."""
+        figures = {"door": door, "status": 200, "outcome": outcome, "duration_ms": round(seconds * 1000, 3)}
+        logger.info("decided", extra=figures | {"decision_id": decision_id, "request_id": request_id})
+
+
+request_log = RequestLog()
