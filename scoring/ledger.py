@@ -121,7 +121,7 @@ def _postgres_lines(rows: LedgerRows) -> bytes:
         columns[at] = [f"{moment}+00" for moment in np.datetime_as_string(columns[at].view("M8[us]")).tolist()]
     for at in _BYTES:
         columns[at] = ["\\\\x" + value.hex() for value in columns[at]]
-    texts = [column if type(column[0]) is str else _texts(column) for column in columns]
+    texts = [column if type(column[0]) is str and None not in column else _texts(column) for column in columns]
     return ("\n".join(map("\t".join, zip(*texts, strict=True))) + "\n").encode("ascii")
 
 
