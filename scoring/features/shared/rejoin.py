@@ -61,7 +61,7 @@ class Rejoiner:
 
     def _rejoin(self, between_batches: BetweenBatches) -> None:
         state = self._state
-        membership = state.log.join(state.bad_epoch)
+        membership = state.log.join(state.bad_epoch, state.membership)
         between_batches(lambda: state.begin_rejoin(membership))
         local = self._rebuild()
         cursor = self._replay(local, membership)

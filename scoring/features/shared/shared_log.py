@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scoring.features.shared.errors import SharedLogLost
+from scoring.features.shared.errors import SharedLogLost, SharedLogUnavailable
 from scoring.features.shared.link import Link
 
 # For everything that no decision waits for.
@@ -156,21 +156,27 @@ class SharedLog:
 
     # --- for the other thread --------------------------------------------------------------------------------------------
 
-    def join(self, bad_epoch: str = "") -> Membership:
+    def join(self, bad_epoch: str = "", old: Membership | None = None) -> Membership:
         """Become a member of the log, and found it where there is none.
 
         Read the ledger after this has returned: what it does not show then is in the log after `replay_from`.
 
         Args:
             bad_epoch: what SharedLogLost said; if this is still the log, it is given up for a new one.
+            old: this process's membership until now. It ends; all its entries that are not known to be settled are to be
+                sent again.
 
         Raises:
-            SharedLogUnavailable: see there.
+            SharedLogUnavailable: see there; and while another member still settles what `old` left open.
         """
         member = secrets.randbits(62) + 1
         patience = b"%d" % (1000 * _JOINING_SECONDS)
         who = [secrets.token_hex(8).encode(), b"%d" % member, self._process.encode()]
-        epoch, head, replay_from = self._patient.run("join", self._keys, [bad_epoch.encode(), *who, patience])
+        ends = b"" if old is None else b"%d" % old.member
+        answer = self._patient.run("join", self._keys, [bad_epoch.encode(), *who, patience, ends])
+        if answer[0] == b"BUSY":
+            raise SharedLogUnavailable("another member is settling what this one left open")
+        epoch, head, replay_from = answer
         return Membership(epoch.decode(), member, head, replay_from)
 
     def read(self, epoch: str, cursor: int) -> tuple[int, int, list[bytes]]:

@@ -13,7 +13,7 @@ import pytest
 import scoring.features.shared.state as shared_state
 from scoring.features.shared.breaker import CircuitBreaker
 from scoring.features.shared.entry import EntryKind, entry_of
-from scoring.features.shared.errors import SharedLogUnavailable
+from scoring.features.shared.errors import SharedLogLost, SharedLogUnavailable
 from scoring.features.shared.link import Link
 from scoring.features.shared.shared_log import LogLimits
 from scoring.features.shared.state import Following
@@ -321,6 +321,57 @@ def test_a_paused_process_is_fenced_and_its_late_commit_is_told(cluster):
     paused.fail(refused)
     cluster.assert_all_say_what_the_ledger_says()
     assert one.state.event_count() > 0
+
+
+def test_a_process_that_was_thought_dead_takes_its_open_batch_along(cluster):
+    """A retraction by a survivor must not come after the batch was sent again."""
+    paused, one = cluster.start(), cluster.start()
+    open_batch = paused.send(payments(0))
+    forget_beats(cluster, paused)
+    paused.state.lose(SharedLogLost("as the test wants it"))
+    assert paused.tick(), "it was back before anybody took it for dead"
+    one.tick(2)
+    paused.commit(open_batch)
+    paused.tick(2), one.tick(2)
+    assert one.state.event_count() == cluster.ledger.state().event_count() > 0
+    assert one.state.counters.settled_members == 0
+
+
+def test_a_process_joins_again_when_others_have_settled_what_it_left_open(cluster):
+    paused, one = cluster.start(), cluster.start()
+    open_batch = paused.send(payments(0))
+    old = paused.state.membership
+    forget_beats(cluster, paused)
+    assert one.log.claim(one.state.membership, old.member) is not None
+    paused.tick()
+    assert not paused.tick() and paused.state.membership is old, "one is at it"
+    with cluster.server.client() as client:
+        client.hset("{risk:test}:members", f"{old.member}:until", 1)
+    assert paused.tick() and paused.state.membership is not old, "and never came to an end"
+    paused.commit(open_batch)
+    paused.tick(2), one.tick(2)
+    assert one.state.event_count() == cluster.ledger.state().event_count() > 0
+
+
+def test_a_rebuild_that_fails_leaves_no_second_membership(cluster):
+    one, two = cluster.start(), cluster.start()
+    open_batch = one.send(payments(0))
+    one.state.lose(SharedLogLost("as the test wants it"))
+
+    def failing():
+        raise OSError("the database is away")
+
+    one.rejoiner._rebuild = failing
+    for _ in range(3):
+        with pytest.raises(OSError):
+            one.tick()
+        one.send(payments(1)), one.fail(one.send(payments(2)))
+    with cluster.server.client() as client:
+        assert client.zcard("{risk:test}:beats") == 2
+    one.rejoiner._rebuild = cluster.ledger.state
+    one.tick()
+    one.commit(open_batch)
+    assert two.tick() and one.state.counters.rejoins == 2
 
 
 def test_a_commit_that_ends_after_its_process_is_told_by_the_survivor(cluster):
