@@ -63,6 +63,7 @@ STATE_STORE_BUDGET_MS = env_float("STATE_STORE_BUDGET_MS", 5.0, at_least=0.1)
 STATE_STORE_MEMBER_SECONDS = env_float("STATE_STORE_MEMBER_SECONDS", 10.0, at_least=1.0)
 STATE_STORE_LOG_MB = env_int("STATE_STORE_LOG_MB", 256, at_least=1)
 MAX_LATENESS_DAYS = env_int("MAX_LATENESS_DAYS", 7)
+STATE_SNAPSHOT_SECONDS = env_float("STATE_SNAPSHOT_SECONDS", 300.0)
 OFFLINE_LIMIT_MINOR = env_int("OFFLINE_LIMIT_MINOR", 0, at_least=0)
 
 # --- protection ---------------------------------------------------------------------------------------------------

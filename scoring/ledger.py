@@ -169,9 +169,14 @@ def _sqlite_moments(microseconds: np.ndarray) -> list[str]:
     ]
 
 
-def read_history(since: datetime, chunk_rows: int = 20_000) -> Iterator[list[tuple[int, str, str]]]:
-    """Yield chunks of (seq, decision_id, transaction JSON) that occurred at or after `since`, in order of arrival."""
-    last = 0
+def read_history(since: datetime, chunk_rows: int = 20_000, *, after: int = 0) -> Iterator[list[tuple[int, str, str]]]:
+    """Yield chunks of (seq, decision_id, transaction JSON), in order of arrival.
+
+    Args:
+        since: what occurred before this is left out.
+        after: the seq after which to begin.
+    """
+    last = after
     while True:
         rows = list(
             Decision.objects.filter(seq__gt=last, occurred_at__gte=since)

@@ -144,6 +144,8 @@ class DecisionEngine:
             self._read_lists,
             lambda: self._keeper.keep_up(between_batches),
             lambda: self._keeper.learn_new_labels(between_batches),
+            lambda: self._keeper.forget_idle(between_batches),
+            lambda: self._keeper.save_when_due(between_batches),
             catch_up,
             self._write_sample,
         ):
@@ -287,6 +289,7 @@ class DecisionEngine:
             if work.rows is not None:
                 self.state.confirm(work.scored.rows)
                 self._keeper.known.add(work.fresh.records.text, *work.fresh.id_spans)
+                self._keeper.note_committed(work.rows.decision_id[-1])
                 self.counters.count_decisions(work.scored.outcome, work.degraded)
         self.counters.count_batch(work.results)
         return True

@@ -135,7 +135,7 @@ def _kill_one_under_load(servers: list[AppServer], key: str, environment: dict[s
     assert sum(name.startswith("b0") for _, name, *_ in ledger(environment)) < sent, "it was killed in the middle"
     servers[0].start()
     time.sleep(5)  # the survivor notices after two seconds and settles within another
-    before = LedgerState()
+    before = LedgerState(7)
     for decision_id, _, text, _, _ in ledger(environment):
         before.absorb(before.read(np.array([event_key(decision_id)], np.uint64), [text.encode()]))
     for server, name in zip(servers, "xy", strict=True):

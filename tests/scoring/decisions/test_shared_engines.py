@@ -57,7 +57,7 @@ def decide(engine: DecisionEngine, *bodies: dict) -> list[dict]:
 
 def recomputed() -> dict[str, np.ndarray]:
     """Return what one store of its own says of the ledger's transactions, one after the other."""
-    state, rows = LedgerState(), {}
+    state, rows = LedgerState(7), {}
     for decision_id, name, text in Decision.objects.order_by("seq").values_list("decision_id", "transaction_id", "transaction"):
         columns = state.read(np.array([event_key(decision_id)], np.uint64), [text.encode()])
         rows[name] = state.process(columns).x[0]
