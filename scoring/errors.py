@@ -59,8 +59,12 @@ class DeadlineExceeded(EngineUnavailable):
 
     code = "deadline_exceeded"
 
-    def __init__(self) -> None:
-        super().__init__("nothing was decided: its deadline passed while it waited; send it again, or allow more time")
+    def __init__(self, *, is_known: bool = True) -> None:
+        super().__init__(
+            "nothing was decided: its deadline passed while it waited; send it again, or allow more time"
+            if is_known
+            else "its deadline passed while it was being stored: send it again for the answer, a transaction_id is decided once"
+        )
 
 
 class TooManyInFlight(EngineUnavailable):
@@ -128,6 +132,18 @@ class ExplanationUnavailable(ScoringError):
 
     code = "explanation_unavailable"
     status = 409
+
+
+class AnswerUnreadable(ScoringError):
+    """What is stored of a decision does not give its answer any more."""
+
+    code = "answer_unreadable"
+    status = 500
+
+    def __init__(self, decision_id: str, cause: str) -> None:
+        super().__init__(
+            f"the stored answer of decision {decision_id} is not readable: {cause}; restore this row from a backup"
+        )
 
 
 class AlertNotFound(ScoringError):

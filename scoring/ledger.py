@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from django.db import connection, transaction
 
+from scoring.errors import AnswerUnreadable
 from scoring.models import Decision, OutboxEvent
-from scoring.stored_answers import NEEDED, stored_answers
+from scoring.stored_answers import NEEDED, stored_answer, stored_answers
 from scoring.turns import ledger_turn
 
 ALERT_TOPIC = "alert.raise"
@@ -29,10 +30,14 @@ _MAX_ROWS = 64
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """What an earlier decision on the same transaction id left: the canonical transaction, and the answer."""
+    """What an earlier decision on the same transaction id left: the canonical transaction, and the answer.
+
+    `damage` says what is wrong with what is stored of the answer, where it cannot be given.
+    """
 
     transaction: str
     body: bytes
+    damage: AnswerUnreadable | None = None
 
 
 class LedgerRows(NamedTuple):
@@ -80,9 +85,21 @@ def find_answers(transaction_ids: Sequence[str]) -> dict[str, StoredAnswer]:
     for start in range(0, len(transaction_ids), _LOOKUP_CHUNK):
         chunk = list(transaction_ids[start : start + _LOOKUP_CHUNK])
         rows = list(Decision.objects.filter(transaction_id__in=chunk).values_list(*NEEDED, "transaction", named=True))
-        for row, body in zip(rows, stored_answers(rows), strict=True):
-            found[row.transaction_id] = StoredAnswer(row.transaction, body)
+        try:
+            bodies = stored_answers(rows)
+        except AnswerUnreadable:  # a damaged row is an error of its own transaction, and of no other in the batch
+            found |= {row.transaction_id: _one_answer(row) for row in rows}
+        else:
+            for row, body in zip(rows, bodies, strict=True):
+                found[row.transaction_id] = StoredAnswer(row.transaction, body)
     return found
+
+
+def _one_answer(row) -> StoredAnswer:
+    try:
+        return StoredAnswer(row.transaction, stored_answer(row))
+    except AnswerUnreadable as error:
+        return StoredAnswer(row.transaction, b"", error)
 
 
 def commit_decisions(rows: LedgerRows, alerting: Sequence[str], now: datetime) -> None:
@@ -121,6 +138,7 @@ def _postgres_lines(rows: LedgerRows) -> bytes:
         columns[at] = [f"{moment}+00" for moment in np.datetime_as_string(columns[at].view("M8[us]")).tolist()]
     for at in _BYTES:
         columns[at] = ["\\\\x" + value.hex() for value in columns[at]]
+    # A field that is missing in some rows only is a column of texts with gaps.
     texts = [column if type(column[0]) is str and None not in column else _texts(column) for column in columns]
     return ("\n".join(map("\t".join, zip(*texts, strict=True))) + "\n").encode("ascii")
 

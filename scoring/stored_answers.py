@@ -10,6 +10,8 @@ import numpy as np
 from scoring.decisions.answer_form import read_form
 from scoring.decisions.evidence import unpack_evidence
 from scoring.engine import AnswerColumns, AnswerForm, render_answers, unpack_rows
+from scoring.errors import AnswerUnreadable
+from scoring.models import AnswerForm as StoredForm
 from scoring.models import Decision
 from scoring.transactions import utc_microseconds
 
@@ -24,12 +26,20 @@ _form = functools.lru_cache(maxsize=64)(read_form)
 
 
 def stored_answer(decision: Decision) -> bytes:
-    """Return the answer of one decision."""
+    """Return the answer of one decision.
+
+    Raises:
+        AnswerUnreadable: what is stored of it is damaged.
+    """
     return stored_answers([decision])[0]
 
 
 def stored_answers(decisions: Iterable[Decision]) -> list[bytes]:
-    """Return the answers of decisions (or rows with the attributes in NEEDED), in order."""
+    """Return the answers of decisions (or rows with the attributes in NEEDED), in order.
+
+    Raises:
+        AnswerUnreadable: what is stored of one of them is damaged.
+    """
     decisions = list(decisions)
     answers: list[bytes] = [b""] * len(decisions)
     by_form: dict[int, list[int]] = {}
@@ -39,9 +49,18 @@ def stored_answers(decisions: Iterable[Decision]) -> list[bytes]:
         else:
             by_form.setdefault(decision.form_id, []).append(place)
     for number, places in by_form.items():
-        for place, answer in zip(places, _render(_form(number), [decisions[i] for i in places]), strict=True):
+        for place, answer in zip(places, _rendered(number, [decisions[i] for i in places]), strict=True):
             answers[place] = answer
     return answers
+
+
+def _rendered(number: int, decisions: Sequence[Decision]) -> Iterable[bytes]:
+    try:
+        return _render(_form(number), decisions)
+    except (ValueError, TypeError, IndexError, StoredForm.DoesNotExist) as error:
+        for one in decisions if len(decisions) > 1 else ():
+            _rendered(number, [one])  # which of them it is
+        raise AnswerUnreadable(decisions[0].decision_id, str(error)) from error
 
 
 def _render(form: AnswerForm, decisions: Sequence[Decision]) -> Iterable[bytes]:

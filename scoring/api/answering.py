@@ -8,53 +8,74 @@ import msgspec
 from django.conf import settings
 from rest_framework.exceptions import UnsupportedMediaType
 
-from scoring.api.replies import JSON, NDJSON, Reply
+from scoring.api.replies import JSON, NDJSON, Reply, Sent
+from scoring.api.throttling import take_tokens
 from scoring.decisions.engine import DecisionEngine
 from scoring.decisions.requests import Decided, DecisionRequest, request_now
 from scoring.decisions.service import engine_service
+from scoring.engine import Priority
 from scoring.errors import BodyTooLarge, InvalidInput, ScoringError
 from scoring.problems import problem_of
 from scoring.reading import split_items
+from scoring.transactions import FieldFault
 
+MAX_DEADLINE_MS = 600_000
 _JSON_HEADERS = (("Content-Type", JSON),)
 _REPLAYED_HEADERS = (*_JSON_HEADERS, ("Idempotent-Replayed", "true"))
 _NDJSON_HEADERS = (("Content-Type", NDJSON),)
 
 
-def check_body(body: bytes, content_type: str, limit: int, announced: int, *media_types: str) -> None:
+def check_body(sent: Sent, limit: int, *media_types: str) -> None:
     """Refuse a body of another type, or one that is, or was said to be, larger than `limit` bytes.
 
     Raises:
         UnsupportedMediaType, BodyTooLarge: as said.
     """
-    if content_type not in media_types:
-        raise UnsupportedMediaType(content_type)
-    if announced > limit or len(body) > limit:
+    if sent.content_type not in media_types:
+        raise UnsupportedMediaType(sent.content_type)
+    if sent.announced > limit or len(sent.body) > limit:
         raise BodyTooLarge(limit)
 
 
-async def answer_one(body: bytes, content_type: str, announced: int, request_id: str) -> Reply:
-    """Decide on the one transaction in `body`.
+def within_us(sent: Sent) -> float | None:
+    """Return how long the caller waits, microseconds; None where it does not say.
+
+    Raises:
+        InvalidInput: the header holds something else.
+    """
+    text = sent.deadline_ms
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_DEADLINE_MS):
+        message = f"X-Deadline-Ms must be a whole number of milliseconds from 1 to {MAX_DEADLINE_MS}"
+        raise InvalidInput([FieldFault("", "invalid_deadline", message)], "the header X-Deadline-Ms is not valid")
+    return int(text) * 1000.0
+
+
+async def answer_one(sent: Sent) -> Reply:
+    """Decide on the one transaction that was sent.
 
     Raises:
         ScoringError, UnsupportedMediaType: there is no decision, and why.
     """
-    check_body(body, content_type, settings.MAX_BODY_BYTES, announced, JSON)
-    (result,) = await engine_service().submit((request_now(body),))
+    check_body(sent, settings.MAX_BODY_BYTES, JSON)
+    (result,) = await engine_service().submit((request_now(sent.body),), Priority.LIVE, within_us(sent))
     if not isinstance(result, Decided):
         raise result
     return Reply(200, _REPLAYED_HEADERS if result.replayed else _JSON_HEADERS, result.body)
 
 
-async def answer_batch(body: bytes, content_type: str, announced: int, request_id: str) -> Reply:
-    """Decide on the transactions in `body`, an array or lines; each has its own result, in order.
+async def answer_batch(sent: Sent) -> Reply:
+    """Decide on the transactions that were sent, an array or lines; each has its own result, in order.
 
     Raises:
         ScoringError, UnsupportedMediaType: the body as a whole is refused, and why.
     """
-    check_body(body, content_type, settings.MAX_BATCH_BODY_BYTES, announced, JSON, NDJSON)
-    ndjson = content_type == NDJSON
-    items = split_items(body, ndjson=ndjson)
+    check_body(sent, settings.MAX_BATCH_BODY_BYTES, JSON, NDJSON)
+    within, ndjson = within_us(sent), sent.content_type == NDJSON
+    items = split_items(sent.body, ndjson=ndjson)
+    take_tokens(sent.client, len(items) - 1)  # the first was taken at the door
+    first = request_now(b"")
     limit = settings.MAX_BODY_BYTES
     results: list[Decided | ScoringError | None] = [None] * len(items)
     requests: list[DecisionRequest] = []
@@ -64,13 +85,13 @@ async def answer_batch(body: bytes, content_type: str, announced: int, request_i
             results[place] = BodyTooLarge(limit)
         else:
             places.append(place)
-            requests.append(request_now(item))
+            requests.append(first._replace(body=item))
     if requests:
-        for place, result in zip(places, await engine_service().submit(requests), strict=True):
+        for place, result in zip(places, await engine_service().submit(requests, Priority.BULK, within), strict=True):
             results[place] = result
     if (engine := engine_service().engine) is not None:
         engine.counters.refused += sum(isinstance(result, InvalidInput | BodyTooLarge) for result in results)
-    lines = [_line(i, result, request_id) for i, result in enumerate(results)]
+    lines = [_line(i, result, sent.request_id) for i, result in enumerate(results)]
     if ndjson:
         return Reply(200, _NDJSON_HEADERS, b"\n".join(lines) + b"\n")
     good = sum(type(result) is Decided for result in results)
@@ -86,14 +107,14 @@ def _line(index: int, result: Decided | ScoringError, request_id: str) -> bytes:
     return msgspec.json.encode({"index": index, "status": result.status, "error": problem_of(result, request_id)})
 
 
-async def answer_dry_run(body: bytes, content_type: str, announced: int, request_id: str) -> Reply:
-    """Say what the decision on the transaction in `body` would be.
+async def answer_dry_run(sent: Sent) -> Reply:
+    """Say what the decision on the transaction that was sent would be.
 
     Raises:
         ScoringError, UnsupportedMediaType: there would be none, and why.
     """
-    check_body(body, content_type, settings.MAX_BODY_BYTES, announced, JSON)
-    request = request_now(body)
+    check_body(sent, settings.MAX_BODY_BYTES, JSON)
+    request = request_now(sent.body)
     tried = await asyncio.wrap_future(engine_service().call(lambda engine: _dry_run(engine, request)))
     return Reply(200, _JSON_HEADERS, tried)
 

@@ -10,12 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from scoring.api.lean import client_of
-from scoring.api.replies import JSON, Reply, error_reply
-from scoring.errors import AuthenticationRequired, ScopeMissing
+from scoring.api.replies import JSON, Reply, Sent, error_reply
+from scoring.api.throttling import take_tokens
+from scoring.errors import AuthenticationRequired, ScopeMissing, TooManyInFlight
 from scoring.problems import request_id_from
+from scoring.protection.guards import guards
 
 SCOPE = "decisions:write"
-Answer = Callable[[bytes, str, int, str], Awaitable[Reply]]
+Answer = Callable[[Sent], Awaitable[Reply]]
 
 
 class CallerGone(Exception):
@@ -25,10 +27,10 @@ class CallerGone(Exception):
 class Headers:
     """The headers that matter here, out of an ASGI scope; the first of each name counts, as little else is sent twice."""
 
-    __slots__ = ("authorization", "content_length", "content_type", "request_id")
+    __slots__ = ("authorization", "content_length", "content_type", "deadline_ms", "request_id")
 
     def __init__(self, scope: dict[str, Any]) -> None:
-        self.authorization = self.content_type = self.request_id = ""
+        self.authorization = self.content_type = self.request_id = self.deadline_ms = ""
         self.content_length = 0
         for name, value in scope["headers"]:
             if name == b"authorization":
@@ -39,6 +41,8 @@ class Headers:
                 self.content_length = int(value) if value.isdigit() else 0
             elif name == b"x-request-id":
                 self.request_id = value.decode("latin-1")
+            elif name == b"x-deadline-ms":
+                self.deadline_ms = value.decode("latin-1")
 
 
 def _media_type(value: bytes) -> str:
@@ -52,7 +56,8 @@ async def serve(scope: dict[str, Any], receive: Any, answer: Answer, limit: int)
         CallerGone: there is nobody to reply to.
     """
     headers = Headers(scope)
-    request_id = request_id_from(headers.request_id)
+    request_id, verdict = request_id_from(headers.request_id), None
+    concurrency, entered = guards().concurrency, False
     try:
         # Who has no valid key sends no body either.
         client = await client_of(headers.authorization)
@@ -60,13 +65,25 @@ async def serve(scope: dict[str, Any], receive: Any, answer: Answer, limit: int)
             raise AuthenticationRequired
         if SCOPE not in client.scopes:
             raise ScopeMissing(SCOPE)
+        verdict = take_tokens(client)
+        if not (entered := concurrency.enter()):
+            raise TooManyInFlight(concurrency.limit)
         body = await read_body(receive, limit) if headers.content_length <= limit else b""
-        reply = await answer(body, headers.content_type, headers.content_length, request_id)
+        reply = await answer(Sent(body, headers.content_type, headers.content_length, request_id, headers.deadline_ms, client))
     except CallerGone:
         raise
     except Exception as error:
         reply = error_reply(error, request_id)
-    return reply, request_id
+    finally:
+        if entered:
+            concurrency.leave()
+    return reply if verdict is None else _with_headers(reply, verdict.headers()), request_id
+
+
+def _with_headers(reply: Reply, added: dict[str, str]) -> Reply:
+    """Return the reply with more headers behind its content type; its own count where both have one."""
+    (first, *own), names = reply.headers, {name for name, _ in reply.headers}
+    return reply._replace(headers=(first, *((name, of) for name, of in added.items() if name not in names), *own))
 
 
 async def read_body(receive: Any, limit: int) -> bytes:

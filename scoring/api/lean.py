@@ -18,9 +18,11 @@ from rest_framework.views import APIView
 from scoring.api.keys import Client, bearer_token, key_cache
 from scoring.api.negotiation import AnswersJson
 from scoring.api.problems import request_id_of
-from scoring.api.replies import error_reply
+from scoring.api.replies import Sent, error_reply
+from scoring.api.throttling import rate_headers
 from scoring.database_connection import drop_broken_connection
-from scoring.errors import AuthenticationRequired
+from scoring.errors import AuthenticationRequired, TooManyInFlight
+from scoring.protection.guards import guards
 
 
 class ApiView(APIView):
@@ -62,15 +64,22 @@ class LeanView(ApiView):
     async def answer(self, http_request: HttpRequest) -> HttpResponse:
         """Run the hooks and the handler; whatever is raised becomes a problem."""
         request_id = request_id_of(http_request)
+        limit, entered = guards().concurrency, False
         try:
             # A key that is not remembered is looked up away from the event loop, before DRF's authenticator asks.
             http_request.verified_client = await client_of(http_request.META.get("HTTP_AUTHORIZATION"))
             request = Request(http_request, authenticators=self._authenticators)
             self._admit(request)
+            if not (entered := limit.enter()):
+                raise TooManyInFlight(limit.limit)
             reply = await getattr(self, http_request.method.lower())(request)
         except Exception as error:
             reply = error_reply(error, request_id)
-        response = HttpResponse(reply.body, status=reply.status, headers=dict(reply.headers))
+        finally:
+            if entered:
+                limit.leave()
+        headers = rate_headers(http_request) | dict(reply.headers)
+        response = HttpResponse(reply.body, status=reply.status, headers={"Content-Type": headers.pop("Content-Type")} | headers)
         response["X-Request-ID"] = request_id
         return response
 
@@ -83,8 +92,8 @@ class LeanView(ApiView):
             if not throttle.allow_request(request, self):
                 self.throttled(request, throttle.wait())
 
-    def sent(self, request: Request) -> tuple[bytes, str, int, str]:
-        """Return the body (at most its first bytes beyond the limit), its media type, its announced length, the request id."""
+    def sent(self, request: Request) -> Sent:
+        """Return what the caller sent."""
         http_request = request._request
         announced = int(http_request.META.get("CONTENT_LENGTH") or 0)
         body = getattr(http_request, "_body", None)
@@ -92,7 +101,8 @@ class LeanView(ApiView):
             # One more byte than any limit tells that it is too large.
             limit = settings.MAX_BATCH_BODY_BYTES
             body = b"" if announced > limit else http_request.read(limit + 1)
-        return body, http_request.content_type, announced, request_id_of(http_request)
+        deadline_ms = http_request.META.get("HTTP_X_DEADLINE_MS", "")
+        return Sent(body, http_request.content_type, announced, request_id_of(http_request), deadline_ms, request.user)
 
 
 async def client_of(header: str | None) -> Client | None:

@@ -177,7 +177,9 @@ def _ref(kind: type) -> dict[str, str]:
 
 def _responses(good: dict[str, Any], *codes: int, meanings: dict[int, str] | None = None) -> dict[Any, Any]:
     told = _MEANINGS | (meanings or {})
-    problems = {(code, "application/problem+json"): OpenApiResponse(_ref(Problem), told[code]) for code in (401, 403, *codes)}
+    problems = {
+        (code, "application/problem+json"): OpenApiResponse(_ref(Problem), told[code]) for code in (401, 403, 429, *codes)
+    }
     return {(200, "application/json"): OpenApiResponse(good), **problems}
 
 
@@ -189,6 +191,7 @@ _MEANINGS = {
     409: "The id is known with another content.",
     413: "The body is too large.",
     415: "The content type is not taken here.",
+    429: "This key asks for more than it may (where it has a limit); Retry-After and RateLimit-Reset say when to ask again.",
     503: "No decision can be made now; Retry-After says when to try again.",
 }
 EXAMPLE = {

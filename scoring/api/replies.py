@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from rest_framework.exceptions import MethodNotAllowed
 
+from scoring.api.keys import Client
 from scoring.api.problems import headers_for, problem_from_exception
 from scoring.problems import CONTENT_TYPE
 
@@ -19,6 +20,24 @@ class Reply(NamedTuple):
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+
+class Sent(NamedTuple):
+    """A request of a caller that was let in.
+
+    Attributes:
+        body: what was sent, at most its first bytes beyond the limit.
+        content_type: its media type, in lower case and without parameters.
+        announced: its length as it was announced.
+        deadline_ms: X-Deadline-Ms as it was sent, "" where it was not.
+    """
+
+    body: bytes
+    content_type: str
+    announced: int
+    request_id: str
+    deadline_ms: str
+    client: Client
 
 
 def problem_reply(body: dict[str, Any], error: Exception | None = None) -> Reply:

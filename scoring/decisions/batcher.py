@@ -27,20 +27,23 @@ from scoring.decisions.database_thread import DatabaseThread
 from scoring.decisions.engine import BatchWork, DecisionEngine, DecisionRequest
 from scoring.decisions.schedule import new_scheduler
 from scoring.engine import Dispatch, Priority
-from scoring.errors import DeadlineExceeded, EngineOverloaded, EngineUnavailable
+from scoring.errors import CircuitOpen, DeadlineExceeded, EngineOverloaded, EngineUnavailable, StorageFull
 from scoring.histograms import DELIVER
+from scoring.protection.circuit_breaker import BreakerState
+from scoring.protection.guards import guards
 
 CALL_LIMIT = 256
+_OVERDUE_SECONDS = 0.05
 logger = logging.getLogger(__name__)
 
 
 class _Group:
     """Requests that came together and are answered together."""
 
-    __slots__ = ("count", "future", "left", "loop", "requests", "results")
+    __slots__ = ("count", "deadline_us", "future", "left", "loop", "requests", "results")
 
-    def __init__(self, requests: Sequence[DecisionRequest], loop: asyncio.AbstractEventLoop, future: asyncio.Future) -> None:
-        self.requests, self.loop, self.future = requests, loop, future
+    def __init__(self, requests: Sequence[DecisionRequest], loop: asyncio.AbstractEventLoop, deadline_us: float) -> None:
+        self.requests, self.loop, self.future, self.deadline_us = requests, loop, loop.create_future(), deadline_us
         self.left = self.count = len(requests)
         self.results: list = []
 
@@ -101,11 +104,12 @@ class Batcher:
             EngineUnavailable: the engine has stopped.
         """
         loop = asyncio.get_running_loop()
-        group, now = _Group(requests, loop, loop.create_future()), _now_us()
-        scheduler = self._scheduler
+        scheduler, now = self._scheduler, _now_us()
         deadline = now + (scheduler.config.deadline_us(priority) if within_us is None else within_us)
+        group = _Group(requests, loop, deadline)
         with self._lock:
             self._refuse_if_stopped()
+            self._refuse_what_cannot_be_stored(group.count)
             self._admit(priority, group.count, deadline, now)
             most = scheduler.config.max_batch_size
             for start in range(0, group.count, most):
@@ -117,6 +121,17 @@ class Batcher:
         if begin:
             loop.call_soon(self._drive)
         return group.future
+
+    def _refuse_what_cannot_be_stored(self, count: int) -> None:
+        guard = guards()
+        try:
+            guard.disk.refuse_if_full()
+            if guard.database.state is BreakerState.OPEN and (wait := guard.database.retry_after()) > 0:
+                raise CircuitOpen(guard.database.name, wait)
+        except EngineUnavailable as error:
+            if self._engine is not None:
+                self._engine.counters.count_shed("storage" if isinstance(error, StorageFull) else "breaker", count)
+            raise
 
     def _admit(self, priority: Priority, count: int, deadline: float, now: float) -> None:
         scheduler = self._scheduler
@@ -247,6 +262,20 @@ class Batcher:
         engine.counters.batch_rows.observe(dispatch.rows)
         _Drive(self, engine, self._database, dispatch, [of.item for of in taken]).begin()
 
+    def refuse_overdue(self, in_flight: list[_Part]) -> None:
+        """Answer those whose deadline has passed: they wait behind, or in, a batch that the database keeps."""
+        now, late = _now_us(), []
+        with self._lock:
+            queue = self._scheduler.queue
+            for priority in Priority:
+                while (head := queue.head(priority)) is not None and head.deadline_us <= now:
+                    late.append(queue.remove(priority, head.item).item)
+        self._refuse_late(late)
+        for group, _, _ in in_flight:
+            if group.deadline_us <= now and not group.future.done():
+                self._engine.counters.count_shed("deadline", group.count)
+                group.future.set_result([DeadlineExceeded(is_known=False)] * group.count)
+
     def _refuse_late(self, parts: list[_Part]) -> None:
         error = DeadlineExceeded()
         self._engine.counters.count_shed("deadline", sum(len(part) for _, _, part in parts))
@@ -273,6 +302,7 @@ class _Drive:
         self._dispatch, self._began_us = dispatch, _now_us()
         self._loop = taken[0][0].loop
         self._work: BatchWork | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         requests = self._taken[0][2] if len(self._taken) == 1 else [r for _, _, part in self._taken for r in part]
@@ -306,6 +336,7 @@ class _Drive:
 
     def _in_database(self, step: Callable[[BatchWork], Any], then: Callable[[Any, BaseException | None], None]) -> None:
         work = self._work
+        self._watch_deadlines()
 
         def behind(result: Any, error: BaseException | None) -> None:
             try:
@@ -314,6 +345,18 @@ class _Drive:
                 self._guarded(then, result, error)
 
         self._database.run(lambda: step(work), behind)
+
+    def _watch_deadlines(self) -> None:
+        """See to it that nobody waits beyond a deadline for a database that does not come back."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if _running_loop() is self._loop:
+            self._timer = self._loop.call_later(_OVERDUE_SECONDS, self._answer_overdue)
+
+    def _answer_overdue(self) -> None:
+        self._batcher.refuse_overdue(self._taken)
+        self._timer = self._loop.call_later(_OVERDUE_SECONDS, self._answer_overdue)
 
     def _guarded(self, step: Callable, *arguments: Any) -> None:
         """Run a step; whatever fails unexpectedly is answered, and the engine goes on to the next."""
@@ -330,6 +373,8 @@ class _Drive:
             self._answer([error] * sum(len(part) for _, _, part in self._taken), ok=False)
 
     def _answer(self, results: Sequence, *, ok: bool = True) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         began, place, done = time.perf_counter(), 0, []
         for group, start, part in self._taken:
             end = place + len(part)

@@ -11,6 +11,7 @@ from typing import Any
 from django.db import connection
 
 from scoring.database_connection import drop_broken_connection
+from scoring.durability import watch_this_thread
 
 logger = logging.getLogger(__name__)
 Then = Callable[[Any, BaseException | None], None]
@@ -34,6 +35,7 @@ class DatabaseThread:
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        watch_this_thread()
         try:
             while (job := self._jobs.get()) is not None:
                 function, then = job

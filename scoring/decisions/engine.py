@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, connection
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection
 
 from scoring.decisions.accepted import Accepted, read_requests
 from scoring.decisions.evidence import Evidence
@@ -35,10 +35,13 @@ from scoring.entity_index import catch_up
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
 from scoring.features.columns import TransactionColumns
 from scoring.features.state import FeatureState
+from scoring.histograms import COMMIT, FEATURES, IDEMPOTENCY, PARSE, PROGRAM, RENDER
 from scoring.ledger import LedgerRows, StoredAnswer, commit_decisions, find_answers
+from scoring.protection.guards import guards
 from scoring.rules.lists import ListSnapshot, read_lists
 from scoring.telemetry import EngineCounters
 from scoring.transaction_records import CURRENCY_CODES, transaction_reader
+from scoring.turns import ledger_turn
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +168,8 @@ class DecisionEngine:
     def _write_sample(self) -> None:
         now = time.monotonic()
         if now - self._last_sample >= 1.0:
-            self.counters.write_sample(now - self._last_sample)
+            with ledger_turn():
+                self.counters.write_sample(now - self._last_sample)
             self._last_sample = now
 
     def close(self) -> None:
@@ -199,8 +203,13 @@ class DecisionEngine:
 
     def begin(self, requests: Sequence[DecisionRequest]) -> BatchWork:
         """Read the bodies; what breaks its contract has its result already."""
+        began = time.perf_counter()
         accepted, refusals = read_requests(requests)
+        read = time.perf_counter()
         must_look_up = self._keeper.has_doubts or self._keeper.known.may_hold_any(accepted.records.text, *accepted.id_spans)
+        stages, n = self.counters.stages, len(requests)
+        stages.observe(PARSE, read - began, n)
+        stages.observe(IDEMPOTENCY, time.perf_counter() - read, n)
         return BatchWork(requests, accepted, refusals, must_look_up)
 
     def look_up(self, work: BatchWork) -> None:
@@ -232,6 +241,8 @@ class DecisionEngine:
         decision_ids, keys = new_decision_ids(len(fresh))
         work.fresh, work.columns = fresh, self.state.tokens.columns_of(fresh.records, keys, remember=True)
         work.scored = scored = self._score(live, fresh, work.columns)
+        if marks := self._marks():
+            scored.stamps[:] |= np.uint32(marks)
         needs_person = scored.outcome >= Outcome.REVIEW
         if any(request.backfill for request in requests):
             backfill = np.array([request.backfill for request in requests])
@@ -241,10 +252,22 @@ class DecisionEngine:
         queued_ns = np.array([request.queued_ns for request in requests], np.int64)
         answers = _answer_columns(fresh, scored, decision_ids, received_us, np.maximum(began - queued_ns, 0) // 1000)
         work.bodies = list(render_answers(live.form, answers))
+        self._observe(scored, time.perf_counter_ns() - began, len(fresh))
         engine_us = (time.perf_counter_ns() - began) // 1000
         work.rows = _ledger_rows(fresh, scored, answers, decision_ids, live, engine_us)
         work.alerting = [decision_ids[i] for i in np.flatnonzero(needs_person).tolist()] if needs_person.any() else []
         work.degraded = sum(work.rows.degraded)
+
+    def _marks(self) -> int:
+        """Return the stamps that every decision of the moment carries."""
+        return int(Stamp.CLOCK_STEP) if guards().clock.has_stepped else 0
+
+    def _observe(self, scored: ScoredBatch, took_ns: int, rows: int) -> None:
+        """Note the times of a batch; what is neither features nor program is deciding and rendering."""
+        stages, features, program = self.counters.stages, scored.features_us / 1e6, scored.program_us / 1e6
+        stages.observe(FEATURES, features, rows)
+        self.counters.program_stages("cpu", "rules" if scored.model_failed else "full").observe(PROGRAM, program, rows)
+        stages.observe(RENDER, max(0.0, took_ns / 1e9 - features - program), rows)
 
     def _score(self, live: LiveProgram, accepted: Accepted, columns: TransactionColumns) -> ScoredBatch:
         return score_batch(
@@ -258,8 +281,11 @@ class DecisionEngine:
 
     def commit(self, work: BatchWork) -> None:
         """Store the rows and what must follow from them, in one transaction; on return they are on disk."""
+        began = time.perf_counter()
         try:
-            commit_decisions(work.rows, work.alerting, datetime.now(UTC))
+            with guards().database.guarding(OperationalError, InterfaceError):
+                commit_decisions(work.rows, work.alerting, datetime.now(UTC))
+            self.counters.stages.observe(COMMIT, time.perf_counter() - began, len(work.fresh))
         except DatabaseError:
             if not connection.in_atomic_block:  # inside a caller's transaction the connection is the caller's
                 connection.close_if_unusable_or_obsolete()
@@ -273,6 +299,9 @@ class DecisionEngine:
         """
         if error is not None:
             self._take_back(work)
+            if isinstance(error, ScoringError):  # the database is being left alone
+                work.results = [error if result is None else result for result in work.results]
+                return True
             if isinstance(error, IntegrityError) and not work.is_second:
                 # Somebody else stored one of these ids between our look-up and our commit; now the look-up finds it.
                 work.is_second = work.must_look_up = True
@@ -290,7 +319,7 @@ class DecisionEngine:
                 self.state.confirm(work.scored.rows)
                 self._keeper.known.add(work.fresh.records.text, *work.fresh.id_spans)
                 self._keeper.note_committed(work.rows.decision_id[-1])
-                self.counters.count_decisions(work.scored.outcome, work.degraded)
+                self.counters.count_decisions(work.scored.outcome, work.degraded, work.scored.stamps)
         self.counters.count_batch(work.results)
         return True
 
@@ -310,12 +339,12 @@ class DecisionEngine:
                 results[place] = Decided(body, False)
             return
         for place, name, text in zip(accepted.places, accepted.ids, accepted.texts, strict=True):
-            if name in work.stored:
-                known, body, is_first = work.stored[name].transaction, work.stored[name].body, False
+            if stored := work.stored.get(name):
+                known, result = stored.transaction, stored.damage or Decided(stored.body, True)
             else:
                 at = work.first[name]
-                known, body, is_first = fresh.texts[at], work.bodies[at], fresh.places[at] == place
-            results[place] = Decided(body, not is_first) if known == text else TransactionConflict()
+                known, result = fresh.texts[at], Decided(work.bodies[at], fresh.places[at] != place)
+            results[place] = result if known == text else TransactionConflict()
 
     def dry_run(self, request: DecisionRequest) -> tuple[bytes, np.ndarray]:
         """Return the answer that would be given and the features [F]; nothing is stored, remembered or counted.

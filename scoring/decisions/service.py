@@ -19,7 +19,9 @@ from scoring.decisions.engine import DecisionEngine
 from scoring.decisions.ownership import release_database
 from scoring.decisions.requests import DecisionRequest
 from scoring.decisions.runtime import get_engine
+from scoring.engine import Priority
 from scoring.errors import EngineUnavailable
+from scoring.metrics import close_metrics, observe_second
 
 logger = logging.getLogger(__name__)
 _SHUTTING_DOWN = "the server is shutting down; send this to another instance or again later"
@@ -29,8 +31,10 @@ _CALL_SECONDS = 60.0
 class EngineService:
     """A batcher with its engine, and the thread that builds the engine and refreshes it while it serves."""
 
-    def __init__(self, build: Callable[[], DecisionEngine] = get_engine) -> None:
-        self._build = build
+    def __init__(
+        self, build: Callable[[], DecisionEngine] = get_engine, observe: Callable[[DecisionEngine], None] = observe_second
+    ) -> None:
+        self._build, self._observe = build, observe
         self._batcher = Batcher()
         self._stopping = threading.Event()
         self._failed = False
@@ -52,13 +56,19 @@ class EngineService:
         """The engine, for reading its counters; None until it is ready."""
         return self._batcher.engine
 
-    def submit(self, requests: Sequence[DecisionRequest]) -> asyncio.Future:
+    def submit(
+        self, requests: Sequence[DecisionRequest], priority: Priority = Priority.LIVE, within_us: float | None = None
+    ) -> asyncio.Future:
         """See Batcher.submit."""
-        return self._batcher.submit(requests)
+        return self._batcher.submit(requests, priority, within_us)
 
     def call(self, function: Callable[[DecisionEngine], Any]) -> Future:
         """See Batcher.call."""
         return self._batcher.call(function)
+
+    def scheduler_figures(self) -> dict[str, Any]:
+        """See Batcher.scheduler_figures."""
+        return self._batcher.scheduler_figures()
 
     def stop(self) -> None:
         """Answer what is queued, then end."""
@@ -83,6 +93,7 @@ class EngineService:
             self._batcher.stop("the engine could not start or stopped; its log says why")
         finally:
             checkpointer.stop()
+            close_metrics()
             release_database()
             connection.close()
 
@@ -91,6 +102,7 @@ class EngineService:
             try:
                 drop_broken_connection()
                 engine.refresh(wait=False, between_batches=self._between_batches)
+                self._observe(engine)
             except EngineUnavailable:
                 if not self._stopping.is_set():
                     raise  # another process took over

@@ -163,11 +163,21 @@ def read_features(seqs: np.ndarray, width: int) -> np.ndarray:
         stored = dict(Decision.objects.filter(seq__in=wanted).values_list("seq", "features"))
         if missing := [seq for seq in wanted if not stored.get(seq)]:
             raise ValueError(f"ledger row {missing[0]} holds no features where {width} are expected")
+        packed = [bytes(stored[seq]) for seq in wanted]
         try:
-            matrix[start : start + len(wanted)] = unpack_rows([bytes(stored[seq]) for seq in wanted], width)
-        except ValueError as error:
-            raise ValueError(f"the ledger's rows {wanted[0]} to {wanted[-1]}: {error}") from None
+            matrix[start : start + len(wanted)] = unpack_rows(packed, width)
+        except ValueError:
+            for seq, row in zip(wanted, packed, strict=True):
+                _check_row(seq, row, width)
+            raise
     return matrix
+
+
+def _check_row(seq: int, packed: bytes, width: int) -> None:
+    try:
+        unpack_rows([packed], width)
+    except ValueError as error:
+        raise ValueError(f"ledger row {seq}: {error}") from None
 
 
 def _ledger_chunks(snapshot: Snapshot, since: datetime, until: datetime) -> Iterator[list[tuple]]:

@@ -35,6 +35,8 @@ class BreakerPolicy:
             hundred took longer. That takes 100 calls in the window; among fewer a single slow one would do it.
         probe_seconds: while it is open, one call is let through this often.
         good_to_close: so many good probes one after the other close it.
+        stuck_seconds: a call that `under_way` has been told of and that takes longer than this counts as no answer: none
+            is let through while it lasts.
     """
 
     window_seconds: float = 10.0
@@ -44,6 +46,7 @@ class BreakerPolicy:
     budget_seconds: float | None = None
     probe_seconds: float = 1.0
     good_to_close: int = 5
+    stuck_seconds: float = 5.0
 
 
 _CALLS_FOR_PERCENTILE = 100
@@ -70,6 +73,7 @@ class CircuitBreaker:
         self._state = BreakerState.CLOSED
         self._failures_in_a_row = self._good_in_a_row = 0
         self._next_probe = 0.0
+        self._under_way: float | None = None
         self.opened = self.refused = 0
 
     @property
@@ -78,6 +82,9 @@ class CircuitBreaker:
 
     def allows(self) -> bool:
         """Return whether a call may go ahead now; each True is followed by one `record`."""
+        if self._is_stuck():
+            self.refused += 1
+            return False
         if self._state is BreakerState.CLOSED:
             return True
         with self._lock:
@@ -90,6 +97,19 @@ class CircuitBreaker:
             self.refused += 1
             return False
 
+    def blocked_for(self) -> float:
+        """Return for how many seconds nothing that needs the dependency can be done; 0 where it may be tried.
+
+        For a queue before the dependency: unlike `allows` it uses up no probe, which the queue's next call may then be.
+        """
+        if self._is_stuck():
+            return self.policy.probe_seconds
+        return self.retry_after() if self._state is BreakerState.OPEN else 0.0
+
+    def under_way(self) -> None:
+        """Tell that the one call that there is at a time begins; `record` tells of its end."""
+        self._under_way = self._clock()
+
     def retry_after(self) -> float:
         """Seconds until the next call may go ahead."""
         return 0.0 if self._state is BreakerState.CLOSED else max(0.0, self._next_probe - self._clock())
@@ -97,7 +117,7 @@ class CircuitBreaker:
     def record(self, succeeded: bool, seconds: float = 0.0) -> None:
         """Tell how a call went that `allows` let through."""
         with self._lock:
-            now = self._clock()
+            now, self._under_way = self._clock(), None
             self._failures_in_a_row = 0 if succeeded else self._failures_in_a_row + 1
             if self._state is BreakerState.CLOSED:
                 self._remember(now, succeeded, seconds)
@@ -131,6 +151,10 @@ class CircuitBreaker:
             raise
         finally:
             self.record(succeeded, self._clock() - began)
+
+    def _is_stuck(self) -> bool:
+        began = self._under_way
+        return began is not None and self._clock() - began > self.policy.stuck_seconds
 
     def _remember(self, now: float, succeeded: bool, seconds: float) -> None:
         number = int(now // self._slot_seconds)

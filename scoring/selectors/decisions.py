@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from scoring.entity_index import find_decisions
-from scoring.errors import DecisionNotFound
+from scoring.errors import AnswerUnreadable, DecisionNotFound
 from scoring.models import Alert, Decision, Label, Outcome
 from scoring.selectors.answers import Answer, answer_of
 from scoring.selectors.feature_values import FeatureValues, feature_values
@@ -24,7 +25,7 @@ ENTITY_FIELDS = (
 )  # fmt: skip
 # Each of these has an index with `seq`.
 SEARCHABLE_ENTITIES = ("customer_id", "card_id", "merchant_id")
-_LARGE = ("features", "transaction", "response")
+_LARGE = ("features", "transaction", "evidence", "response")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,10 @@ class DecisionFilter:
 
 @dataclass(frozen=True, slots=True)
 class DecisionDetail:
-    """Everything about one decision. `recent` are its customer's (else card's) other decisions."""
+    """Everything about one decision. `recent` are its customer's (else card's) other decisions.
+
+    `damage` says why there is no answer, where what is stored of it is damaged.
+    """
 
     decision: Decision
     answer: Answer
@@ -53,6 +57,7 @@ class DecisionDetail:
     alert: Alert | None
     recent_of: str | None
     recent: tuple[Decision, ...]
+    damage: str = ""
 
     @property
     def hits(self) -> int:
@@ -103,7 +108,11 @@ def decision_detail(decision_id: str) -> DecisionDetail:
     decision = Decision.objects.filter(decision_id=decision_id).first()
     if decision is None:
         raise DecisionNotFound("there is no decision of that id")
-    answer, transaction = answer_of(decision)
+    damage = ""
+    try:
+        answer, transaction = answer_of(decision)
+    except AnswerUnreadable as error:
+        answer, transaction, damage = Answer(), json.loads(decision.transaction), str(error)
     entity, recent = _recent_of_same_customer(decision)
     return DecisionDetail(
         decision=decision,
@@ -114,6 +123,7 @@ def decision_detail(decision_id: str) -> DecisionDetail:
         alert=Alert.objects.filter(decision=decision).select_related("assignee").first(),
         recent_of=entity,
         recent=recent,
+        damage=damage,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from scoring.decisions.released_programs import released_programs
 from scoring.engine import ArtifactRefused, RiskProgram
-from scoring.errors import DecisionNotFound, ExplanationUnavailable, NothingToExplain
+from scoring.errors import AnswerUnreadable, DecisionNotFound, ExplanationUnavailable, NothingToExplain
 from scoring.feature_rows import stored_row
 from scoring.models import Decision, ProgramRelease
 from scoring.selectors.answers import Reason, answer_of
@@ -79,7 +79,10 @@ def explain_decision(decision_id: str) -> DecisionExplanation:
     decision = Decision.objects.filter(decision_id=decision_id).first() if decision_id.isprintable() else None
     if decision is None:
         raise DecisionNotFound("there is no decision of that id")
-    answer, _ = answer_of(decision)
+    try:
+        answer, _ = answer_of(decision)
+    except AnswerUnreadable as error:
+        raise ExplanationUnavailable(str(error)) from None
     if answer.versions.get("model") is None:
         raise NothingToExplain(f"rules alone made this decision (mode {decision.mode}): there is no model's margin to explain")
     program = _program_of(decision)
@@ -104,7 +107,10 @@ def _program_of(decision: Decision) -> RiskProgram:
 
 def _row_of(decision: Decision, program: RiskProgram) -> np.ndarray:
     """Return the feature row [F] float32 that was scored."""
-    row = stored_row(decision.features)
+    try:
+        row = stored_row(decision.features)
+    except ValueError as error:
+        raise ExplanationUnavailable(f"the feature row of this decision is not readable: {error}") from None
     if not row.size:
         raise ExplanationUnavailable("the feature row of this decision is not stored any more, so it cannot be explained")
     if decision.feature_schema != program.schema.version or row.size != program.schema.width:

@@ -61,19 +61,25 @@ class FeatureGroup:
 
 @dataclass(frozen=True, slots=True)
 class FeatureValues:
-    """`is_readable` is False where the row was written under a schema that this release no longer has."""
+    """`is_readable` is False where the row was written under a schema that this release no longer has, or is damaged.
+
+    `damage` says what is wrong with the stored bytes, where something is.
+    """
 
     schema_version: str
     is_readable: bool
     width: int
     groups: tuple[FeatureGroup, ...]
+    damage: str = ""
 
 
 def feature_values(decision: Decision) -> FeatureValues:
     """Name the stored row's values by the current schema, if it is the one that the row was written under."""
-    schema = current_schema()
-    row = stored_row(decision.features)
-    version = decision.feature_schema
+    schema, version = current_schema(), decision.feature_schema
+    try:
+        row = stored_row(decision.features)
+    except ValueError as error:
+        return FeatureValues(version, False, 0, (), str(error))
     if version != schema.version or row.size != schema.width:
         # Naming the values by another schema would be wrong without anybody noticing.
         return FeatureValues(version, False, row.size, ())

@@ -89,9 +89,16 @@ def test_features_have_names_and_unknown_is_said(page):
 
 
 def test_features_of_another_schema_are_not_misnamed(page):
-    decision = make_decision(feature_schema="0123456789abcdef", features=b"\x00\x00\x80\x3f" * 3)
+    decision = make_decision(feature_schema="0123456789abcdef", features=packed_row(np.ones(3, np.float32)))
     text = page.get(f"/decisions/{decision.decision_id}/").content.decode()
     assert "The 3 stored values belong to feature schema <code>0123456789abcdef</code>" in text
+
+
+def test_damaged_features_are_said_and_the_rest_is_shown(page):
+    decision = make_decision(features=b"\x00\x00\x80\x3f" * 3)
+    text = page.get(f"/decisions/{decision.decision_id}/").content.decode()
+    assert "The stored values are not readable: packed row 0 is no packed row of version 1" in text
+    assert decision.transaction_id in text and "Recent decisions" in text
 
 
 def test_a_decision_of_rules_alone(page):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 
-import numpy as np
 import pytest
 from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
 
 from scoring.decisions.released_programs import released_programs
+from scoring.feature_rows import stored_row
 from scoring.features.schema import current_schema
 from tests.admin_ui.test_browser import Dashboard, brightness_of_body, emulate_colour_scheme
 from tests.factories import make_analyst, make_flagged
@@ -29,7 +29,7 @@ def nothing_is_held():
 
 def decided(**given):
     decision = make_flagged(**{"program_version": "v1"} | given)
-    decision.margin = float(risk_program().run(np.frombuffer(decision.features, "<f4")[None].astype(np.float32)).margin[0])
+    decision.margin = float(risk_program().run(stored_row(decision.features)[None]).margin[0])
     decision.save()
     return decision
 

@@ -40,6 +40,11 @@ def payment(name: str) -> dict:
     }
 
 
+def as_sent(result: dict) -> bytes:
+    """The answer in a result of a batch, as it is sent alone."""
+    return json.dumps(result["decision"], separators=(",", ":"), ensure_ascii=False).encode()
+
+
 @dataclass
 class Client:
     """Sends payments until told to stop; notes what was acknowledged and what was left open."""
@@ -49,6 +54,7 @@ class Client:
     name: str
     batch: int
     acknowledged: dict[str, bytes] = field(default_factory=dict)
+    bodies: dict[str, dict] = field(default_factory=dict)
     open: list[dict] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
 
@@ -72,21 +78,18 @@ class Client:
         else:
             status, raw = connection.request("POST", "/api/v1/decisions/batch", bodies)
             results = json.loads(raw)["results"] if status == 200 else []
-            answers = [
-                json.dumps(result["decision"], separators=(",", ":"), ensure_ascii=False).encode()
-                for result in results
-                if result["status"] == 200
-            ]
+            answers = [as_sent(result) for result in results if result["status"] == 200]
         if len(answers) == len(bodies):
             self.acknowledged |= {body["transaction_id"]: answer for body, answer in zip(bodies, answers, strict=True)}
+            self.bodies |= {body["transaction_id"]: body for body in bodies}
             del self.open[-len(bodies) :]
         elif status != 503:  # 503 promises that nothing was decided; it is checked like the others that are open
             self.unexpected.append(f"{status}: {raw[:300]!r}")
 
 
 def ledger(database_url: str) -> tuple[dict[str, list[str]], int]:
-    """Return (transaction id -> stored answers, number of outbox rows), read without our own code."""
-    queries = ("SELECT transaction_id, response FROM scoring_decision", "SELECT count(*) FROM scoring_outboxevent")
+    """Return (transaction id -> ids of its decisions, number of outbox rows), read without our own code."""
+    queries = ("SELECT transaction_id, decision_id FROM scoring_decision", "SELECT count(*) FROM scoring_outboxevent")
     if database_url.startswith("sqlite"):
         with closing(sqlite3.connect(urlsplit(database_url).path)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -95,9 +98,13 @@ def ledger(database_url: str) -> tuple[dict[str, list[str]], int]:
         with psycopg.connect(database_url) as connection:
             rows, (outbox,) = connection.execute(queries[0]).fetchall(), connection.execute(queries[1]).fetchone()
     stored: dict[str, list[str]] = {}
-    for name, response in rows:
-        stored.setdefault(name, []).append(response)
+    for name, decision_id in rows:
+        stored.setdefault(name, []).append(decision_id)
     return stored, outbox
+
+
+def decision_id(answer: bytes) -> str:
+    return json.loads(answer)["decision_id"]
 
 
 @pytest.mark.slow
@@ -126,8 +133,8 @@ def test_every_acknowledged_decision_survives_kill_9_once(server, key):
     assert len(acknowledged) > 100 * KILLS and left_open, "the kills must have hit something"
 
     stored, outbox = ledger(server.environment["DATABASE_URL"])
-    assert {name for name in acknowledged if stored.get(name) != [acknowledged[name].decode()]} == set()
-    assert all(len(answers) == 1 for answers in stored.values())
+    assert {name for name in acknowledged if stored.get(name) != [decision_id(acknowledged[name])]} == set()
+    assert all(len(decisions) == 1 for decisions in stored.values())
     assert set(stored) <= set(acknowledged) | {body["transaction_id"] for body in left_open}
     # Without a model everything is for review: each decision has its alert, none without a decision.
     assert outbox == len(stored)
@@ -137,13 +144,20 @@ def test_every_acknowledged_decision_survives_kill_9_once(server, key):
             first, again = (connection.request("POST", "/api/v1/decisions", body) for _ in range(2))
             assert first[0] == 200 and first == again
             if body["transaction_id"] in stored:
-                assert [first[1].decode()] == stored[body["transaction_id"]]
+                assert [decision_id(first[1])] == stored[body["transaction_id"]]
+        bodies = [body for client in clients for body in client.bodies.values()]
+        for start in range(0, len(bodies), 500):
+            asked = bodies[start : start + 500]
+            status, raw = connection.request("POST", "/api/v1/decisions/batch", asked)
+            assert status == 200
+            for body, result in zip(asked, json.loads(raw)["results"], strict=True):
+                assert as_sent(result) == acknowledged[body["transaction_id"]], "byte for byte"
         for name in chance.sample(sorted(acknowledged), 50):
-            decision_id = json.loads(acknowledged[name])["decision_id"]
-            status, raw = connection.request("GET", f"/api/v1/decisions/{decision_id}")
+            status, raw = connection.request("GET", f"/api/v1/decisions/{decision_id(acknowledged[name])}")
             assert status == 200 and json.loads(raw)["transaction_id"] == name
     after, _ = ledger(server.environment["DATABASE_URL"])
-    assert all(len(answers) == 1 for answers in after.values()) and {b["transaction_id"] for b in left_open[:200]} <= set(after)
+    assert all(len(decisions) == 1 for decisions in after.values())
+    assert {body["transaction_id"] for body in left_open[:200]} <= set(after)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

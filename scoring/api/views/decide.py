@@ -21,7 +21,7 @@ class DecisionsView(LeanView):
 
     @extend_schema(operation_id="decide", summary="Decide on one transaction", tags=["decisions"], **openapi.DECIDE)
     async def post(self, request: Request) -> Reply:
-        return await answer_one(*self.sent(request))
+        return await answer_one(self.sent(request))
 
     @extend_schema(operation_id="list_decisions", summary="List decisions, newest first", tags=["decisions"], **openapi.LIST)
     def get(self, request: Request) -> Response:
@@ -38,7 +38,7 @@ class BatchView(LeanView):
         operation_id="decide_batch", summary="Decide on up to 10,000 transactions", tags=["decisions"], **openapi.BATCH
     )
     async def post(self, request: Request) -> Reply:
-        return await answer_batch(*self.sent(request))
+        return await answer_batch(self.sent(request))
 
 
 class DryRunView(LeanView):
@@ -50,4 +50,4 @@ class DryRunView(LeanView):
         operation_id="dry_run", summary="Score one transaction without any effect", tags=["decisions"], **openapi.DRY_RUN
     )
     async def post(self, request: Request) -> Reply:
-        return await answer_dry_run(*self.sent(request))
+        return await answer_dry_run(self.sent(request))

@@ -13,7 +13,7 @@ from scoring.api.keys import create_key, key_cache
 from scoring.decisions.runtime import discard_engine
 from scoring.decisions.service import stop_engine_service
 from scoring.metrics import close_metrics
-from scoring.models import Alert, ApiKey, AuditEntry, Decision, EngineSample, Label, OutboxEvent
+from scoring.models import Alert, ApiKey, AuditEntry, Decision, Label, OutboxEvent
 from scoring.models.api_key import SCOPES
 from scoring.protection.guards import discard_guards
 from tests.scoring.api.clients import WAYS, ApiClient
@@ -61,5 +61,5 @@ def asgi_api(make_key) -> ApiClient:
 
 def stored() -> dict[str, int]:
     """Return how many rows each table holds that a request could write to."""
-    tables = (Decision, Label, OutboxEvent, Alert, EngineSample, AuditEntry, ApiKey)
+    tables = (Decision, Label, OutboxEvent, Alert, AuditEntry, ApiKey)
     return {table.__name__: table.objects.count() for table in tables}

@@ -64,7 +64,7 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def thread(engine):
-    made = EngineService(build=lambda: engine)
+    made = EngineService(build=lambda: engine, observe=lambda _: None)
     yield made
     engine.go_on.set()
     made.stop()
@@ -103,8 +103,9 @@ def test_requests_that_wait_together_become_one_batch(engine, thread):
     assert engine.batches == [["first"], list("abcde")]
 
 
-def test_a_batch_is_no_larger_than_it_may_be(engine, thread, settings):
+def test_a_batch_is_no_larger_than_it_may_be(engine, settings):
     settings.ENGINE_MAX_BATCH = 4
+    thread = EngineService(build=lambda: engine, observe=lambda _: None)
 
     async def story():
         first = await held(engine, thread)
@@ -116,6 +117,7 @@ def test_a_batch_is_no_larger_than_it_may_be(engine, thread, settings):
     assert large == [f"answer {i}" for i in range(10)] and small == ["answer x"]
     assert [len(batch) for batch in engine.batches] == [1, 4, 4, 3]
     assert [request for batch in engine.batches[1:] for request in batch] == [*range(10), "x"], "in order of arrival"
+    thread.stop()
 
 
 def test_more_than_the_queue_may_hold_is_refused_at_once(engine, thread, settings):
@@ -217,7 +219,7 @@ def test_a_call_whose_caller_gave_up_neither_runs_nor_stops_the_engine(engine, t
 
 def test_the_engine_refreshes_while_idle(engine, settings):
     settings.ENGINE_REFRESH_SECONDS = 0.02
-    thread = EngineService(build=lambda: engine)
+    thread = EngineService(build=lambda: engine, observe=lambda _: None)
     for _ in range(200):
         if engine.refreshes >= 3:
             break
@@ -229,7 +231,7 @@ def test_the_engine_refreshes_while_idle(engine, settings):
 def test_a_refresh_that_fails_does_not_stop_deciding(engine, settings):
     settings.ENGINE_REFRESH_SECONDS = 0.02
     engine.refresh = lambda **_: 1 / 0
-    thread = EngineService(build=lambda: engine)
+    thread = EngineService(build=lambda: engine, observe=lambda _: None)
 
     async def story():
         await asyncio.sleep(0.1)
@@ -269,7 +271,7 @@ def test_requests_wait_while_the_engine_is_being_built(engine):
         assert allowed.wait(20)
         return engine
 
-    thread = EngineService(build=build)
+    thread = EngineService(build=build, observe=lambda _: None)
 
     async def story():
         assert not thread.ready and thread.engine is None
@@ -289,7 +291,7 @@ def test_an_engine_that_cannot_start_refuses_everyone(caplog):
         assert allowed.wait(20)
         raise RuntimeError("no table")
 
-    thread = EngineService(build=build)
+    thread = EngineService(build=build, observe=lambda _: None)
 
     async def story():
         waiting = thread.submit(["a"])
@@ -323,7 +325,8 @@ def test_after_a_failed_start_the_next_request_tries_again(monkeypatch, engine):
         return result
 
     monkeypatch.setattr(module, "_service", None)
-    monkeypatch.setattr(module.EngineService, "__init__", lambda self, _init=module.EngineService.__init__: _init(self, build))
+    make = module.EngineService.__init__
+    monkeypatch.setattr(module.EngineService, "__init__", lambda self: make(self, build, lambda _: None))
     first = module.engine_service()
     first._thread.join(20)
     assert not first.ready

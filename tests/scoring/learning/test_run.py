@@ -3,10 +3,10 @@
 from dataclasses import replace
 from datetime import timedelta
 
-import numpy as np
 import pytest
 from django.utils import timezone
 
+from scoring.feature_rows import stored_row
 from scoring.learning import run as runs
 from scoring.learning.artifact_folder import load_verified
 from scoring.learning.gates import REFUSE, Verdict
@@ -76,7 +76,7 @@ def test_rows_of_the_gate_period_are_held_out_of_training(history, small_learnin
     monkeypatch.setattr(runs, "train_from_scratch", remember)
     run = run_now(small_learning)
     gate_from = run.figures["periods"]["gate_from"]
-    gate = {np.frombuffer(d.features, "<f4")[0] for d in history if d.occurred_at.isoformat() >= gate_from}
+    gate = {stored_row(d.features)[0] for d in history if d.occurred_at.isoformat() >= gate_from}
     assert gate
     assert not gate & set(seen["fit"].tolist())
     assert not gate & set(seen["tune"].tolist())

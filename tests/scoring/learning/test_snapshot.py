@@ -148,9 +148,18 @@ def test_features_come_back_in_the_order_asked_for_with_nan_kept(monkeypatch):
 
 
 def test_a_row_with_a_wrong_number_of_features_is_named():
-    row = add_decision(day(0), np.zeros(3))
-    with pytest.raises(ValueError, match=f"ledger row {row.seq} holds 3 features"):
-        read_features(np.array([row.seq]), current_schema().width)
+    good, row = add_decision(day(0)), add_decision(day(0), np.zeros(3))
+    width = current_schema().width
+    with pytest.raises(ValueError, match=f"ledger row {row.seq}: .* holds 3 features where {width} are expected"):
+        read_features(np.array([good.seq, row.seq]), width)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\x01", b"\x00\x00\x80\x3f" * 3])
+def test_a_damaged_row_is_named(damaged):
+    good, row = add_decision(day(0)), add_decision(day(0))
+    Decision.objects.filter(pk=row.pk).update(features=damaged)
+    with pytest.raises(ValueError, match=f"ledger row {row.seq}"):
+        read_features(np.array([good.seq, row.seq]), current_schema().width)
 
 
 def test_new_matured_frauds_counts_new_labels_and_newly_matured_ones():

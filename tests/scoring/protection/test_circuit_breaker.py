@@ -135,6 +135,27 @@ def test_only_the_named_errors_are_failures_of_the_dependency():
     assert breaker.state is BreakerState.OPEN
 
 
+def test_a_call_that_does_not_end_counts_as_no_answer_while_it_lasts():
+    breaker, clock = breaker_of()
+    breaker.under_way()
+    clock.pass_(5.0)
+    assert breaker.allows() and breaker.blocked_for() == 0
+    clock.pass_(0.1)
+    assert not breaker.allows() and breaker.blocked_for() > 0
+    breaker.record(True, 5.1)
+    assert breaker.allows() and breaker.blocked_for() == 0 and breaker.state is BreakerState.CLOSED
+
+
+def test_a_queue_may_ask_how_long_it_is_blocked_without_using_up_the_probe():
+    breaker, clock = opened()
+    assert [breaker.blocked_for() for _ in range(3)] == [1.0] * 3
+    clock.pass_(1.0)
+    assert [breaker.blocked_for() for _ in range(3)] == [0.0] * 3
+    assert breaker.allows(), "the probe is still there"
+    breaker.record(True)
+    assert breaker.blocked_for() == 0, "half open: what is queued may be tried"
+
+
 @examples(60)
 @given(st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=300))
 def test_an_open_breaker_never_asks_more_than_its_pace(calls):

@@ -10,6 +10,7 @@ import xgboost
 
 from scoring.decisions.released_programs import released_programs
 from scoring.errors import DecisionNotFound, ExplanationUnavailable, NothingToExplain
+from scoring.feature_rows import packed_row, stored_row
 from scoring.features.schema import current_schema
 from scoring.models import Decision
 from scoring.selectors.explanation import explain_decision
@@ -31,9 +32,8 @@ def nothing_is_held():
 def decided(version: str = "v1", **given) -> Decision:
     """A decision with a random feature row, whose margin is what the test program says of it."""
     decision = make_flagged(program_version=version, **given)
-    row = np.frombuffer(decision.features, "<f4")
-    if row.size == current_schema().width:
-        decision.margin = float(risk_program().run(row[None].astype(np.float32)).margin[0])
+    if decision.feature_schema == current_schema().version and decision.features:
+        decision.margin = float(risk_program().run(stored_row(decision.features)[None]).margin[0])
         decision.save()
     return decision
 
@@ -45,7 +45,7 @@ def test_it_is_what_xgboost_says_of_the_row_that_was_scored(make_champion):
     booster = xgboost.Booster()
     booster.load_model(bytearray(model_ubj()))
     names = list(current_schema().names)
-    row = xgboost.DMatrix(np.frombuffer(decision.features, "<f4")[None], feature_names=names)
+    row = xgboost.DMatrix(stored_row(decision.features)[None], feature_names=names)
     *theirs, bias = booster.predict(row, pred_contribs=True)[0].tolist()
     exact = {feature.name: feature.exact for feature in found.features}
     np.testing.assert_allclose([exact[name] for name in names], theirs, rtol=1e-3, atol=1e-4)
@@ -69,7 +69,7 @@ def test_features_are_named_and_the_largest_comes_first(make_champion):
     found = explain_decision(decision.decision_id)
     sizes = [abs(feature.exact) for feature in found.features]
     assert sizes == sorted(sizes, reverse=True) and len(sizes) == current_schema().width
-    values = dict(zip(current_schema().names, np.frombuffer(decision.features, "<f4").tolist(), strict=True))
+    values = dict(zip(current_schema().names, stored_row(decision.features).tolist(), strict=True))
     for feature in found.features:
         column = current_schema().columns[current_schema().index(feature.name)]
         assert (feature.text, feature.unit) == (column.text, column.unit)
@@ -135,8 +135,19 @@ def test_a_feature_row_that_is_gone(make_champion):
 
 def test_a_feature_row_of_another_schema(make_champion):
     make_champion("v1")
-    decision = decided(feature_schema="0123456789abcdef", features=b"\x00\x00\x80\x3f" * 3)
+    decision = decided(feature_schema="0123456789abcdef", features=packed_row(np.ones(3, np.float32)))
     with pytest.raises(ExplanationUnavailable, match="3 values of feature schema 0123456789abcdef"):
+        explain_decision(decision.decision_id)
+
+
+@pytest.mark.parametrize("damaged", [b"\x02", b"\x01\x00", b"\x00\x00\x80\x3f" * 3, "one byte less", "another byte"])
+def test_a_damaged_feature_row(make_champion, damaged):
+    make_champion("v1")
+    decision = decided()
+    packed = bytes(decision.features)
+    changed = {"one byte less": packed[:-1], "another byte": packed[:-1] + bytes([packed[-1] ^ 1])}.get(damaged, damaged)
+    Decision.objects.filter(pk=decision.pk).update(features=changed)
+    with pytest.raises(ExplanationUnavailable, match="feature row of this decision is not readable: packed row 0 "):
         explain_decision(decision.decision_id)
 
 

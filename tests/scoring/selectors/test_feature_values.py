@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scoring.feature_rows import packed_row
+from scoring.feature_rows import packed_row, stored_row
 from scoring.features.schema import current_schema
 from scoring.selectors.feature_values import feature_values
 from tests.factories import build_decision
@@ -47,8 +47,23 @@ def test_texts_name_the_aggregation_without_its_window():
     assert texts["card.risk_count"] == "number of transactions of this card, days that ended 7 days ago"
 
 
-@pytest.mark.parametrize("given", [{"feature_schema": "0" * 16, "features": row_with()}, {"features": row_with()[:-4]}])
+SHORTER = packed_row(np.ones(current_schema().width - 1, np.float32))
+
+
+@pytest.mark.parametrize("given", [{"feature_schema": "0" * 16, "features": row_with()}, {"features": SHORTER}])
 def test_a_row_of_another_schema_is_not_named(given):
     found = feature_values(build_decision(**given))
-    assert not found.is_readable and found.groups == ()
-    assert found.width == len(given["features"]) // 4
+    assert not found.is_readable and found.groups == () and found.damage == ""
+    assert found.width == stored_row(given["features"]).size
+
+
+@pytest.mark.parametrize("damaged", [b"\x01", row_with(amount_minor=7)[:-1], b"\x00\x00\x80\x3f" * 3])
+def test_a_damaged_row_is_said(damaged):
+    found = feature_values(build_decision(features=damaged))
+    assert not found.is_readable and found.groups == () and found.width == 0
+    assert found.damage.startswith("packed row 0 ")
+
+
+def test_no_row_is_no_damage():
+    found = feature_values(build_decision(features=b""))
+    assert (found.is_readable, found.width, found.damage) == (False, 0, "")
