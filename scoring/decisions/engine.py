@@ -15,7 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
@@ -109,6 +109,14 @@ class DecisionEngine:
     @property
     def schema(self) -> FeatureSchema:
         return self._programs.current.schema
+
+    def shared_log_counters(self) -> dict[str, int]:
+        """What the state did with the log that it shares with other processes; empty where it shares none."""
+        return asdict(self._keeper.shared.counters) if self._keeper.shared else {}
+
+    def shared_log_lost(self) -> int | None:
+        """1 where the state does not follow the log that it should share, else 0; None where it shares none."""
+        return int(self._keeper.shared.degraded) if self._keeper.shared else None
 
     @property
     def state(self) -> FeatureState:

@@ -30,6 +30,7 @@ from scoring.features.state import FeatureState, StateSnapshot
 from scoring.features.state_file import LedgerPosition, StateFileRefused
 from scoring.ledger import read_history
 from scoring.models import Decision
+from scoring.protection.guards import guards
 
 logger = logging.getLogger(__name__)
 
@@ -114,9 +115,10 @@ class StateKeeper:
     def __init__(self) -> None:
         self._own = LedgerState(settings.MAX_LATENESS_DAYS)
         log = open_shared_log()
-        self.shared = SharedFeatureState(log, self._own, read_entry) if log else None
+        self.shared = SharedFeatureState(log, self._own, read_entry, guards().redis) if log else None
         self._rejoiner = Rejoiner(self.shared, build_from_ledger) if self.shared else None
         self._settlement = Settlement(self.shared, which_are_stored, degraded_since) if self.shared else None
+        self._relearn_from: int | None = None  # labels after this one were heard while others' events were missing
         self._doubtful: list[str] = []  # transaction ids whose commit may or may not have happened
         self._writer: threading.Thread | None = None
         self._saved_at = time.monotonic()
@@ -203,13 +205,21 @@ class StateKeeper:
 
     def learn_new_labels(self, between_batches: BetweenBatches = _at_once) -> None:
         """Tell the state what became known since the last call; `between_batches` runs what changes it."""
+        if self._relearn_from is not None:
+            between_batches(self._go_back)
         for truths in read_truths_after(self.windows.last_label_id):
             between_batches(functools.partial(self._learn, truths))
 
     def _learn(self, truths: Truths) -> None:
-        if self.shared is not None:
-            self.shared.catch_up()  # the labels may be about another process's newest events
+        # The labels may be about another process's newest events; those that are not here yet get them later.
+        if self.shared is not None and not self.shared.catch_up() and self._relearn_from is None:
+            self._relearn_from = self.windows.last_label_id
         self.windows.learn(truths)
+
+    def _go_back(self) -> None:
+        if self.shared.catch_up():
+            self.windows.last_label_id = min(self._relearn_from, self.windows.last_label_id)
+            self._relearn_from = None
 
     # --- doubts ------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ one that begins after what it has read, rebuilds from the ledger and joins again
 windows, and its answers say that their features are degraded.
 
     entry        a batch as bytes
-    breaker      a Redis that is away costs one time budget a second, not one a batch
     link         a connection that runs one script in a time budget
     shared_log   the operations of the log: join, exchange, read, claim, settle, leave
     state        SharedFeatureState, with the interface of FeatureState

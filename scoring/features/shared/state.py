@@ -10,17 +10,19 @@ from typing import Any
 
 from scoring.features.columns import TransactionColumns
 from scoring.features.shared.applying import ReadColumns, absorb, apply, read_columns
-from scoring.features.shared.breaker import CircuitBreaker
 from scoring.features.shared.entry import NOBODY, Entry, EntryKind, UnreadableEntry, decode, encode, owner_of
 from scoring.features.shared.errors import ANY_EPOCH, SharedLogLost, SharedLogUnavailable
 from scoring.features.shared.own_entries import OwnEntries, OwnEntry
 from scoring.features.shared.shared_log import Exchange, Membership, SharedLog
 from scoring.features.state import FeatureRows, FeatureState
+from scoring.protection.circuit_breaker import BreakerPolicy, BreakerState, CircuitBreaker
 
 logger = logging.getLogger(__name__)
 
 # Entries of one process that wait for the log; beyond this the log is given up, and all rebuild from the ledger.
 MAX_WAITING_BYTES = 64 << 20
+# A Redis that is away costs its time budget once a second, not once a batch; one that is back is used at once.
+BREAKER_POLICY = BreakerPolicy(failures_in_a_row=2, probe_seconds=1.0, good_to_close=1)
 
 
 class Following(Enum):
@@ -79,7 +81,8 @@ class SharedFeatureState:
         self.expired: set[int] = set()  # members that seem dead, for `settlement`
         self.counters = SharedCounters()
         self.read = read
-        self._breaker = breaker or CircuitBreaker()
+        self._breaker = breaker or CircuitBreaker("redis", BREAKER_POLICY)
+        self._is_away = False
         self._own = OwnEntries()
         self._cursor = self._seen = 0
         self._sceptical_until = 0  # entries up to here may be known already, from the ledger
@@ -137,7 +140,7 @@ class SharedFeatureState:
     @property
     def degraded(self) -> bool:
         """Whether the next answer would most likely be degraded."""
-        return self.following is not Following.LIVE or self._breaker.is_open
+        return self.following is not Following.LIVE or self._breaker.state is not BreakerState.CLOSED
 
     @property
     def waiting_entries(self) -> int:
@@ -157,17 +160,20 @@ class SharedFeatureState:
             done = self._exchange_all()
         except SharedLogUnavailable as error:
             self.counters.failures += 1
-            if not self._breaker.is_open:
+            self._breaker.record(False)
+            if not self._is_away:
                 logger.warning("the shared log is away; features are degraded until it is back: %s", error)
-            self._breaker.failed()
+            self._is_away = True
             self._forget_if_too_many()
             return False
         except SharedLogLost as lost:
+            self._breaker.record(True)
             self.lose(lost)
             return False
-        if self._breaker.is_open:
+        self._breaker.record(True)
+        if self._is_away:
             logger.info("the shared log is back")
-        self._breaker.succeeded()
+        self._is_away = False
         return done and self.following is Following.LIVE
 
     def lose(self, lost: SharedLogLost) -> None:

@@ -16,8 +16,10 @@ from scoring.decisions.ownership import release_database
 from scoring.decisions.requests import Decided, request_now
 from scoring.decisions.state_keeper import LedgerState, event_key
 from scoring.feature_rows import stored_row
+from scoring.features.shared.errors import SharedLogUnavailable
 from scoring.features.shared.state import Following
 from scoring.models import Decision, Label
+from scoring.protection.guards import discard_guards
 from scoring.services.record_labels import record_labels
 from tests.scoring.decisions.conftest import NOON, make_builtin_rules_live, payment
 
@@ -36,6 +38,7 @@ def start_engine(db, redis_server, settings) -> Iterator[Callable[[], DecisionEn
     settings.STATE_STORE, settings.STATE_STORE_URL = "redis", redis_server.url
     settings.STATE_STORE_BUDGET_MS = 2_000.0  # a busy machine is no fault of Redis
     make_builtin_rules_live()
+    discard_guards()  # their breaker knows of an earlier test's Redis
     started = []
 
     def start() -> DecisionEngine:
@@ -47,6 +50,7 @@ def start_engine(db, redis_server, settings) -> Iterator[Callable[[], DecisionEn
     for engine in started:
         engine.close()
     release_database()
+    discard_guards()
 
 
 def decide(engine: DecisionEngine, *bodies: dict) -> list[dict]:
@@ -122,7 +126,7 @@ def test_without_redis_decisions_go_on_and_say_that_they_are_degraded(start_engi
     assert [row.stamps & 8 for row in Decision.objects.order_by("seq")] == [0, 8, 8]
     redis_server.restart()
     for engine in (one, two, one, two):
-        engine.state._breaker.succeeded()
+        engine.state._breaker.record(True)
         engine.refresh()
     answers = decide(one, payment(3, 3 * MINUTE)) + decide(two, payment(4, 4 * MINUTE))
     assert not any("degraded_features" in answer["stamps"] for answer in answers)
@@ -147,6 +151,20 @@ def test_a_label_reaches_the_windows_of_every_engine(start_engine):
         engine.refresh()
         row = engine.dry_run(request_now(json.dumps(payment(9, 10 * DAY)).encode()))[1]
         assert row[engine.schema.index("card.risk_fraud.7d")] == 1
+
+
+def test_a_label_that_comes_before_its_event_is_learned_with_it(start_engine, redis_server):
+    one, two = start_engine(), start_engine()
+    two.state.log._hot.run = lambda *_: (_ for _ in ()).throw(SharedLogUnavailable("as the test wants it"))
+    decide(one, payment(0))
+    reported = (NOON + DAY).isoformat()
+    record_labels([{"transaction_id": "tx-0", "label": "fraud", "source": "network", "reported_at": reported}], "test")
+    two.refresh()
+    del two.state.log._hot.run
+    two.state._breaker.record(True)
+    two.refresh()
+    row = two.dry_run(request_now(json.dumps(payment(9, 10 * DAY)).encode()))[1]
+    assert row[two.schema.index("card.risk_fraud.7d")] == 1
 
 
 def test_a_commit_whose_end_is_not_known_is_asked_for(start_engine, monkeypatch):

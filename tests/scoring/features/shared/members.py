@@ -10,13 +10,13 @@ import numpy as np
 
 from scoring.features.columns import TransactionColumns
 from scoring.features.shared.applying import apply, read_columns
-from scoring.features.shared.breaker import CircuitBreaker
 from scoring.features.shared.entry import Entry, EntryKind, decode
 from scoring.features.shared.rejoin import Rejoiner
 from scoring.features.shared.settlement import Settlement
 from scoring.features.shared.shared_log import LogLimits, SharedLog
-from scoring.features.shared.state import SharedFeatureState, SharedRows
+from scoring.features.shared.state import BREAKER_POLICY, SharedFeatureState, SharedRows
 from scoring.features.state import FeatureState
+from scoring.protection.circuit_breaker import CircuitBreaker
 from scoring.reading import read_transaction_object
 from scoring.transaction_records import transaction_reader
 from scoring.transactions import canonical_json
@@ -91,7 +91,8 @@ class Member:
         self.ledger = ledger
         self.clock = clock or Clock()
         self.log = SharedLog(url, "test", limits=limits)
-        self.state = SharedFeatureState(self.log, ledger.state(), breaker=CircuitBreaker(self.clock))
+        breaker = CircuitBreaker("redis", BREAKER_POLICY, clock=self.clock)
+        self.state = SharedFeatureState(self.log, ledger.state(), breaker=breaker)
         self.rejoiner = Rejoiner(self.state, self.ledger.state, self.clock)
         self.settlement = Settlement(self.state, ledger.which_are_stored, ledger.degraded_since, self.clock)
         self.tick()

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import scoring.features.shared.state as shared_state
-from scoring.features.shared.breaker import CircuitBreaker
 from scoring.features.shared.entry import EntryKind, entry_of
 from scoring.features.shared.errors import SharedLogLost, SharedLogUnavailable
 from scoring.features.shared.link import Link
@@ -419,34 +418,13 @@ def test_a_redis_that_is_away_is_asked_once_a_second_not_once_a_batch(cluster, m
     monkeypatch.setattr(Link, "run", lambda self, name, *rest: (calls.append(name), real(self, name, *rest))[1])
     for number in range(100):
         assert cluster.decide(one, number)
-    assert calls == ["exchange"]
-    clock.now += 0.06
-    for number in range(100, 200):
-        cluster.decide(one, number)
-    assert calls == ["exchange"] * 2
+    assert calls == ["exchange"] * 2, "one failure may be a hiccup"
     for second in range(5):
         clock.now += 1.01
         cluster.decide(one, 300 + second), cluster.decide(one, 400 + second)
     assert calls == ["exchange"] * 7
     cluster.server.restart()
     cluster.assert_all_say_what_the_ledger_says()
-
-
-def test_the_breaker_s_pauses():
-    clock = Clock()
-    breaker = CircuitBreaker(clock)
-    assert breaker.allows() and not breaker.is_open
-    breaker.failed()
-    assert breaker.is_open and not breaker.allows()
-    clock.now += 0.05
-    assert breaker.allows()
-    breaker.failed()
-    clock.now += 0.9
-    assert not breaker.allows()
-    clock.now += 0.1
-    assert breaker.allows() and breaker.is_open, "open until one attempt has succeeded"
-    breaker.succeeded()
-    assert breaker.allows() and not breaker.is_open
 
 
 def test_a_failed_rejoin_is_tried_less_and_less_often(cluster):
