@@ -360,7 +360,7 @@ class Scheduler:
                 if not unit.healthy:
                     continue
                 line = unit.lines[variant]
-                rows = line.rows_within(target, most)
+                rows = line.rows_worth(target, most)
                 rate += rows / (line.fixed_us + line.row_us * rows)
                 if line.fixed_p99_us < fixed:
                     fixed = line.fixed_p99_us
