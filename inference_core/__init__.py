@@ -27,7 +27,18 @@ from inference_core.tokens import (
     spans_of,
 )
 from inference_core.value_columns import Operation, Recipe, RecipeBook, open_value_columns
-from inference_core.windows import ABSENT, UNKNOWN, Aggregation, EventBatch, WindowLayout, WindowStore, open_window_store
+from inference_core.windows import (
+    ABSENT,
+    UNKNOWN,
+    Aggregation,
+    EventBatch,
+    EventLogs,
+    KernelInputError,
+    LogExport,
+    WindowLayout,
+    WindowStore,
+    open_window_store,
+)
 from kernels.flat_records import FieldKind, RecordField, RecordReader, Records
 from kernels.native import has_compiled_kernels
 
@@ -54,23 +65,26 @@ __all__ = [
     "EntityPlan",
     "EntityTables",
     "EventBatch",
+    "EventLogs",
     "FeatureColumn",
     "FeatureSchema",
     "FieldKind",
     "Forest",
     "IdSet",
     "InferenceError",
+    "KernelInputError",
     "LadderCounters",
+    "LogExport",
     "Operation",
     "Outcome",
     "ProgramError",
     "ProgramResult",
+    "Recipe",
+    "RecipeBook",
     "RecordField",
     "RecordReader",
     "Records",
     "Rendered",
-    "Recipe",
-    "RecipeBook",
     "RiskProgram",
     "Rule",
     "RuleError",

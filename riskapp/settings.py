@@ -57,6 +57,7 @@ ENGINE_ACCELERATORS = env_bool("ENGINE_ACCELERATORS", False)
 ENGINE_QUEUE_LIMIT = env_int("ENGINE_QUEUE_LIMIT", 20_000, at_least=1)
 ENGINE_REFRESH_SECONDS = env_float("ENGINE_REFRESH_SECONDS", 1.0, at_least=0.05)
 MAX_LATENESS_DAYS = env_int("MAX_LATENESS_DAYS", 7)
+STATE_SNAPSHOT_SECONDS = env_float("STATE_SNAPSHOT_SECONDS", 300.0)
 OFFLINE_LIMIT_MINOR = env_int("OFFLINE_LIMIT_MINOR", 0, at_least=0)
 
 # --- protection ---------------------------------------------------------------------------------------------------

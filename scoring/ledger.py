@@ -138,7 +138,8 @@ def _postgres_lines(rows: LedgerRows) -> bytes:
         columns[at] = [f"{moment}+00" for moment in np.datetime_as_string(columns[at].view("M8[us]")).tolist()]
     for at in _BYTES:
         columns[at] = ["\\\\x" + value.hex() for value in columns[at]]
-    texts = [column if type(column[0]) is str else _texts(column) for column in columns]
+    # A field that is missing in some rows only is a column of texts with gaps.
+    texts = [column if type(column[0]) is str and None not in column else _texts(column) for column in columns]
     return ("\n".join(map("\t".join, zip(*texts, strict=True))) + "\n").encode("ascii")
 
 
@@ -186,9 +187,14 @@ def _sqlite_moments(microseconds: np.ndarray) -> list[str]:
     ]
 
 
-def read_history(since: datetime, chunk_rows: int = 20_000) -> Iterator[list[tuple[int, str, str]]]:
-    """Yield chunks of (seq, decision_id, transaction JSON) that occurred at or after `since`, in order of arrival."""
-    last = 0
+def read_history(since: datetime, chunk_rows: int = 20_000, *, after: int = 0) -> Iterator[list[tuple[int, str, str]]]:
+    """Yield chunks of (seq, decision_id, transaction JSON), in order of arrival.
+
+    Args:
+        since: what occurred before this is left out.
+        after: the seq after which to begin.
+    """
+    last = after
     while True:
         rows = list(
             Decision.objects.filter(seq__gt=last, occurred_at__gte=since)

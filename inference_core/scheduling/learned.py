@@ -1,11 +1,12 @@
-"""The learned policy: a contextual bandit that picks, a window at a time, one of several safe tunings of ECT.
+"""The learned policy: a contextual bandit that picks, a window at a time, one of several tunings of the ECT router.
 
-It can only be as wrong as the worst safe tuning, and is kept from that too:
-- a tuning is chosen over ECT only where its expected cost is lower by more than the uncertainty of both;
-- tunings that could not carry the load, or would break the target, are masked (see _is_safe);
+It can only be as wrong as the worst tuning, and is kept from that too:
+- a tuning is chosen over the safe one only where its expected cost is lower by more than the uncertainty;
+- tunings that could not carry the load, or would break the target, are masked (see _is_safe), and small batches give way at once,
+  within their window, when the queue grows old;
 - it explores in at most `explore` of the windows, and only while the queue is younger than half the target;
-- when the rate of arrival changes, ECT serves until it is known again;
-- when it does worse than ECT would have done by its own estimate, it switches itself off for a time.
+- when the rate of arrival changes, the safe tuning serves until the rate is known again;
+- when it does worse than the safe tuning would have done by its own estimate, it switches itself off for a time.
 """
 
 from __future__ import annotations
@@ -23,15 +24,20 @@ from inference_core.scheduling.expected_completion import Tuning, choose
 from inference_core.scheduling.linear_cost import LinearCost
 from inference_core.scheduling.policy import Situation, Unit
 
-# The first is ECT, the safe one.
+# ECT with a divided queue and batches of half the target: on validation seeds never worse than plain ECT in any class of traffic.
+SAFE = Tuning(divide=1.0, batch_share=0.5)
+# The first is the safe one.
 ARMS: tuple[Tuning, ...] = (
+    SAFE,
     Tuning(),
-    Tuning(divide=1.0),
-    Tuning(divide=1.0, batch_share=0.5),
+    Tuning(divide=1.0, batch_share=0.3),
     Tuning(divide=1.0, batch_share=0.2),
-    Tuning(divide=1.0, low_units=1),
-    Tuning(wait_share=1.0),
+    Tuning(divide=1.0, batch_share=0.5, low_units=1),
+    Tuning(divide=1.0, batch_share=0.2, low_units=1),
+    Tuning(divide=1.0, batch_share=0.5, wait_share=1.0),
 )
+# Small batches give way to the safe tuning while the queue is older than this share of the target: they cost capacity.
+_PRESSED_AGE = 0.25
 _MOST_LOAD = 0.95
 _MOST_LOW_LOAD = 0.85
 
@@ -42,17 +48,17 @@ class LearnedConfig:
     window_us: how long a choice holds, at the least.
     horizon: windows over which the cost of a choice is counted: queues outlive a window.
     explore: share of windows in which another safe tuning is tried.
-    doubt: how many standard errors the advantage over ECT must have.
+    doubt: how many standard errors the advantage over the safe tuning must have.
     least_gain: the advantage itself, as a share of the cost.
-    hold_windows: for how many windows ECT serves after a change of the rate.
-    off_us: for how long it stays off after doing worse than ECT.
+    hold_windows: for how many windows the safe tuning serves after a change of the rate.
+    off_us: for how long it stays off after doing worse than the safe tuning.
     """
 
     window_us: float = 5_000.0
     horizon: int = 4
     explore: float = 0.01
     doubt: float = 2.0
-    least_gain: float = 0.02
+    least_gain: float = 0.01
     hold_windows: int = 1
     off_us: float = 2_000_000.0
 
@@ -94,7 +100,7 @@ class LearnedPolicy:
     """See the module. Deterministic from its seed.
 
     Attributes:
-        models: the first tells the cost of ECT, each other one how much more its tuning costs than ECT.
+        models: the first tells the cost of the safe tuning, each other one how much more its own costs than that.
         log: the latest windows, for off-policy evaluation.
     """
 
@@ -115,7 +121,7 @@ class LearnedPolicy:
         self.log: deque[Choice] = deque(maxlen=4096)
         self.reader = reader or ContextReader()
         self._random = random.Random(seed)
-        self._arm, self._tuning = 0, self.arms[0]
+        self._tuning, self._is_small = self.arms[0], False
         self._end_us = self._off_until_us = -math.inf
         self._open: deque[_Window] = deque()
         self._changes = 0
@@ -128,8 +134,11 @@ class LearnedPolicy:
 
     def choose(self, situation: Situation) -> tuple[Unit, int, int] | None:
         """See Policy."""
-        if situation.now_us >= self._end_us:
+        now = situation.now_us
+        if now >= self._end_us:
             self._turn(situation)
+        if self._is_small and now - situation.oldest_us > _PRESSED_AGE * situation.config.target_us:
+            return choose(situation, SAFE)
         return choose(situation, self._tuning)
 
     def completed(
@@ -178,8 +187,8 @@ class LearnedPolicy:
             models = [LinearCost.from_json(arm["model"], len(FEATURES)) for arm in of["arms"]]
         except (KeyError, TypeError) as error:
             raise SchedulingError(f"the learned policy is damaged ({error!r}); train it again") from None
-        if not arms or arms[0] != Tuning():
-            raise SchedulingError("the first tuning of a learned policy must be ECT; train it again")
+        if not arms or arms[0] != SAFE:
+            raise SchedulingError("the first tuning of a learned policy must be the safe one; train it again")
         return cls(models, config, arms, seed, reader)
 
     # --- a window ends -------------------------------------------------------------------------------------------------
@@ -191,7 +200,8 @@ class LearnedPolicy:
         arm, propensity = self._pick(situation, context)
         number = int(now / config.window_us)
         self._open.append(_Window(number, context, arm, propensity))
-        self._arm, self._tuning = arm, self.arms[arm]
+        self._tuning = self.arms[arm]
+        self._is_small = self._tuning.batch_share < SAFE.batch_share
         self._end_us = (number + 1) * config.window_us
         self.windows += 1
         self.used[arm] += 1
@@ -218,7 +228,7 @@ class LearnedPolicy:
         return arm, explore / len(safe) + (1.0 - explore if arm == best else 0.0)
 
     def _best(self, context: tuple[float, ...], safe: Sequence[int]) -> int:
-        """Return the tuning with the largest advantage over ECT, or ECT where that is not beyond doubt."""
+        """Return the tuning with the largest advantage over the safe one, or that one where the advantage is not beyond doubt."""
         config, models = self.config, self.models
         best, best_cost = 0, 0.0
         for arm in safe[1:]:
@@ -273,12 +283,12 @@ class LearnedPolicy:
         if not window.arm:
             self.models[0].learn(window.context, cost)
             return
-        over_ect = cost - self.models[0].mean(window.context)
-        self.models[window.arm].learn(window.context, over_ect)
-        self._watch(over_ect, situation)
+        over_safe = cost - self.models[0].mean(window.context)
+        self.models[window.arm].learn(window.context, over_safe)
+        self._watch(over_safe, situation)
 
     def _watch(self, regret: float, situation: Situation) -> None:
-        """Switch off where the costs have been above those that ECT was expected to have, by more than chance."""
+        """Switch off where costs have been above those that the safe tuning was expected to have, by more than chance."""
         self._regret += 0.05 * (min(max(regret, -2.0), 2.0) - self._regret)
         self._regret_weight += 0.05 * (1.0 - self._regret_weight)
         error = math.sqrt(self.models[0].variance * 0.05 * self.config.horizon)

@@ -29,11 +29,11 @@ class PageHinkley:
         self._mean = self._up = self._down = 0.0
         self._seen = 0
 
-    def add(self, value: float) -> bool:
-        """Add a value; return whether the mean has moved, and begin anew if so."""
+    def add(self, value: float, scale: float = 1.0) -> bool:
+        """Add a value whose usual spread is `scale`; return whether the mean has moved, and begin anew if so."""
         self._seen += 1
         self._mean += (value - self._mean) / (self._seen if self._seen < 200 else 200)
-        deviation = value - self._mean
+        deviation = (value - self._mean) / scale
         self._up = max(0.0, self._up + deviation - self.drift)
         self._down = max(0.0, self._down - deviation - self.drift)
         if self._up > self.threshold or self._down > self.threshold:
@@ -96,7 +96,7 @@ class Traffic:
         if self._looks >= _SETTLED and self._mean > 0:
             self.unevenness = self._square / self._mean
         # The square root of a Poisson count has the same spread at any rate; streams known to be uneven may stray further.
-        if self._detector.add(2.0 * math.sqrt(per_look / max(1.0, self.unevenness))):
+        if self._detector.add(2.0 * math.sqrt(per_look), math.sqrt(max(1.0, self.unevenness))):
             self.changes += 1
             self.changed_us = now_us
             return True

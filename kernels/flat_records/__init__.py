@@ -78,6 +78,7 @@ class RecordReader:
         layout: which columns the fields fill.
         fields: as they were given, which is the canonical order.
         token_fields: names of the fields whose texts `Records.starts` and `lengths` locate, in their order.
+        integer_fields, code_fields: names of the rows of `Records.integer_columns` and `code_columns`.
     """
 
     split_array = staticmethod(split_array)
@@ -92,6 +93,7 @@ class RecordReader:
         self.layout = RecordLayout(fields)
         self.fields = self.layout.fields
         self.token_fields = self.layout.spans
+        self.integer_fields, self.code_fields = self.layout.integers, self.layout.codes
         self._compiled = None if library() is None else CompiledReader(self.layout)
 
     def read(self, texts: bytes, starts: np.ndarray, lengths: np.ndarray, *, trusted: bool = False) -> Records:

@@ -113,6 +113,8 @@ class Records:
             as digits of base 26, A = 0; DIGITS: the value.
         starts, lengths: int32 [n, T], where in `text` the values of `token_fields` lie; start 0 and length -1 where absent.
         token_fields: names of the T fields of kind TOKEN or LETTERS, in their order.
+        integer_columns, code_columns: int64 [I, n] and int32 [C, n], what `integers` and `codes` hold, in the order of
+            `integer_fields` and `code_fields`.
     """
 
     accepted: np.ndarray
@@ -124,6 +126,10 @@ class Records:
     starts: np.ndarray
     lengths: np.ndarray
     token_fields: tuple[str, ...]
+    integer_columns: np.ndarray
+    code_columns: np.ndarray
+    integer_fields: tuple[str, ...]
+    code_fields: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.accepted)
@@ -205,5 +211,9 @@ class RecordLayout:
             starts=starts,
             lengths=lengths,
             token_fields=self.spans,
+            integer_columns=integers,
+            code_columns=codes,
+            integer_fields=self.integers,
+            code_fields=self.codes,
         )
         return records

@@ -2,7 +2,8 @@
 
 The contract
 ------------
-Sources are whole numbers, int64 [n] or int32 [n]; a negative one is "not known" where a recipe says so. Recipes:
+Sources are whole numbers: the rows of two arrays, int64 [W, n] and int32 [N, n]; source s is a row of the first where s < W, else
+row s - W of the second. A negative number is "not known" where a recipe says so. Recipes:
 
 * COPY: the number, rounded to float32.
 * LOOK_UP: row `value` of a table [rows + 1, width]; its last row is for a value that is negative or beyond the others.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -86,35 +87,32 @@ class Recipe:
 
 @dataclass(frozen=True)
 class RecipeBook:
-    """Recipes, and the types of the sources that they read.
-
-    Attributes:
-        wide: for each source True for int64, False for int32.
-    """
+    """Recipes, and how many sources of either type they are for."""
 
     recipes: tuple[Recipe, ...]
-    wide: tuple[bool, ...]
+    wide: int
+    narrow: int
 
     def __post_init__(self) -> None:
         for recipe in self.recipes:
-            recipe.check(len(self.wide))
+            recipe.check(self.wide + self.narrow)
 
     @functools.cached_property
     def columns(self) -> int:
         """One more than the last column that is written."""
         return max((recipe.column + recipe.width for recipe in self.recipes), default=0)
 
-    def check(self, sources: Sequence[np.ndarray], out: np.ndarray) -> None:
+    def check(self, wide: np.ndarray, narrow: np.ndarray, out: np.ndarray) -> None:
         """Raise KernelInputError unless the arrays are those of the contract."""
         rows = len(out)
         if out.dtype != np.float32 or out.ndim != 2 or out.shape[1] < self.columns or (out.size and out.strides[1] != 4):
             raise KernelInputError(f"out must be float32 [n, >= {self.columns}], rows contiguous; got {out.dtype} {out.shape}")
-        if len(sources) != len(self.wide):
-            raise KernelInputError(f"expected {len(self.wide)} sources; got {len(sources)}")
-        for array, wide in zip(sources, self.wide, strict=True):
-            if array.dtype != (np.int64 if wide else np.int32) or array.shape != (rows,) or not array.flags.c_contiguous:
-                wanted = "int64" if wide else "int32"
-                raise KernelInputError(f"a source must be C-contiguous {wanted} [{rows}]; got {array.dtype} {array.shape}")
+        if wide.dtype != np.int64 or wide.shape != (self.wide, rows) or not wide.flags.c_contiguous:
+            raise KernelInputError(f"wide must be C-contiguous int64 [{self.wide}, {rows}]; got {wide.dtype} {wide.shape}")
+        if narrow.dtype != np.int32 or narrow.shape != (self.narrow, rows) or not narrow.flags.c_contiguous:
+            raise KernelInputError(
+                f"narrow must be C-contiguous int32 [{self.narrow}, {rows}]; got {narrow.dtype} {narrow.shape}"
+            )
 
 
 class _Recipe(ctypes.Structure):
@@ -130,11 +128,11 @@ class ValueColumns(Protocol):
 
     book: RecipeBook
 
-    def fill(self, sources: Sequence[np.ndarray], out: np.ndarray) -> None:
+    def fill(self, wide: np.ndarray, narrow: np.ndarray, out: np.ndarray) -> None:
         """Write the columns of n rows.
 
         Args:
-            sources: C-contiguous int64 [n] or int32 [n], as the book says.
+            wide, narrow: the sources, C-contiguous int64 [W, n] and int32 [N, n].
             out: float32 [n, >= columns of the book], rows contiguous.
 
         Raises:
@@ -157,16 +155,14 @@ class NativeValueColumns:
     def __init__(self, book: RecipeBook) -> None:
         self.book = book
         self._recipes, self._tables = _for_native(book)
-        self._wide = np.array(book.wide, np.int8)
-        self._fixed = (len(book.recipes), ctypes.addressof(self._recipes), self._tables.ctypes.data, self._wide.ctypes.data)
-        self._addresses = ctypes.c_void_p * len(book.wide)
+        self._fixed = (len(book.recipes), ctypes.addressof(self._recipes), self._tables.ctypes.data, book.wide)
         self._brief, self._long = _calls()
 
-    def fill(self, sources: Sequence[np.ndarray], out: np.ndarray) -> None:
-        self.book.check(sources, out)
+    def fill(self, wide: np.ndarray, narrow: np.ndarray, out: np.ndarray) -> None:
+        self.book.check(wide, narrow, out)
         if rows := len(out):
             call = self._long if rows > _BRIEF else self._brief
-            call(*self._fixed, rows, self._addresses(*map(address, sources)), out.strides[0] // 4, address(out))
+            call(*self._fixed, rows, address(wide), address(narrow), out.strides[0] // 4, address(out))
 
 
 @functools.cache
@@ -177,7 +173,7 @@ def _calls() -> tuple[Callable[..., None], Callable[..., None]]:
         raise KernelInputError("no compiled kernels are installed")
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
     for call in (brief.value_columns, long.value_columns):
-        call.argtypes, call.restype = [whole, pointer, pointer, pointer, whole, pointer, whole, pointer], None
+        call.argtypes, call.restype = [whole, pointer, pointer, whole, whole, pointer, pointer, whole, pointer], None
     return brief.value_columns, long.value_columns
 
 

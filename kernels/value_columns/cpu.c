@@ -9,8 +9,14 @@ typedef struct {
     int64_t low, high, first; /* first: of the table, in floats */
 } recipe;
 
-static int64_t value_of(const void *const *sources, const int8_t *wide, int32_t source, int64_t i) {
-    return wide[source] ? ((const int64_t *)sources[source])[i] : ((const int32_t *)sources[source])[i];
+typedef struct {
+    const int64_t *wide;   /* [wides][n] */
+    const int32_t *narrow; /* [..][n] */
+    int64_t wides, n;
+} source_table;
+
+static int64_t value_of(const source_table *of, int32_t source, int64_t i) {
+    return source < of->wides ? of->wide[source * of->n + i] : of->narrow[(source - of->wides) * of->n + i];
 }
 
 static int64_t place(int64_t value, int64_t divisor, int64_t rows) {
@@ -31,12 +37,13 @@ static void write_row(const recipe *of, const float *tables, int64_t value, int6
     for (int32_t w = 0; w < of->width; w++) out[w] = from[w];
 }
 
-void value_columns(int64_t recipes, const recipe *recipe_of, const float *tables, const int8_t *wide, int64_t n,
-                   const void *const *sources, int64_t stride, float *out) {
+void value_columns(int64_t recipes, const recipe *recipe_of, const float *tables, int64_t wides, int64_t n, const int64_t *wide,
+                   const int32_t *narrow, int64_t stride, float *out) {
+    const source_table sources = {wide, narrow, wides, n};
     for (int64_t i = 0; i < n; i++)
         for (int64_t r = 0; r < recipes; r++) {
             const recipe *of = &recipe_of[r];
-            int64_t second = of->operation == DIFFERS ? value_of(sources, wide, of->second, i) : 0;
-            write_row(of, tables, value_of(sources, wide, of->source, i), second, out + i * stride);
+            int64_t second = of->operation == DIFFERS ? value_of(&sources, of->second, i) : 0;
+            write_row(of, tables, value_of(&sources, of->source, i), second, out + i * stride);
         }
 }

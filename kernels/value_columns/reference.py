@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from kernels.value_columns import Operation, Recipe, RecipeBook
@@ -15,10 +13,11 @@ class ReferenceValueColumns:
     def __init__(self, book: RecipeBook) -> None:
         self.book = book
 
-    def fill(self, sources: Sequence[np.ndarray], out: np.ndarray) -> None:
-        self.book.check(sources, out)
+    def fill(self, wide: np.ndarray, narrow: np.ndarray, out: np.ndarray) -> None:
+        self.book.check(wide, narrow, out)
+        sources = [*wide, *narrow.astype(np.int64)]
         for recipe in self.book.recipes:
-            columns = _columns(recipe, sources[recipe.source].astype(np.int64), sources[recipe.second].astype(np.int64))
+            columns = _columns(recipe, sources[recipe.source], sources[recipe.second])
             out[:, recipe.column : recipe.column + recipe.width] = columns.reshape(len(out), recipe.width)
 
 

@@ -16,7 +16,9 @@ The contract (windows, ties, lateness, missing values)
 * An entity that the event does not name (-1) gives NaN everywhere; one never met (-2) is answered as empty and is not
   remembered.
 * An entity forgets what lies more than `retention` behind its newest event. A late event is answered from what is
-  retained; one that is itself behind that horizon is not kept, and is reported in `too_late`.
+  retained; one that is itself behind that horizon is not kept, which `late` reports as LEFT_OUT.
+* Everything is exact for events up to retention - reach_us behind the newest event that was inserted before, of whatever entity;
+  `late` reports the others as BEHIND.
 * Sums are exact (64-bit, squares 128-bit), so streaming equals recomputation to float32 rounding.
 * Counterparts are kept for the kinds with a DISTINCT column alone.
 * `export` tells the retained events of all entities as they are when it is called, while the store goes on changing; a store
@@ -42,6 +44,7 @@ from kernels.native import address, brief_library, library
 ABSENT = -1
 UNKNOWN = -2
 MAX_WINDOWS = 6
+LEFT_OUT, BEHIND = 1, 2
 
 
 class Aggregation(IntEnum):
@@ -134,7 +137,28 @@ class EventBatch:
 
     def check(self, kinds: int) -> None:
         """Raise KernelInputError unless shapes and dtypes are those above."""
-        n = len(self.time_us)
+        if not self._is_right(len(self.time_us), kinds):
+            self._refuse(len(self.time_us), kinds)
+
+    def _is_right(self, n: int, kinds: int) -> bool:
+        """Return the answer without naming the fault, in a third of the time."""
+        row, rows = (n,), (n, kinds)
+        return (
+            self.time_us.dtype == self.amount_minor.dtype == np.int64
+            and self.key.dtype == np.uint64
+            and self.entities.dtype == self.others.dtype == np.int32
+            and self.insert.dtype == np.uint8
+            and self.time_us.shape == self.amount_minor.shape == self.key.shape == self.insert.shape == row
+            and self.entities.shape == self.others.shape == rows
+            and self.time_us.flags.c_contiguous
+            and self.amount_minor.flags.c_contiguous
+            and self.key.flags.c_contiguous
+            and self.entities.flags.c_contiguous
+            and self.others.flags.c_contiguous
+            and self.insert.flags.c_contiguous
+        )
+
+    def _refuse(self, n: int, kinds: int) -> None:
         for name, dtype, shape in (
             ("time_us", np.int64, (n,)), ("amount_minor", np.int64, (n,)), ("key", np.uint64, (n,)),
             ("entities", np.int32, (n, kinds)), ("others", np.int32, (n, kinds)), ("insert", np.uint8, (n,)),
@@ -189,8 +213,11 @@ class LogExport(Protocol):
 class WindowStore(Protocol):
     """Windows of all entities, held in memory; one writer at a time."""
 
+    newest_us: int | None
+    """Time of the newest event that was inserted; None before the first. May be set back where events are taken out again."""
+
     def process(self, batch: EventBatch, out: np.ndarray) -> np.ndarray:
-        """Fill out[:, :columns] (float32, C-contiguous rows) and absorb; return too_late [n] uint8 (kinds that were left out)."""
+        """Fill out[:, :columns] (float32, C-contiguous rows) and absorb; return late [n] uint8, LEFT_OUT and BEHIND added up."""
 
     def label(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray, fraud: np.ndarray) -> int:
         """Say whether events are fraud (uint8 1) or not (0); return how many were still retained."""
@@ -259,6 +286,8 @@ _SIGNATURES = {
     "velocity_destroy": ([_P], None),
     "velocity_bytes": ([_P], _N),
     "velocity_events": ([_P], _N),
+    "velocity_newest": ([_P], _N),
+    "velocity_set_newest": ([_P, _N], None),
     "velocity_process": ([_P, _N, _P, _P, _P, _P, _P, _P, _N, _P, _P], ctypes.c_int),
     "velocity_label": ([_P, _N, _P, _P, _P, _P], _N),
     "velocity_remove": ([_P, _N, _P, _P, _P], None),
@@ -268,6 +297,7 @@ _SIGNATURES = {
     "velocity_import": ([_P, ctypes.c_int, _N, _N, _P, _P, _P, _P, _P], ctypes.c_int),
     "velocity_forget_idle": ([_P, _N, _N], _N),
 }  # fmt: skip
+_NO_TIME = -(2**63)
 # A batch of more events takes long enough to let other threads run meanwhile.
 _BRIEF = 32
 _NO_MEMORY = "no memory for the feature windows; fewer days of retention or more memory are needed"
@@ -310,15 +340,24 @@ class NativeWindowStore:
         batch.check(self.layout.kinds)
         n = len(batch)
         check_output(out, n, self._columns)
-        too_late = np.zeros(n, np.uint8)
+        late = np.empty(n, np.uint8)
         native = self._native if n > _BRIEF else self._brief
         failed = native.velocity_process(
             self._store, n, address(batch.time_us), address(batch.amount_minor), address(batch.key), address(batch.entities),
-            address(batch.others), address(batch.insert), out.strides[0] // 4, out.ctypes.data, address(too_late),
+            address(batch.others), address(batch.insert), out.strides[0] // 4, _first_of(out), address(late),
         )  # fmt: skip
         if failed:
             raise MemoryError(_NO_MEMORY)
-        return too_late
+        return late
+
+    @property
+    def newest_us(self) -> int | None:
+        newest = self._brief.velocity_newest(self._store)
+        return None if newest == _NO_TIME else newest
+
+    @newest_us.setter
+    def newest_us(self, newest: int | None) -> None:
+        self._brief.velocity_set_newest(self._store, _NO_TIME if newest is None else newest)
 
     def label(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray, fraud: np.ndarray) -> int:
         check_events(self.layout.kinds, time_us, key, entities, fraud)
@@ -405,6 +444,11 @@ class NativeExport:
     def __del__(self) -> None:
         if hasattr(self, "_open"):
             self.close()
+
+
+def _first_of(out: np.ndarray) -> int:
+    """Return the address of the first element; of its row where the rows are not contiguous, which is quicker to find."""
+    return address(out[0]) if len(out) else 0
 
 
 def _as_contiguous(time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> list[np.ndarray]:

@@ -93,6 +93,7 @@ typedef struct {
 typedef struct {
     int kinds;
     int64_t delay_us, retention_us, reach_us; /* reach: the longest look back */
+    int64_t newest;                           /* time of the newest event that was inserted */
     double deviation_floor;
     kind *kind;
     segment segments[SEGMENTS]; /* by the top bits of the hash: one that fills up grows by itself, and nobody waits for all */
@@ -216,7 +217,7 @@ store *velocity_create(int kinds, int windows, const int64_t *window_us, int ris
     store *s = calloc(1, sizeof *s);
     if (!s) return NULL;
     pthread_mutex_init(&s->lock, NULL);
-    s->kinds = kinds;
+    s->kinds = kinds; s->newest = INT64_MIN;
     s->delay_us = delay_us; s->retention_us = retention_us; s->deviation_floor = deviation_floor;
     for (int w = 0; w < windows; w++) if (window_us[w] > s->reach_us) s->reach_us = window_us[w];
     for (int r = 0; r < risks; r++) if (delay_us + risk_us[r] > s->reach_us) s->reach_us = delay_us + risk_us[r];
@@ -233,6 +234,10 @@ store *velocity_create(int kinds, int windows, const int64_t *window_us, int ris
 int64_t velocity_bytes(const store *s) { return s->bytes; }
 
 int64_t velocity_events(const store *s) { return s->events; }
+
+int64_t velocity_newest(const store *s) { return s->newest; }
+
+void velocity_set_newest(store *s, int64_t newest) { s->newest = newest; }
 
 static void clear(const kind *of, entity *e) {
     memset(e, 0, (size_t)of->stride);
@@ -758,9 +763,11 @@ int64_t velocity_forget_idle(store *s, int64_t before, int64_t entities) {
 
 /* ---- batches ------------------------------------------------------------------------------------------------------ */
 
+enum late { LEFT_OUT = 1, BEHIND = 2 };
+
 /* Answer one event for one kind, and absorb it where it is to be inserted. Returns 1 when memory ran out. */
 static int process_one(store *s, int k, int64_t row, int64_t time, int64_t amount, uint64_t key, int32_t other, int insert, float *out,
-                       uint8_t *too_late) {
+                       uint8_t *late) {
     const kind *kind = &s->kind[k];
     answer a;
     if (row == UNKNOWN_ENTITY || (!insert && row >= kind->count)) { /* nothing is allocated for a look */
@@ -779,7 +786,7 @@ static int process_one(store *s, int k, int64_t row, int64_t time, int64_t amoun
     else { advance(s, e, k, row, time); read_windows(s, e, k, time, &a); }
     write_columns(s, kind, &a, (double)amount, out);
     if (!insert) return 0;
-    if (behind && time < e->last_time - s->retention_us) { ++*too_late; return 0; }
+    if (behind && time < e->last_time - s->retention_us) { *late |= LEFT_OUT; return 0; }
     if (!make_room(s, e)) return 1;
     event now = {time, amount, (uint32_t)key & ~FRAUD_BIT, kind->counts_distinct ? other : -1, NONE, NONE, NONE};
     s->events++;
@@ -796,12 +803,14 @@ static int process_one(store *s, int k, int64_t row, int64_t time, int64_t amoun
     return s->failed;
 }
 
-/* Answer and, where insert[i], absorb n events in arrival order. too_late[i] counts the kinds for which the event lay behind the
- * retained history and was left out. Returns 0, or 1 when memory ran out. */
+/* Answer and, where insert[i], absorb n events in arrival order. late[i]: LEFT_OUT where the event lay behind the retained history
+ * of an entity and was left out of it, BEHIND where it is further behind the newest event than windows are kept exactly for.
+ * Returns 0, or 1 when memory ran out. */
 int velocity_process(store *s, int64_t n, const int64_t *time, const int64_t *amount, const uint64_t *key,
                      const int32_t *entities, const int32_t *others, const uint8_t *insert, int64_t stride, float *out,
-                     uint8_t *too_late) {
+                     uint8_t *late) {
     int failed = 0, kinds = s->kinds;
+    int64_t exact = s->retention_us - s->reach_us;
     pthread_mutex_lock(&s->lock);
     for (int64_t i = 0; i < n && i < 2; i++) fetch_entities(s, entities + i * kinds);
     if (n) fetch_events(s, entities, others, time[0]);
@@ -809,10 +818,11 @@ int velocity_process(store *s, int64_t n, const int64_t *time, const int64_t *am
         if (i + 2 < n) fetch_entities(s, entities + (i + 2) * kinds);
         if (i + 1 < n) fetch_events(s, entities + (i + 1) * kinds, others + (i + 1) * kinds, time[i + 1]);
         float *row_out = out + i * stride;
-        too_late[i] = 0;
+        late[i] = s->newest != INT64_MIN && time[i] < s->newest - exact ? BEHIND : 0;
+        if (insert[i] && time[i] > s->newest) s->newest = time[i];
         for (int k = 0; k < kinds && !failed; k++) {
             int64_t at = i * kinds + k;
-            failed = process_one(s, k, entities[at], time[i], amount[i], key[i], others[at], insert[i], row_out, &too_late[i]);
+            failed = process_one(s, k, entities[at], time[i], amount[i], key[i], others[at], insert[i], row_out, &late[i]);
             row_out += s->kind[k].columns;
         }
     }

@@ -12,6 +12,8 @@ import numpy as np
 from kernels.errors import KernelInputError
 from kernels.velocity_windows import (
     ABSENT,
+    BEHIND,
+    LEFT_OUT,
     UNKNOWN,
     Aggregation,
     EventBatch,
@@ -41,16 +43,21 @@ class ReferenceWindowStore:
         self._logs: list[dict[int, list[_Event]]] = [{} for _ in range(layout.kinds)]
         self._counting = {kind for kind, aggregation, _ in layout.columns if aggregation == Aggregation.DISTINCT}
         self._examined = 0
+        self.newest_us: int | None = None
 
     def process(self, batch: EventBatch, out: np.ndarray) -> np.ndarray:
         batch.check(self.layout.kinds)
         check_output(out, len(batch), len(self.layout.columns))
-        too_late = np.zeros(len(batch), np.uint8)
-        for i in range(len(batch)):
+        late = np.zeros(len(batch), np.uint8)
+        for i, time in enumerate(batch.time_us.tolist()):
             self._answer(batch, i, out)
+            if self.newest_us is not None and time < self.newest_us - self.layout.retention_us + self.layout.reach_us:
+                late[i] = BEHIND
             if batch.insert[i]:
-                too_late[i] = sum(self._absorb(batch, i, kind) for kind in range(self.layout.kinds))
-        return too_late
+                self.newest_us = time if self.newest_us is None else max(time, self.newest_us)
+                if sum(self._absorb(batch, i, kind) for kind in range(self.layout.kinds)):
+                    late[i] |= LEFT_OUT
+        return late
 
     def _answer(self, batch: EventBatch, i: int, out: np.ndarray) -> None:
         time, amount = int(batch.time_us[i]), int(batch.amount_minor[i])

@@ -146,6 +146,8 @@ class DecisionEngine:
             lambda: self._follow_champion(wait),
             self._read_lists,
             lambda: self._keeper.learn_new_labels(between_batches),
+            lambda: self._keeper.forget_idle(between_batches),
+            lambda: self._keeper.save_when_due(between_batches),
             catch_up,
             self._write_sample,
         ):
@@ -312,6 +314,7 @@ class DecisionEngine:
             self._fill_in(work)
             if work.rows is not None:
                 self._keeper.known.add(work.fresh.records.text, *work.fresh.id_spans)
+                self._keeper.note_committed(work.rows.decision_id[-1])
                 self.counters.count_decisions(work.scored.outcome, work.degraded, work.scored.stamps)
         self.counters.count_batch(work.results)
         return True

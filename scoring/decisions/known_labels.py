@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoring.models import Label, LabelKind
-from scoring.transactions import Transaction, parse_stored
 from scoring.truth import FRAUD_KINDS
 
 # Each chunk is applied between two batches, which wait for it.
@@ -17,9 +16,9 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class Truths:
-    """Verdicts on n decisions: fraud is uint8 [n]; `last_label_id` is the newest label that was read."""
+    """Verdicts on n decisions, and their canonical texts: fraud is uint8 [n]; `last_label_id` is the newest label read."""
 
-    transactions: list[Transaction]
+    texts: list[bytes]
     decision_ids: list[str]
     fraud: np.ndarray
     last_label_id: int
@@ -45,7 +44,7 @@ def read_truths_after(last_label_id: int) -> Iterator[Truths]:
         for seq, label, decision_id, text in rows:
             newest[seq] = (label, decision_id, text)
         yield Truths(
-            transactions=[parse_stored(text) for _, _, text in newest.values()],
+            texts=[text.encode() for _, _, text in newest.values()],
             decision_ids=[decision_id for _, decision_id, _ in newest.values()],
             fraud=np.array([label in FRAUD_KINDS for label, _, _ in newest.values()], np.uint8),
             last_label_id=last_label_id,

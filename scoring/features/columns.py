@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoring.engine import EntityPlan, open_entity_tables
-from scoring.features.records import TransactionRecords, records_of
+from scoring.engine import EntityPlan, Records, TokenTable, open_entity_tables
 from scoring.features.schema import KINDS, TYPES
-from scoring.transactions import ENTITY_FIELDS, Transaction
+from scoring.transaction_records import transaction_reader
+from scoring.transactions import ENTITY_FIELDS, Transaction, canonical_json
 
 TOKEN_FIELDS = (*ENTITY_FIELDS, "country")
+_READER = transaction_reader()
+INTEGER_FIELDS, CODE_FIELDS = _READER.integer_fields, _READER.code_fields
+_OCCURRED, _AMOUNT = INTEGER_FIELDS.index("occurred_at"), INTEGER_FIELDS.index("amount_minor")
+_TYPE = CODE_FIELDS.index("type")
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,8 @@ class TransactionColumns:
     """n transactions in arrival order.
 
     Attributes:
-        occurred_us: [n] int64 microseconds since 1970.
-        amount_minor: [n] int64.
-        codes: int32 [n] of each name, as TransactionRecords has them.
+        integers: [len(INTEGER_FIELDS), n] int64; a time is microseconds since 1970.
+        codes: [len(CODE_FIELDS), n] int32, -1 where absent, as Records have them.
         entities: [n, K] int32: the row of each kind's entity; ABSENT where the transaction does not name it, UNKNOWN where it
             was never met and must not be remembered.
         others: [n, K] int32: the counterparts that are counted.
@@ -30,16 +33,25 @@ class TransactionColumns:
         insert: [n] uint8; 0 is scored without a trace (dry run).
     """
 
-    occurred_us: np.ndarray
-    amount_minor: np.ndarray
-    codes: Mapping[str, np.ndarray]
+    integers: np.ndarray
+    codes: np.ndarray
     entities: np.ndarray
     others: np.ndarray
     key: np.ndarray
     insert: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.occurred_us)
+        return len(self.insert)
+
+    @property
+    def occurred_us(self) -> np.ndarray:
+        """[n] int64 microseconds since 1970."""
+        return self.integers[_OCCURRED]
+
+    @property
+    def amount_minor(self) -> np.ndarray:
+        """[n] int64."""
+        return self.integers[_AMOUNT]
 
 
 def _position(name: str | None) -> int:
@@ -60,64 +72,64 @@ _PLAN = EntityPlan(
 )
 
 
+_PLACES = tuple(_READER.token_fields.index(name) for name in TOKEN_FIELDS)
+
+
 class TokenTables:
     """Numbers the entities that transactions name."""
 
     def __init__(self) -> None:
         self.entities = open_entity_tables(_PLAN)
-        self._fields: tuple[str, ...] = ()
-        self._places: tuple[int, ...] = ()
 
-    def columns_of(
-        self, records: TransactionRecords, keys: np.ndarray, *, remember: bool, rows: np.ndarray | None = None
-    ) -> TransactionColumns:
+    def columns_of(self, records: Records, keys: np.ndarray, *, remember: bool) -> TransactionColumns:
         """Return the columns of parsed transactions; with `remember` False nothing new is kept and nothing is inserted.
 
         Args:
-            keys: uint64, one for each transaction that is returned.
-            rows: positions of the transactions to return, in order; None for all. They must be accepted ones.
+            records: what `transaction_reader` read, all of them accepted.
+            keys: uint64 [n].
         """
-        starts, lengths, codes = records.starts, records.lengths, records.codes
-        occurred_us, amount_minor = records.integers["occurred_at"], records.integers["amount_minor"]
-        if rows is not None:
-            starts, lengths, occurred_us, amount_minor = starts[rows], lengths[rows], occurred_us[rows], amount_minor[rows]
-            codes = {name: column[rows] for name, column in codes.items()}
-        insert = _flags(len(occurred_us), remember)
-        places = self._places if records.token_fields is self._fields else self._find(records.token_fields)
-        entities, others = self.entities.of_text(records.text, starts, lengths, places, codes["type"], insert)
-        return TransactionColumns(occurred_us, amount_minor, codes, entities, others, keys, insert)
+        if b"\0" in records.accepted.tobytes():
+            raise ValueError("a transaction that was not accepted has no features; leave it out, or read it another way first")
+        insert, codes = _flags(len(records), remember), records.code_columns
+        entities, others = self.entities.of_text(records.text, records.starts, records.lengths, _PLACES, codes[_TYPE], insert)
+        return TransactionColumns(records.integer_columns, codes, entities, others, keys, insert)
 
     def columns_of_codes(
-        self,
-        occurred_us: np.ndarray,
-        amount_minor: np.ndarray,
-        codes: Mapping[str, np.ndarray],
-        tokens: Mapping[str, np.ndarray],
-        keys: np.ndarray,
+        self, values: Mapping[str, np.ndarray], tokens: Mapping[str, np.ndarray], keys: np.ndarray
     ) -> TransactionColumns:
         """Return the columns of transactions whose tokens are numbered already, to be inserted.
 
         Args:
-            tokens: name out of TOKEN_FIELDS -> int32 [n] codes, ABSENT where there is none; a missing field is absent everywhere.
+            values: [n] of each name out of INTEGER_FIELDS and CODE_FIELDS; of the codes, what is missing is absent.
+            tokens: name out of TOKEN_FIELDS -> int32 [n] codes, -1 where absent; a missing field is absent everywhere.
         """
-        insert = _flags(len(occurred_us), True)
-        matrix = np.full((len(occurred_us), len(TOKEN_FIELDS)), -1, np.int32)
+        n = len(keys)
+        integers = np.array([values[name] for name in INTEGER_FIELDS], np.int64)
+        codes, numbered = np.full((len(CODE_FIELDS), n), -1, np.int32), np.full((n, len(TOKEN_FIELDS)), -1, np.int32)
+        for row, name in enumerate(CODE_FIELDS):
+            codes[row] = values.get(name, -1)
         for name, column in tokens.items():
-            matrix[:, TOKEN_FIELDS.index(name)] = column
-        entities, others = self.entities.of_codes(matrix, codes["type"], insert)
-        return TransactionColumns(occurred_us, amount_minor, codes, entities, others, keys, insert)
+            numbered[:, TOKEN_FIELDS.index(name)] = column
+        insert = _flags(n, True)
+        return TransactionColumns(integers, codes, *self.entities.of_codes(numbered, codes[_TYPE], insert), keys, insert)
 
     def columns(self, transactions: Sequence[Transaction], keys: Sequence[int], *, remember: bool) -> TransactionColumns:
         """Return the columns of transactions that are objects."""
-        return self.columns_of(records_of(transactions), np.array(keys, np.uint64), remember=remember)
+        records = _READER.read_many([canonical_json(transaction) for transaction in transactions], trusted=True)
+        return self.columns_of(records, np.array(keys, np.uint64), remember=remember)
+
+    @property
+    def all_tables(self) -> list[TokenTable]:
+        """Those of the fields in the order of TOKEN_FIELDS, then those of pairs in the order of the kinds."""
+        return [table for table in (*self.entities.tables, *self.entities.pairs) if table is not None]
 
     def sizes(self) -> list[int]:
-        """Return how many tokens and pairs each table knows."""
-        return [len(table) for table in (*self.entities.tables, *self.entities.pairs) if table is not None]
+        """Return how many tokens or pairs each table knows."""
+        return [len(table) for table in self.all_tables]
 
     def memory_bytes(self) -> int:
         """Return the bytes that the tables hold."""
-        return sum(table.memory_bytes() for table in (*self.entities.tables, *self.entities.pairs) if table is not None)
+        return sum(table.memory_bytes() for table in self.all_tables)
 
     def _find(self, fields: tuple[str, ...]) -> tuple[int, ...]:
         self._fields, self._places = fields, tuple(fields.index(name) for name in TOKEN_FIELDS)

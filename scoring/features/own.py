@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from scoring.engine import Operation, Recipe, RecipeBook, open_value_columns
-from scoring.features.columns import TransactionColumns
+from scoring.features.columns import CODE_FIELDS, INTEGER_FIELDS, TransactionColumns
 from scoring.features.schema import CHANNELS, DAY_US, OWN_COLUMNS, REPORT_THRESHOLD_MINOR, TYPES
 
 _AT = {column.name: i for i, column in enumerate(OWN_COLUMNS)}
-_CODES = ("mcc", "country", "home_country", "card_present", "is_recurring", "type", "channel")
-_SOURCES = {name: i for i, name in enumerate(("amount_minor", "occurred_at", *_CODES))}
+_SOURCES = {name: i for i, name in enumerate((*INTEGER_FIELDS, *CODE_FIELDS))}
 _HOURS = np.arange(7 * 24)
 _HOUR_US = DAY_US // 24
 
@@ -59,12 +58,12 @@ _BOOK = RecipeBook(
         _recipe(Operation.LOOK_UP, tuple(f"type.{name}" for name in TYPES), "type", table=_one_hot(len(TYPES))),
         _recipe(Operation.LOOK_UP, tuple(f"channel.{name}" for name in CHANNELS), "channel", table=_one_hot(len(CHANNELS))),
     ),
-    wide=tuple(name not in _CODES for name in _SOURCES),
+    wide=len(INTEGER_FIELDS),
+    narrow=len(CODE_FIELDS),
 )
 _columns = open_value_columns(_BOOK)
 
 
 def fill_own_features(batch: TransactionColumns, x: np.ndarray) -> None:
     """Write the first len(OWN_COLUMNS) columns of x [n, F] float32."""
-    codes = batch.codes
-    _columns.fill((batch.amount_minor, batch.occurred_us, *(codes[name] for name in _CODES)), x)
+    _columns.fill(batch.integers, batch.codes, x)

@@ -169,19 +169,20 @@ _BOOK = value_columns.RecipeBook(
         value_columns.Recipe(value_columns.Operation.COPY, 0, 0),
         value_columns.Recipe(value_columns.Operation.LOOK_UP, 1, 1, table=np.eye(5, 4, dtype=np.float32)),
     ),
-    wide=(True, False),
+    wide=1,
+    narrow=1,
 )
 
 
 def _values(rows: int) -> Arrays:
     rng = np.random.default_rng(rows)
-    return rng.integers(-(10**15), 10**15, rows), rng.integers(-1, 6, rows, np.int32)
+    return rng.integers(-(10**15), 10**15, (1, rows)), rng.integers(-1, 6, (1, rows), np.int32)
 
 
 def _filled(fill: Callable) -> Callable[..., Arrays]:
-    def run(*sources: np.ndarray) -> Arrays:
-        out = np.full((len(sources[0]), 6), np.nan, np.float32)
-        fill(sources, out)
+    def run(wide: np.ndarray, narrow: np.ndarray) -> Arrays:
+        out = np.full((wide.shape[1], 6), np.nan, np.float32)
+        fill(wide, narrow, out)
         return (out,)
 
     return run

@@ -24,7 +24,8 @@ BOOK = RecipeBook(
         Recipe(Operation.MULTIPLE, 6, 0, low=5),
         Recipe(Operation.DIFFERS, 7, 1, second=2),
     ),
-    wide=(True, False, False),
+    wide=1,
+    narrow=2,
 )
 FILLERS = pytest.mark.parametrize("of", [NativeValueColumns, ReferenceValueColumns])
 _WHOLE = st.one_of(st.integers(-45, 45), st.sampled_from([-(2**63), 2**63 - 1, 2**24 + 1, 10**12]))
@@ -33,9 +34,8 @@ _CODE = st.one_of(st.integers(-2, 5), st.sampled_from([-(2**31), 2**31 - 1]))
 
 def filled(values: list[tuple], width: int = BOOK.columns, of=NativeValueColumns) -> np.ndarray:
     wide, first, second = zip(*values, strict=True) if values else ((), (), ())
-    sources = (np.array(wide, np.int64), np.array(first, np.int32), np.array(second, np.int32))
     out = np.full((len(values), width), 77, np.float32)
-    of(BOOK).fill(sources, out)
+    of(BOOK).fill(np.array([wide], np.int64), np.array([first, second], np.int32), out)
     return out
 
 
@@ -60,32 +60,33 @@ def test_native_columns_equal_the_reference(values, wider):
 @FILLERS
 def test_rows_of_a_wider_array_are_filled_and_the_rest_is_left(of):
     out = np.full((600, 12), 77, np.float32)
-    source = np.arange(600, dtype=np.int32)
-    of(BOOK).fill((np.arange(600), source, source), out[:, 2:])
+    whole = np.arange(600, dtype=np.int64).reshape(1, 600)
+    of(BOOK).fill(whole, np.repeat(whole, 2, axis=0).astype(np.int32), out[:, 2:])
     assert (out[:, :2] == 77).all() and (out[:, 2 + BOOK.columns :] == 77).all()
     np.testing.assert_array_equal(out[:, 2], np.arange(600))
 
 
 @FILLERS
 @pytest.mark.parametrize(
-    ("position", "array"),
-    [(0, np.zeros(2, np.int32)), (1, np.zeros(2, np.int64)), (1, np.zeros(3, np.int32)), (2, np.zeros(4, np.int32)[::2])],
+    ("wide", "narrow", "named"),
+    [
+        (np.zeros((1, 2), np.int32), np.zeros((2, 2), np.int32), "wide must be"),
+        (np.zeros((2, 2), np.int64), np.zeros((2, 2), np.int32), "wide must be"),
+        (np.zeros((1, 2), np.int64), np.zeros((2, 2), np.int64), "narrow must be"),
+        (np.zeros((1, 2), np.int64), np.zeros((2, 3), np.int32), "narrow must be"),
+        (np.zeros((1, 2), np.int64), np.zeros((2, 4), np.int32)[:, ::2], "narrow must be"),
+    ],
 )
-def test_sources_of_other_shape_or_type_are_refused(of, position, array):
-    sources = [np.zeros(2, np.int64), np.zeros(2, np.int32), np.zeros(2, np.int32)]
-    sources[position] = array
-    with pytest.raises(KernelInputError, match="a source must be"):
-        of(BOOK).fill(sources, np.zeros((2, 8), np.float32))
-    with pytest.raises(KernelInputError, match="expected 3 sources"):
-        of(BOOK).fill(sources[:2], np.zeros((2, 8), np.float32))
+def test_sources_of_other_shape_or_type_are_refused(of, wide, narrow, named):
+    with pytest.raises(KernelInputError, match=named):
+        of(BOOK).fill(wide, narrow, np.zeros((2, 8), np.float32))
 
 
 @FILLERS
 @pytest.mark.parametrize("out", [np.zeros((2, 7), np.float32), np.zeros((2, 8)), np.zeros((2, 16), np.float32)[:, ::2]])
 def test_an_output_that_does_not_fit_is_refused(of, out):
-    sources = [np.zeros(2, np.int64), np.zeros(2, np.int32), np.zeros(2, np.int32)]
     with pytest.raises(KernelInputError, match="out must be"):
-        of(BOOK).fill(sources, out)
+        of(BOOK).fill(np.zeros((1, 2), np.int64), np.zeros((2, 2), np.int32), out)
 
 
 @pytest.mark.parametrize(
@@ -102,4 +103,4 @@ def test_an_output_that_does_not_fit_is_refused(of, out):
 )
 def test_a_recipe_that_cannot_be_followed_is_refused(recipe, named):
     with pytest.raises(KernelInputError, match=named):
-        RecipeBook((recipe,), (True,))
+        RecipeBook((recipe,), 1, 0)

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.errors import KernelInputError
-from kernels.velocity_windows import ABSENT, UNKNOWN, Aggregation, EventBatch, NativeWindowStore, WindowLayout
+from kernels.velocity_windows import (
+    ABSENT,
+    BEHIND,
+    LEFT_OUT,
+    UNKNOWN,
+    Aggregation,
+    EventBatch,
+    EventLogs,
+    NativeWindowStore,
+    WindowLayout,
+)
 from kernels.velocity_windows.reference import ReferenceWindowStore
 from tests.strategies import SMALL_LAYOUT, Step, arrivals_of, event_batch, examples, window_steps
 
@@ -284,7 +294,7 @@ def test_an_event_behind_the_horizon_is_left_out_and_reported(store_type, age, k
     store = store_type(ONE)
     answers(store, (1_000, 5))
     _, late = process(store, [(1_000 - age, 5, 7, (0,), (ABSENT,), True)])
-    assert (late[0], store.event_count()) == ((0, 2) if kept else (1, 1))
+    assert (late[0] & LEFT_OUT, store.event_count()) == ((0, 2) if kept else (LEFT_OUT, 1))
 
 
 @STORES
@@ -295,6 +305,207 @@ def test_a_dry_row_leaves_no_trace(store_type):
     again = answers(store, (109, 7), other=2, insert=False)
     assert first["COUNT"] == 1 and dry == pytest.approx(again, nan_ok=True)
     assert (dry["COUNT"], dry["DISTINCT"], store.event_count()) == (2, 1, 2)
+
+
+# --- export, import, idle entities ---------------------------------------------------------------------------------------
+
+
+def answers_everywhere(store, newest: int) -> bytes:
+    """What every entity answers at moments around the newest event, without a trace."""
+    rows = [
+        (newest + later, 7, 90_000 + later, (row, row), (ABSENT, ABSENT), False) for later in (-9, 0, 3, 25) for row in (0, 1, 2)
+    ]
+    return process(store, rows)[0].tobytes()
+
+
+def told(store) -> list[tuple]:
+    """Every exported event: (kind, row, time, amount, key, other), in order."""
+    found = []
+    for logs in store.export():
+        rows = np.repeat(np.arange(logs.first_row, logs.first_row + len(logs.lengths)), logs.lengths)
+        columns = (rows, logs.time_us, logs.amount_minor, logs.key, logs.other)
+        found += [(logs.kind, *event) for event in zip(*(column.tolist() for column in columns), strict=True)]
+    return found
+
+
+def carry_out(store, step: Step, rows: list[tuple], arrived: list[tuple]) -> None:
+    if step.kind == "events":
+        process(store, rows)
+    elif arrived and step.kind == "label":
+        time, key, entities = at(arrived, step.chosen)
+        store.label(time, key, entities, np.resize(np.array(step.fraud, np.uint8), len(time)))
+    elif arrived:
+        store.remove(*at(arrived, step.chosen))
+
+
+@examples(60)
+@given(window_steps(), window_steps())
+def test_a_store_that_imports_an_export_goes_on_as_the_first(before: list[Step], after: list[Step]):
+    stores = [NativeWindowStore(SMALL_LAYOUT), ReferenceWindowStore(SMALL_LAYOUT)]
+    arrived: list[tuple] = []
+    for step, rows in arrivals_of(before):
+        for store in stores:
+            carry_out(store, step, rows, arrived)
+        arrived += rows
+    native, reference = stores
+    assert told(native) == told(reference)
+    copies = [type_(SMALL_LAYOUT) for type_ in (NativeWindowStore, ReferenceWindowStore, NativeWindowStore)]
+    for copy, source in zip(copies, (native, native, reference), strict=True):
+        for logs in source.export():
+            copy.import_logs(logs)
+        assert copy.event_count() == native.event_count()
+    newest = max((row[0] for row in arrived), default=1_000)
+    for step, rows in arrivals_of(after, newest):
+        rows = [(*row[:2], row[2] + 10_000, *row[3:]) for row in rows]
+        for store in (native, *copies):
+            carry_out(store, step, rows, arrived)
+        arrived += rows
+        newest = max((row[0] for row in arrived), default=1_000)
+        truth = answers_everywhere(native, newest)
+        assert answers_everywhere(copies[0], newest) == truth and answers_everywhere(copies[2], newest) == truth
+        assert_same(process(copies[1], [(newest, 7, 99_999, (1, 1), (ABSENT, ABSENT), False)])[0],
+                    process(native, [(newest, 7, 99_999, (1, 1), (ABSENT, ABSENT), False)])[0])  # fmt: skip
+
+
+@STORES
+@examples(60)
+@given(before=window_steps(), meanwhile=window_steps())
+def test_an_export_tells_the_store_as_it_was_when_it_began(store_type, before: list[Step], meanwhile: list[Step]):
+    store, arrived = store_type(SMALL_LAYOUT), []
+    for step, rows in arrivals_of(before):
+        carry_out(store, step, rows, arrived)
+        arrived += rows
+    truth, export = told(store), store.export()
+    newest = max((row[0] for row in arrived), default=1_000)
+    found = []
+    for i, (step, rows) in enumerate(arrivals_of(meanwhile, newest)):
+        rows = [(*row[:2], row[2] + 10_000, *row[3:]) for row in rows]
+        carry_out(store, step, rows, arrived)
+        arrived += rows
+        if i % 2:
+            store.forget_idle(newest, 2)
+            found += [next(export, None)]
+    found += list(export)
+    events = []
+    for logs in (part for part in found if part is not None):
+        rows = np.repeat(np.arange(logs.first_row, logs.first_row + len(logs.lengths)), logs.lengths)
+        columns = (rows, logs.time_us, logs.amount_minor, logs.key, logs.other)
+        events += [(logs.kind, *event) for event in zip(*(column.tolist() for column in columns), strict=True)]
+    assert events == truth
+
+
+def test_an_export_goes_through_entities_larger_than_its_pieces_and_many_rows():
+    layout = WindowLayout(1, (10,), (), 0, 10**9, 1.0, ((0, 0, 0),))
+    store = NativeWindowStore(layout)
+    sizes = [0, 30_000, 1, 5, 0, 9_000, *[1] * 5_000]
+    ids = np.repeat(np.arange(len(sizes)), sizes).astype(np.int32).reshape(-1, 1)
+    events = len(ids)
+    batch = EventBatch(
+        np.arange(events), np.arange(events) * 3, np.arange(events, dtype=np.uint64), ids, ids, np.ones(events, np.uint8)
+    )
+    store.process(batch, np.empty((events, 1), np.float32))
+    export = store.export()
+    first = next(export)
+    store.process(
+        EventBatch(*(getattr(batch, name)[-5_000:] for name in EventBatch.__dataclass_fields__)), np.empty((5_000, 1), np.float32)
+    )
+    parts = [first, *export]
+    assert np.concatenate([part.lengths for part in parts]).tolist() == sizes
+    assert np.concatenate([part.amount_minor for part in parts]).tolist() == (np.arange(events) * 3).tolist()
+
+
+@STORES
+def test_memory_that_was_set_aside_is_given_back_when_an_export_is_closed(store_type):
+    store = store_type(ONE)
+    answers(store, (100, 5), (101, 5))
+    export = store.export()
+    answers(store, (102, 5))
+    export.close()
+    assert list(export) == []
+    assert [event[2] for event in told(store)] == [100, 101, 102]
+
+
+def test_only_one_export_of_a_store_at_a_time():
+    store = NativeWindowStore(ONE)
+    export = store.export()
+    with pytest.raises(KernelInputError, match="under way"):
+        store.export()
+    del export
+    store.export()
+
+
+def logs_of(times: list[int], **changed) -> EventLogs:
+    n = len(times)
+    arrays = {
+        "kind": 0, "first_row": 0, "lengths": np.array([n], np.uint32), "time_us": np.array(times, np.int64),
+        "amount_minor": np.ones(n, np.int64), "key": np.arange(n, dtype=np.uint32), "other": np.zeros(n, np.int32),
+    }  # fmt: skip
+    return EventLogs(**arrays | changed)
+
+
+@STORES
+@pytest.mark.parametrize(
+    ("logs", "named"),
+    [
+        (logs_of([3, 2]), "order of time"),
+        (logs_of([1], kind=1), "there is no kind"),
+        (logs_of([1], kind=-1), "there is no kind"),
+        (logs_of([1], first_row=-1), "there is no kind"),
+        (logs_of([1], lengths=np.array([2], np.uint32)), "2 events"),
+        (logs_of([1], key=np.zeros(1, np.int64)), "uint32"),
+    ],
+)
+def test_logs_that_cannot_be_are_refused(store_type, logs, named):
+    with pytest.raises(KernelInputError, match=named):
+        store_type(ONE).import_logs(logs)
+
+
+@STORES
+def test_logs_of_an_entity_with_events_are_refused(store_type):
+    store = store_type(ONE)
+    store.import_logs(logs_of([1, 2]))
+    with pytest.raises(KernelInputError, match="has events already"):
+        store.import_logs(logs_of([3]))
+
+
+@STORES
+@pytest.mark.parametrize(("behind", "late"), [(70, 0), (71, BEHIND)])
+def test_an_event_behind_what_windows_are_exact_for_is_reported(store_type, behind, late):
+    """Of whatever entity; events that were not inserted do not count as the newest."""
+    store = store_type(ONE)
+    assert store.newest_us is None
+    rows = [
+        (1_000, 5, 0, (0,), (ABSENT,), True),
+        (5_000, 5, 1, (0,), (ABSENT,), False),
+        (1_000 - behind, 5, 2, (1,), (ABSENT,), True),
+    ]
+    assert process(store, rows)[1].tolist() == [0, 0, late]
+    assert store.newest_us == 1_000
+    store.newest_us = None
+    assert process(store, rows[2:])[1].tolist() == [0]
+
+
+@STORES
+def test_idle_entities_are_freed_a_few_at_a_time(store_type):
+    store = store_type(ONE)
+    for entity in range(10):
+        answers(store, (100 + entity, 5), other=1, entity=entity)
+    assert store.forget_idle(105, 4) == 4 and store.event_count() == 6
+    assert store.forget_idle(105, 6) == 1 and store.event_count() == 5
+    assert sum(store.forget_idle(105, 3) for _ in range(9)) == 0
+    assert answers(store, (109, 5), entity=0, insert=False)["COUNT"] == 0
+    assert answers(store, (109, 5), entity=7, insert=False)["COUNT"] == 1
+    assert answers(store, (110, 5), (111, 6), other=1, entity=0)["DISTINCT"] == 1
+    assert store_type(ONE).forget_idle(10**6, 100) == 0
+
+
+def test_the_memory_of_idle_entities_is_given_back():
+    store = NativeWindowStore(WindowLayout(1, (10,), (), 0, 10**9, 1.0, ((0, int(Aggregation.DISTINCT), 0),)))
+    _stream(store, 50_000, entities=10)
+    full = store.memory_bytes()
+    assert store.forget_idle(10**9, 100) == 50_000
+    # What remains is the map of counterparts, 16 bytes a place.
+    assert store.memory_bytes() < full - 50_000 * 40
 
 
 # --- memory --------------------------------------------------------------------------------------------------------------

@@ -61,9 +61,21 @@ class ServerProcess(ABC):
         Raises:
             ServerUnavailable: it ended or stayed silent for START_SECONDS; the message has the end of its log.
         """
+        self._process = self.spawn()
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None:
+                raise ServerUnavailable(f"{self.name} ended with {self._process.returncode}:\n{self.log_end()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ServerUnavailable(f"{self.name} did not answer in {START_SECONDS:g} s:\n{self.log_end()}")
+            time.sleep(0.02)
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start the server and return at once; for a supervisor that looks after the process itself."""
         uid, gid = self._user() or (None, None)
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 self._command(),
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
@@ -75,14 +87,10 @@ class ServerProcess(ABC):
                 # Ctrl-C in the terminal goes to the tests, which then stop the server themselves.
                 start_new_session=True,
             )
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None:
-                raise ServerUnavailable(f"{self.name} ended with {self._process.returncode}:\n{self._log_end()}")
-            if time.monotonic() > deadline:
-                self.kill()
-                raise ServerUnavailable(f"{self.name} did not answer in {START_SECONDS:g} s:\n{self._log_end()}")
-            time.sleep(0.02)
+
+    def answers(self) -> bool:
+        """Return whether the server answers a request now."""
+        return self._answers()
 
     def stop(self) -> None:
         """Shut the server down in order; kill it where that takes longer than STOP_SECONDS."""
@@ -122,7 +130,8 @@ class ServerProcess(ABC):
     def log_file(self) -> Path:
         return self.directory / "server.log"
 
-    def _log_end(self) -> str:
+    def log_end(self) -> str:
+        """Return the last lines that the server has printed."""
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-20:])
 
     def _running(self) -> subprocess.Popen[bytes]:

@@ -54,15 +54,11 @@ class Payments:
         """Return some rows as a batch to score; the row's number is the event's key."""
         occurred_us, card = self.occurred_us[rows], self.card[rows]
         n = len(occurred_us)
-        codes = dict.fromkeys(("mcc", "country", "home_country", "card_present", "is_recurring"), np.full(n, -1, np.int32))
-        codes |= {
-            "type": np.full(n, TYPES.index("card_payment"), np.int32),
-            "channel": np.full(n, CHANNELS.index("pos"), np.int32),
+        values = {
+            "occurred_at": occurred_us,
+            "amount_minor": self.amount_minor[rows],
+            "type": np.full(n, TYPES.index("card_payment")),
+            "channel": np.full(n, CHANNELS.index("pos")),
         }
-        return tokens.columns_of_codes(
-            occurred_us,
-            self.amount_minor[rows],
-            codes,
-            {"customer_id": card, "card_id": card, "terminal_id": self.terminal[rows]},
-            np.arange(rows.start, rows.stop, dtype=np.uint64),
-        )
+        tokens_of = {"customer_id": card, "card_id": card, "terminal_id": self.terminal[rows]}
+        return tokens.columns_of_codes(values, tokens_of, np.arange(rows.start, rows.stop, dtype=np.uint64))

@@ -62,7 +62,7 @@ class Triton(FixedBatch):
 
 
 class Aimd(_Quiet):
-    """Clipper's additive increase, multiplicative decrease of the batch size by the time a batch took (NSDI 2017, 4.3.1)."""
+    """Clipper's additive increase, multiplicative decrease of the batch size (NSDI 2017, section 4.3.1)."""
 
     name = "Clipper's AIMD"
 

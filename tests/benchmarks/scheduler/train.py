@@ -1,7 +1,7 @@
 """Training of the learned policy in the simulator.
 
-Every tuning serves whole runs of the same requests. Window by window its cost is set against that of ECT on the same
-requests, which takes most of the chance out of the difference; the difference is what the tuning's line learns.
+Every tuning serves whole runs of the same requests. Window by window its cost is set against that of the safe one on
+the same requests, which takes most of the chance out of the difference; the difference is what the tuning's line learns.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ def train(
         for of in classes:
             requests = arrivals(of, world.capacity(config), length_us, seed)
             slowed = world.slowed(of)
-            ect = _windows(slowed, requests, config, learning, 0, seed, length_us)
-            usual = sum(math.exp(2.0 * choice.cost) for choice in ect.values()) / max(1, len(ect))
-            for choice in ect.values():
+            safe = _windows(slowed, requests, config, learning, 0, seed, length_us)
+            usual = sum(math.exp(2.0 * choice.cost) for choice in safe.values()) / max(1, len(safe))
+            for choice in safe.values():
                 models[0].learn(choice.context, choice.cost)
             for arm, tuning in enumerate(ARMS):
                 if not arm or (tuning.low_units and not of.bulk) or (tuning.wait_share and not config.max_queue_delay_us):
                     continue
                 for number, choice in _windows(slowed, requests, config, learning, arm, seed, length_us).items():
-                    if number in ect:
-                        over_ect = choice.cost - ect[number].cost
-                        # The situation is once as ECT left it, once as the tuning itself did: both will be met.
-                        weight = _weight(max(choice.cost, ect[number].cost), usual)
-                        models[arm].learn(ect[number].context, over_ect, weight)
-                        models[arm].learn(choice.context, over_ect, weight)
+                    if number in safe:
+                        over_safe = choice.cost - safe[number].cost
+                        # The situation is once as the safe tuning left it, once as the tuning itself did: both will be met.
+                        weight = _weight(max(choice.cost, safe[number].cost), usual)
+                        models[arm].learn(safe[number].context, over_safe, weight)
+                        models[arm].learn(choice.context, over_safe, weight)
     return LearnedPolicy(models, learning)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from bisect import bisect_left
@@ -29,9 +30,10 @@ class Jitter:
     pause_us: float = 400.0
 
     def moments(self, seed: str, length_us: float) -> tuple[list[float], list[tuple[float, float]]]:
-        """Return the factor of each slot, and (when, how long) of each pause."""
+        """Return the sums of the factors up to each slot, and (when, how long) of each pause."""
         source = random.Random(seed)
-        factors = [math.exp(source.gauss(0.0, self.sigma)) for _ in range(int(length_us / self.slot_us) + 1)]
+        slots = int(length_us / self.slot_us) + 1
+        factors = [0.0, *itertools.accumulate(math.exp(source.gauss(0.0, self.sigma)) for _ in range(slots))]
         pauses, when = [], source.expovariate(1.0 / self.pause_every_us)
         while when < length_us:
             pauses.append((when, source.expovariate(1.0 / self.pause_us)))
@@ -79,7 +81,7 @@ class World:
     def timer(self, seed: int, length_us: float) -> Callable[[str, str, int, float], float]:
         """Return a function (unit, variant, rows, now) -> microseconds; each unit has moments of its own."""
         slot, lines = self.jitter.slot_us, self.lines
-        moments = {unit: self.jitter.moments(f"{seed} {unit}", 2.0 * length_us) for unit, _ in lines}
+        moments = {unit: self.jitter.moments(f"{seed} {unit}", 2.0 * length_us + 1e6) for unit, _ in lines}
         starts = {unit: [when for when, _ in pauses] for unit, (_, pauses) in moments.items()}
         slow = {
             unit: [(of.begin * length_us, of.end * length_us, of.factor) for of in self.slowdowns if of.unit == unit]
@@ -88,7 +90,9 @@ class World:
 
         def took(unit: str, variant: str, rows: int, now: float) -> float:
             factors, pauses = moments[unit]
-            us = lines[unit, variant].at(rows) * factors[int(now / slot) % len(factors)]
+            us = lines[unit, variant].at(rows)
+            first, last = int(now / slot), int((now + us) / slot) + 1
+            us *= (factors[last] - factors[first]) / (last - first)
             for begin, end, factor in slow[unit]:
                 if begin <= now < end:
                     us *= factor

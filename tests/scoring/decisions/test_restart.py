@@ -81,7 +81,7 @@ def test_history_longer_than_a_chunk_is_read_in_order(fresh_engine, monkeypatch)
     decide_now(bodies)
     before = _features(engine, _probes(bodies))
     read = engine_module.read_history
-    monkeypatch.setattr(engine_module, "read_history", lambda since: read(since, chunk_rows=4))
+    monkeypatch.setattr(engine_module, "read_history", lambda since, **options: read(since, chunk_rows=4, **options))
     assert _differences(before, _features(fresh_engine(), _probes(bodies))) == []
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from scoring.decisions.score_batch import ScoredBatch, score_batch
 from scoring.engine import RiskProgram
+from scoring.features.columns import CODE_FIELDS, INTEGER_FIELDS
 from scoring.features.schema import current_schema
 from scoring.features.state import FeatureState
 from scoring.reading import read_transaction_object
@@ -279,7 +280,7 @@ def test_memory_per_million_events_is_bounded(program):
     ids = np.arange(count)
     named = ("customer_id", "card_id", "merchant_id", "terminal_id", "device_id", "account_id", "counterparty_id")
     tokens = {name: (ids % 500).astype(np.int32) for name in named}
-    codes = {name: np.repeat(column, count) for name, column in first.codes.items()}
-    amounts = np.repeat(first.amount_minor, count)
-    state.process(state.tokens.columns_of_codes(times, amounts, codes, tokens, ids.astype(np.uint64)))
+    values = {name: np.repeat(column, count) for name, column in zip(INTEGER_FIELDS, first.integers, strict=True)}
+    values |= {name: np.repeat(column, count) for name, column in zip(CODE_FIELDS, first.codes, strict=True)}
+    state.process(state.tokens.columns_of_codes(values | {"occurred_at": times}, tokens, ids.astype(np.uint64)))
     assert state.memory_bytes() / count < 1_500
