@@ -116,8 +116,14 @@ class Scheduler:
         """Say whether work can be complete by its deadline behind what waits already; None admits it.
 
         Where the full program cannot, but the reduced one can, it is admitted: next() turns to the reduced one in time.
+        Where nothing waits and a unit is idle, one batch is admitted whatever the costs say: only a batch that runs can
+        teach that they have fallen.
         """
         waiting = self.queue.rows
+        if not self.queue.total and self._free_us <= 0.0 and rows <= self.config.max_batch_size and now_us < deadline_us:
+            self.admitted[priority] += rows
+            self.traffic.arrived[priority] += rows
+            return None
         start = self._free_us if self._free_us > now_us else now_us
         ahead = rows + waiting[0]
         if priority:

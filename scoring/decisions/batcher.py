@@ -329,7 +329,7 @@ class _Drive:
 
     def _finish(self, _result: Any, error: BaseException | None) -> None:
         if self._engine.finish(self._work, error):
-            self._answer(self._work.results)
+            self._answer(self._work.results, ok=error is None)
         else:  # somebody else stored one of these ids meanwhile: once more, looking all of them up
             self._in_database(self._engine.look_up, self._looked_up)
 
