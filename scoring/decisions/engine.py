@@ -15,12 +15,12 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, IntegrityError, connection
 
 from scoring.decisions.accepted import Accepted, read_requests
 from scoring.decisions.evidence import Evidence
@@ -35,7 +35,7 @@ from scoring.entity_index import catch_up
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
 from scoring.features.columns import TransactionColumns
 from scoring.features.state import FeatureState
-from scoring.histograms import COMMIT, FEATURES, IDEMPOTENCY, PARSE, PROGRAM, RENDER
+from scoring.histograms import COMMIT, DECIDE, FEATURES, IDEMPOTENCY, PARSE, PROGRAM, RENDER
 from scoring.ledger import LedgerRows, StoredAnswer, commit_decisions, find_answers
 from scoring.protection.guards import guards
 from scoring.rules.lists import ListSnapshot, read_lists
@@ -110,6 +110,14 @@ class DecisionEngine:
     def schema(self) -> FeatureSchema:
         return self._programs.current.schema
 
+    def shared_log_counters(self) -> dict[str, int]:
+        """What the state did with the log that it shares with other processes; empty where it shares none."""
+        return asdict(self._keeper.shared.counters) if self._keeper.shared else {}
+
+    def shared_log_lost(self) -> int | None:
+        """1 where the state does not follow the log that it should share, else 0; None where it shares none."""
+        return int(self._keeper.shared.degraded) if self._keeper.shared else None
+
     @property
     def state(self) -> FeatureState:
         return self._keeper.state
@@ -145,6 +153,7 @@ class DecisionEngine:
         for step in (
             lambda: self._follow_champion(wait),
             self._read_lists,
+            lambda: self._keeper.keep_up(between_batches),
             lambda: self._keeper.learn_new_labels(between_batches),
             lambda: self._keeper.forget_idle(between_batches),
             lambda: self._keeper.save_when_due(between_batches),
@@ -170,6 +179,10 @@ class DecisionEngine:
             with ledger_turn():
                 self.counters.write_sample(now - self._last_sample)
             self._last_sample = now
+
+    def close(self) -> None:
+        """Take leave of the other engine processes; nothing is decided afterwards."""
+        self._keeper.leave()
 
     # --- deciding --------------------------------------------------------------------------------------------------
 
@@ -209,8 +222,10 @@ class DecisionEngine:
 
     def look_up(self, work: BatchWork) -> None:
         """Find the stored answers of those that may be known; settles the doubts of earlier commits first."""
+        began = time.perf_counter()
         self._keeper.settle_doubts()
         work.stored = find_answers(work.accepted.ids)
+        self.counters.stages.observe(IDEMPOTENCY, time.perf_counter() - began, len(work.requests))
 
     def prepare(self, work: BatchWork) -> None:
         """Score what is new, up to the rows that are to be committed."""
@@ -258,11 +273,12 @@ class DecisionEngine:
         return int(Stamp.CLOCK_STEP) if guards().clock.has_stepped else 0
 
     def _observe(self, scored: ScoredBatch, took_ns: int, rows: int) -> None:
-        """Note the times of a batch; what is neither features nor program is deciding and rendering."""
-        stages, features, program = self.counters.stages, scored.features_us / 1e6, scored.program_us / 1e6
-        stages.observe(FEATURES, features, rows)
-        self.counters.program_stages("cpu", "rules" if scored.model_failed else "full").observe(PROGRAM, program, rows)
-        stages.observe(RENDER, max(0.0, took_ns / 1e9 - features - program), rows)
+        """Note the times of a batch; what is none of the three is rendering, with the numbering of the entities."""
+        stages, (features, program, decide) = self.counters.stages, scored.stage_ns
+        stages.observe(FEATURES, features / 1e9, rows)
+        self.counters.program_stages("cpu", "rules" if scored.model_failed else "full").observe(PROGRAM, program / 1e9, rows)
+        stages.observe(DECIDE, decide / 1e9, rows)
+        stages.observe(RENDER, (took_ns - features - program - decide) / 1e9, rows)
 
     def _score(self, live: LiveProgram, accepted: Accepted, columns: TransactionColumns) -> ScoredBatch:
         return score_batch(
@@ -278,8 +294,7 @@ class DecisionEngine:
         """Store the rows and what must follow from them, in one transaction; on return they are on disk."""
         began = time.perf_counter()
         try:
-            with guards().database.guarding(OperationalError, InterfaceError):
-                commit_decisions(work.rows, work.alerting, datetime.now(UTC))
+            commit_decisions(work.rows, work.alerting, datetime.now(UTC))
             self.counters.stages.observe(COMMIT, time.perf_counter() - began, len(work.fresh))
         except DatabaseError:
             if not connection.in_atomic_block:  # inside a caller's transaction the connection is the caller's
@@ -294,7 +309,7 @@ class DecisionEngine:
         """
         if error is not None:
             self._take_back(work)
-            if isinstance(error, ScoringError):  # the database is being left alone
+            if isinstance(error, ScoringError):  # a session that could lose what is answered
                 work.results = [error if result is None else result for result in work.results]
                 return True
             if isinstance(error, IntegrityError) and not work.is_second:
@@ -311,6 +326,7 @@ class DecisionEngine:
         else:
             self._fill_in(work)
             if work.rows is not None:
+                self.state.confirm(work.scored.rows)
                 self._keeper.known.add(work.fresh.records.text, *work.fresh.id_spans)
                 self._keeper.note_committed(work.rows.decision_id[-1])
                 self.counters.count_decisions(work.scored.outcome, work.degraded, work.scored.stamps)
