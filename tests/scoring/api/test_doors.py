@@ -18,6 +18,7 @@ from scoring.decisions.service import engine_service, stop_engine_service
 from scoring.errors import EngineOverloaded, EngineUnavailable
 from scoring.models import ApiKey, Decision, EntityDecision, OutboxEvent
 from scoring.models.api_key import SCOPES
+from scoring.protection.guards import discard_guards, guards
 from tests.scoring.api.clients import DOORS, Answer, ThroughAsgi
 from tests.scoring.api.conftest import payment
 
@@ -348,6 +349,35 @@ def test_what_fails_behind_the_door_is_told_alike(at_each_door, monkeypatch, err
         problem = json.loads(text)
         assert (answer_status, problem["code"], problem["retryable"]) == (status, code, True)
         assert headers["retry-after"] == "1" and b"secret" not in text
+
+
+def test_a_key_with_a_limit_is_told_alike(at_each_door, settings):
+    settings.RATE_LIMIT_PER_SECOND, settings.RATE_LIMIT_BURST = 0.001, 6
+    sent = [one(), one(b"{"), batch(json.dumps([payment("a"), payment("b")]).encode()), batch(MANY), one(), one(), one()]
+    sent += [one(padded(LIMIT + 1)), one(headers={"authorization": None}), batch(MANY)]
+
+    def story(door, known):
+        discard_guards()
+        return {str(place): told(send(door, case, known["good"])) for place, case in enumerate(sent)}
+
+    results = at_each_door(story)
+    discard_guards()
+    assert_alike(results)
+    statuses = [status for status, _, _ in results["fast lane"].values()]
+    assert statuses[:3] == [200, 400, 200] and 429 in statuses[3:7] and statuses[8] == 401
+    assert all(("ratelimit-limit" in headers) == (status != 401) for status, headers, _ in results["fast lane"].values())
+
+
+def test_too_many_at_once_are_told_alike(at_each_door, monkeypatch):
+    def story(door, known):
+        send(door, one(), known["good"])
+        with monkeypatch.context() as patched:
+            patched.setattr(guards().concurrency, "enter", lambda: False)
+            return {str(case.path): told(send(door, case, known["good"])) for case in (one(), batch(MANY))}
+
+    results = at_each_door(story)
+    assert_alike(results)
+    assert {status for status, _, _ in results["fast lane"].values()} <= {429, 503}
 
 
 @pytest.mark.parametrize("name", DOORS)
