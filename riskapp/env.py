@@ -17,6 +17,14 @@ def env_str(name: str, default: str) -> str:
     return os.environ.get(name, default)
 
 
+def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    """Return the text of `name`, which must be one of `choices`."""
+    text = os.environ.get(name, default)
+    if text not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}; got {text}")
+    return text
+
+
 def env_int(name: str, default: int, *, at_least: int = 0) -> int:
     """Return `name` as a whole number that is not below `at_least`."""
     text = os.environ.get(name)

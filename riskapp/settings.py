@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dj_database_url
 
-from riskapp.env import env_bool, env_float, env_int, env_path, env_secret, env_str
+from riskapp.env import env_bool, env_choice, env_float, env_int, env_path, env_secret, env_str
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = env_path("DATA_DIR", BASE_DIR / "var")
@@ -56,6 +56,12 @@ SCHEDULING_POLICY = env_str("SCHEDULING_POLICY", "expected_completion")
 ENGINE_ACCELERATORS = env_bool("ENGINE_ACCELERATORS", False)
 ENGINE_QUEUE_LIMIT = env_int("ENGINE_QUEUE_LIMIT", 20_000, at_least=1)
 ENGINE_REFRESH_SECONDS = env_float("ENGINE_REFRESH_SECONDS", 1.0, at_least=0.05)
+# Where the feature windows of several engine processes get their order of events from: nowhere (one process), or Redis.
+STATE_STORE = env_choice("STATE_STORE", "local", ("local", "redis"))
+STATE_STORE_URL = env_str("STATE_STORE_URL", REDIS_URL)
+STATE_STORE_BUDGET_MS = env_float("STATE_STORE_BUDGET_MS", 5.0, at_least=0.1)
+STATE_STORE_MEMBER_SECONDS = env_float("STATE_STORE_MEMBER_SECONDS", 10.0, at_least=1.0)
+STATE_STORE_LOG_MB = env_int("STATE_STORE_LOG_MB", 256, at_least=1)
 MAX_LATENESS_DAYS = env_int("MAX_LATENESS_DAYS", 7)
 STATE_SNAPSHOT_SECONDS = env_float("STATE_SNAPSHOT_SECONDS", 300.0)
 OFFLINE_LIMIT_MINOR = env_int("OFFLINE_LIMIT_MINOR", 0, at_least=0)

@@ -2,34 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Q, QuerySet
 
 from scoring.models import Decision, EntityDecision
+from scoring.turns import ledger_turn
 
 Kind = EntityDecision.Kind
 FIELDS = {"customer_id": Kind.CUSTOMER, "card_id": Kind.CARD, "merchant_id": Kind.MERCHANT}
-_CHUNK_ROWS = 50_000
-_MARK = 0  # the kind of the row whose seq says how far the index reaches
+# So short that on SQLite, which has one writer, no decision waits for it.
+_CHUNK_ROWS = 500
+# The kind of the rows that say how far the index reaches: the mark, with no entity, and the gaps before it.
+_PROGRESS = 0
+_MARK = ""
+_INDEX = EntityDecision._meta.db_table
+# A number is taken before its transaction counts as in progress; this is ample for the moment between.
+_GAP_SECONDS = 2.0
+
+
+class _Gap(NamedTuple):
+    """Numbers first to last, missing when the mark passed them: never used, or of a commit that was still on its way.
+
+    It stays open until all transactions have ended that were in progress then: those below `horizon`.
+    """
+
+    first: int
+    last: int
+    horizon: int
+    since: float
+
+    def as_entity(self) -> str:
+        return f"{self.last}:{self.horizon}:{self.since:.3f}"
+
+
+class _Now(NamedTuple):
+    """PostgreSQL's transactions: all below `oldest` have ended, all from `next` on have not begun; its clock, seconds."""
+
+    oldest: int
+    next: int
+    clock: float
 
 
 def catch_up() -> int:
     """Index the decisions that are not indexed yet; return how many there were.
 
-    Decisions are committed in the order of their seq, so that a mark tells where to go on. It lies in the same table,
-    under a kind and an entity of its own: the largest seq of the others would not move past decisions that name nobody.
+    A mark tells where to go on. On PostgreSQL, where several processes commit, a smaller number may be committed after a
+    larger one: the numbers that are missing below the mark are remembered as gaps, and looked at again until nobody can
+    fill them any more. Mark and gaps lie in the same table, under a kind of their own: the largest seq of the others would
+    not move past decisions that name nobody.
     """
-    done = 0
-    last = EntityDecision.objects.filter(kind=_MARK).aggregate(last=Max("seq"))["last"] or 0
+    mark, gaps = _progress()
+    done = _fill(gaps) if gaps else 0
     while True:
         # A chunk is counted in rows: numbers may be missing, thousands in a row.
-        chunk = list(Decision.objects.filter(seq__gt=last).order_by("seq").values_list("seq", flat=True)[:_CHUNK_ROWS])
+        chunk = list(Decision.objects.filter(seq__gt=mark).order_by("seq").values_list("seq", flat=True)[:_CHUNK_ROWS])
         if not chunk:
             return done
-        _index(chunk[0], chunk[-1])
-        done, last = done + len(chunk), chunk[-1]
+        _index(chunk[0], chunk[-1], _gaps_in(mark, chunk))
+        done, mark = done + len(chunk), chunk[-1]
 
 
 def find_decisions(conditions: dict[str, Any]) -> QuerySet[Decision]:
@@ -46,15 +80,77 @@ def find_decisions(conditions: dict[str, Any]) -> QuerySet[Decision]:
     return found
 
 
-def _index(first: int, last: int) -> None:
-    target, source = EntityDecision._meta.db_table, Decision._meta.db_table
-    with transaction.atomic(), connection.cursor() as cursor:
-        for field, kind in FIELDS.items():
-            # In entity order, so that each page of the index is touched once. Two processes may do the same rows.
-            cursor.execute(
-                f"INSERT INTO {target} (kind, entity, seq) SELECT {int(kind)}, {field}, seq FROM {source} "
-                f"WHERE seq >= %s AND seq <= %s AND {field} IS NOT NULL ORDER BY {field}, seq ON CONFLICT DO NOTHING",
-                [first, last],
-            )
-        cursor.execute(f"DELETE FROM {target} WHERE kind = {_MARK} AND seq < %s", [last])
-        cursor.execute(f"INSERT INTO {target} (kind, entity, seq) VALUES ({_MARK}, '', %s) ON CONFLICT DO NOTHING", [last])
+def _progress() -> tuple[int, list[_Gap]]:
+    """Return the mark and the open gaps."""
+    mark, gaps = 0, []
+    for entity, seq in EntityDecision.objects.filter(kind=_PROGRESS).values_list("entity", "seq"):
+        if entity == _MARK:
+            mark = max(mark, seq)
+        else:
+            last, horizon, since = entity.split(":")
+            gaps.append(_Gap(seq, int(last), int(horizon), float(since)))
+    return mark, gaps
+
+
+def _gaps_in(mark: int, chunk: Sequence[int]) -> list[_Gap]:
+    """Return the numbers that the chunk, read after `mark`, leaves out and that may still come."""
+    if connection.vendor != "postgresql" or chunk[-1] - mark == len(chunk):
+        return []  # SQLite's one writer commits in the order of the numbers
+    now = _now()
+    return [
+        _Gap(before + 1, after - 1, now.next, now.clock)
+        for before, after in itertools.pairwise([mark, *chunk])
+        if after > before + 1
+    ]
+
+
+def _fill(gaps: Sequence[_Gap]) -> int:
+    """Index what has come into the gaps and forget those into which nothing can come; return how many there were."""
+    now = _now()  # before the look: what had ended by now is seen by it
+    missing = Q()
+    for gap in gaps:
+        missing |= Q(seq__gte=gap.first, seq__lte=gap.last)
+    found = list(Decision.objects.filter(missing).order_by("seq").values_list("seq", flat=True))
+    for start in range(0, len(found), _CHUNK_ROWS):
+        with ledger_turn(), transaction.atomic(), connection.cursor() as cursor:
+            chunk = found[start : start + _CHUNK_ROWS]
+            _insert_entries(cursor, f"seq IN ({','.join(['%s'] * len(chunk))})", chunk)
+    over = [gap for gap in gaps if gap.horizon <= now.oldest and gap.since + _GAP_SECONDS <= now.clock]
+    filled = [gap for gap in gaps if gap not in over and _count(gap, found) == gap.last - gap.first + 1]
+    for gap in (*over, *filled):
+        EntityDecision.objects.filter(kind=_PROGRESS, entity=gap.as_entity(), seq=gap.first).delete()
+    return len(found)
+
+
+def _count(gap: _Gap, found: Sequence[int]) -> int:
+    return sum(gap.first <= seq <= gap.last for seq in found)
+
+
+def _now() -> _Now:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_snapshot_xmin(s)::text, pg_snapshot_xmax(s)::text, extract(epoch FROM clock_timestamp()) "
+            "FROM (SELECT pg_current_snapshot() AS s) AS of_now"
+        )
+        oldest, following, clock = cursor.fetchone()
+    return _Now(int(oldest), int(following), float(clock))
+
+
+def _index(first: int, last: int, gaps: Sequence[_Gap]) -> None:
+    """Index the decisions from `first` to `last` and move the mark there, in one short transaction."""
+    insert = f"INSERT INTO {_INDEX} (kind, entity, seq) VALUES ({_PROGRESS}, %s, %s) ON CONFLICT DO NOTHING"
+    with ledger_turn(), transaction.atomic(), connection.cursor() as cursor:
+        _insert_entries(cursor, "seq >= %s AND seq <= %s", [first, last])
+        for entity, seq in [*((gap.as_entity(), gap.first) for gap in gaps), (_MARK, last)]:
+            cursor.execute(insert, [entity, seq])
+        cursor.execute(f"DELETE FROM {_INDEX} WHERE kind = {_PROGRESS} AND entity = %s AND seq < %s", [_MARK, last])
+
+
+def _insert_entries(cursor, condition: str, values: Sequence[int]) -> None:
+    for field, kind in FIELDS.items():
+        # In entity order, so that each page of the index is touched once. Two processes may do the same rows.
+        cursor.execute(
+            f"INSERT INTO {_INDEX} (kind, entity, seq) SELECT {int(kind)}, {field}, seq FROM {Decision._meta.db_table} "
+            f"WHERE {condition} AND {field} IS NOT NULL ORDER BY {field}, seq ON CONFLICT DO NOTHING",
+            values,
+        )

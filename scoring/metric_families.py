@@ -39,6 +39,7 @@ _LABELLED_COUNTERS = {
     "rate_limit": ("risk_rate_limit", "Requests that the rate limits judged", "verdict"),
     "breaker_opened": ("risk_breaker_opened", "Times that a dependency's breaker opened", "dependency"),
     "breaker_refused": ("risk_breaker_refused", "Calls that an open breaker refused", "dependency"),
+    "shared_log": ("risk_shared_log", "What the feature state did with the log that it shares with others", "event"),
     "retries": ("risk_retries", "Retries on the server's side, and those that the budget did not allow", "verdict"),
 }
 # Gauges of the processes: how they make one number.
@@ -54,6 +55,7 @@ _WORST = {
     "disk_full": ("risk_disk_full", "1 where decisions are refused because a volume is below its floor"),
     "disk_alarm": ("risk_disk_alarm", "1 where a volume is fuller than 80 %"),
     "clock_stepped": ("risk_clock_stepped", "1 while decisions are stamped because the wall clock was set"),
+    "shared_log_lost": ("risk_shared_log_lost", "1 where a process decides on windows that do not follow the shared log"),
     "outbox_lag": ("risk_outbox_lag_seconds", "Age of the oldest effect of a decision that is not carried out"),
 }
 _BY_PROCESS = {

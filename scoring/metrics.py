@@ -127,6 +127,7 @@ def _counters_of(engine: DecisionEngine) -> dict[str, Any]:
         "breaker_refused": {breaker.name: breaker.refused for breaker in guard.breakers},
         "retries": {"made": guard.retries.retries, "denied": guard.retries.denied},
         "clock_steps": guard.clock.steps,
+        "shared_log": engine.shared_log_counters(),
     }  # fmt: skip
 
 
@@ -148,4 +149,5 @@ def _gauges_of(engine: DecisionEngine, outbox_lag: float | None) -> dict[str, An
         "clock_stepped": int(guard.clock.has_stepped),
         "unsafe": {setting.name: 1 for setting in allowed_unsafe_settings()},
         "outbox_lag": outbox_lag,
+        "shared_log_lost": engine.shared_log_lost(),
     }  # fmt: skip

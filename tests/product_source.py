@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("kernels", "inference_core", "scoring", "admin_ui", "riskapp")
-ENV_READERS = ("env_str", "env_int", "env_float", "env_bool", "env_path", "env_secret")
+ENV_READERS = ("env_str", "env_int", "env_float", "env_bool", "env_path", "env_secret", "env_choice")
 
 
 def python_files(package: str) -> list[Path]:

@@ -31,7 +31,8 @@ GUARANTEED = (0.0, 0.10, 0.02)
 _FOR_LIVE = 1.0 - sum(GUARANTEED)
 # The reduced program is taken when the queue would use up this share of the time left, and left again below the other.
 _REDUCE_ABOVE, _RESTORE_BELOW = 0.7, 0.35
-_LEAST_RETRY_S = 0.05
+# Bounds of Retry-After: below, a client would only come again to be refused; above, the forecast says nothing.
+_LEAST_RETRY_S, _MOST_RETRY_S = 0.05, 30.0
 
 
 class Refusal(NamedTuple):
@@ -136,7 +137,8 @@ class Scheduler:
         self.refused[priority] += rows
         if passed:
             return Refusal("its deadline has passed already", _LEAST_RETRY_S)
-        return Refusal("it could not be complete by its deadline behind what waits already", max(over_us / 1e6, _LEAST_RETRY_S))
+        retry_s = min(max(over_us / 1e6, _LEAST_RETRY_S), _MOST_RETRY_S)
+        return Refusal("it could not be complete by its deadline behind what waits already", retry_s)
 
     # --- batches -----------------------------------------------------------------------------------------------------
 
@@ -358,7 +360,7 @@ class Scheduler:
                 if not unit.healthy:
                     continue
                 line = unit.lines[variant]
-                rows = line.rows_within(target, most)
+                rows = line.rows_worth(target, most)
                 rate += rows / (line.fixed_us + line.row_us * rows)
                 if line.fixed_p99_us < fixed:
                     fixed = line.fixed_p99_us

@@ -219,6 +219,12 @@ class WindowStore(Protocol):
     def process(self, batch: EventBatch, out: np.ndarray) -> np.ndarray:
         """Fill out[:, :columns] (float32, C-contiguous rows) and absorb; return late [n] uint8, LEFT_OUT and BEHIND added up."""
 
+    def absorb(self, batch: EventBatch) -> None:
+        """Do what `process` does, without the answers."""
+
+    def contains(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> np.ndarray:
+        """Return bool [n]: which events are still remembered for at least one of their entities."""
+
     def label(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray, fraud: np.ndarray) -> int:
         """Say whether events are fraud (uint8 1) or not (0); return how many were still retained."""
 
@@ -290,6 +296,7 @@ _SIGNATURES = {
     "velocity_set_newest": ([_P, _N], None),
     "velocity_process": ([_P, _N, _P, _P, _P, _P, _P, _P, _N, _P, _P], ctypes.c_int),
     "velocity_label": ([_P, _N, _P, _P, _P, _P], _N),
+    "velocity_contains": ([_P, _N, _P, _P, _P, _P], None),
     "velocity_remove": ([_P, _N, _P, _P, _P], None),
     "velocity_export_start": ([_P], ctypes.c_int),
     "velocity_export_next": ([_P, _N, _N, _P, _P, _P, _P, _P, _P], ctypes.c_int),
@@ -338,13 +345,20 @@ class NativeWindowStore:
 
     def process(self, batch: EventBatch, out: np.ndarray) -> np.ndarray:
         batch.check(self.layout.kinds)
+        check_output(out, len(batch), self._columns)
+        return self._process(batch, out.strides[0] // 4, _first_of(out))
+
+    def absorb(self, batch: EventBatch) -> None:
+        batch.check(self.layout.kinds)
+        self._process(batch, 0, None)
+
+    def _process(self, batch: EventBatch, stride: int, out: int | None) -> np.ndarray:
         n = len(batch)
-        check_output(out, n, self._columns)
         late = np.empty(n, np.uint8)
         native = self._native if n > _BRIEF else self._brief
         failed = native.velocity_process(
             self._store, n, address(batch.time_us), address(batch.amount_minor), address(batch.key), address(batch.entities),
-            address(batch.others), address(batch.insert), out.strides[0] // 4, _first_of(out), address(late),
+            address(batch.others), address(batch.insert), stride, out, address(late),
         )  # fmt: skip
         if failed:
             raise MemoryError(_NO_MEMORY)
@@ -363,6 +377,12 @@ class NativeWindowStore:
         check_events(self.layout.kinds, time_us, key, entities, fraud)
         arrays = [*_as_contiguous(time_us, key, entities), np.ascontiguousarray(fraud, np.uint8)]
         return self._native.velocity_label(self._store, len(time_us), *map(address, arrays))
+
+    def contains(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> np.ndarray:
+        check_events(self.layout.kinds, time_us, key, entities)
+        arrays, contained = _as_contiguous(time_us, key, entities), np.zeros(len(time_us), np.uint8)
+        self._native.velocity_contains(self._store, len(time_us), *map(address, arrays), address(contained))
+        return contained > 0
 
     def remove(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> None:
         check_events(self.layout.kinds, time_us, key, entities)

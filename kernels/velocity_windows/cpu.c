@@ -765,26 +765,29 @@ int64_t velocity_forget_idle(store *s, int64_t before, int64_t entities) {
 
 enum late { LEFT_OUT = 1, BEHIND = 2 };
 
-/* Answer one event for one kind, and absorb it where it is to be inserted. Returns 1 when memory ran out. */
+/* Answer one event for one kind unless out is NULL, and absorb it where it is to be inserted. Returns 1 when memory ran out. */
 static int process_one(store *s, int k, int64_t row, int64_t time, int64_t amount, uint64_t key, int32_t other, int insert, float *out,
                        uint8_t *late) {
     const kind *kind = &s->kind[k];
     answer a;
     if (row == UNKNOWN_ENTITY || (!insert && row >= kind->count)) { /* nothing is allocated for a look */
         look_at_nothing(&a);
-        write_columns(s, kind, &a, (double)amount, out);
+        if (out) write_columns(s, kind, &a, (double)amount, out);
         return 0;
     }
-    if (row < 0) { for (int64_t c = 0; c < kind->columns; c++) out[c] = NAN; return 0; }
+    if (row < 0) { for (int64_t c = 0; out && c < kind->columns; c++) out[c] = NAN; return 0; }
     entity *e = entity_at(s, k, row);
     if (!e) return 1;
     uint32_t end = END(e);
     int behind = end > e->first && time < e->last_time;
     if (insert) keep_for_export(s, e, k, row);
-    a = (answer){0};
-    if (behind || !insert) look(s, e, k, row, time, &a);
-    else { advance(s, e, k, row, time); read_windows(s, e, k, time, &a); }
-    write_columns(s, kind, &a, (double)amount, out);
+    int looks = behind || !insert;
+    if (!looks) advance(s, e, k, row, time);
+    if (out) {
+        a = (answer){0};
+        if (looks) look(s, e, k, row, time, &a); else read_windows(s, e, k, time, &a);
+        write_columns(s, kind, &a, (double)amount, out);
+    }
     if (!insert) return 0;
     if (behind && time < e->last_time - s->retention_us) { *late |= LEFT_OUT; return 0; }
     if (!make_room(s, e)) return 1;
@@ -803,7 +806,7 @@ static int process_one(store *s, int k, int64_t row, int64_t time, int64_t amoun
     return s->failed;
 }
 
-/* Answer and, where insert[i], absorb n events in arrival order. late[i]: LEFT_OUT where the event lay behind the retained history
+/* Answer (where out is not NULL) and, where insert[i], absorb n events in arrival order. late[i]: LEFT_OUT where the event lay behind the retained history
  * of an entity and was left out of it, BEHIND where it is further behind the newest event than windows are kept exactly for.
  * Returns 0, or 1 when memory ran out. */
 int velocity_process(store *s, int64_t n, const int64_t *time, const int64_t *amount, const uint64_t *key,
@@ -817,13 +820,13 @@ int velocity_process(store *s, int64_t n, const int64_t *time, const int64_t *am
     for (int64_t i = 0; i < n && !failed; i++) {
         if (i + 2 < n) fetch_entities(s, entities + (i + 2) * kinds);
         if (i + 1 < n) fetch_events(s, entities + (i + 1) * kinds, others + (i + 1) * kinds, time[i + 1]);
-        float *row_out = out + i * stride;
+        float *row_out = out ? out + i * stride : NULL;
         late[i] = s->newest != INT64_MIN && time[i] < s->newest - exact ? BEHIND : 0;
         if (insert[i] && time[i] > s->newest) s->newest = time[i];
         for (int k = 0; k < kinds && !failed; k++) {
             int64_t at = i * kinds + k;
             failed = process_one(s, k, entities[at], time[i], amount[i], key[i], others[at], insert[i], row_out, &late[i]);
-            row_out += s->kind[k].columns;
+            if (row_out) row_out += s->kind[k].columns;
         }
     }
     pthread_mutex_unlock(&s->lock);
@@ -862,6 +865,19 @@ int64_t velocity_label(store *s, int64_t n, const int64_t *time, const uint64_t 
     }
     pthread_mutex_unlock(&s->lock);
     return found;
+}
+
+/* contained[i] = 1 where the event is still remembered for at least one of its entities. */
+void velocity_contains(store *s, int64_t n, const int64_t *time, const uint64_t *key, const int32_t *entities, uint8_t *contained) {
+    pthread_mutex_lock(&s->lock);
+    for (int64_t i = 0; i < n; i++) {
+        contained[i] = 0;
+        for (int k = 0; k < s->kinds && !contained[i]; k++) {
+            int64_t row = entities[i * s->kinds + k];
+            if (row >= 0 && row < s->kind[k].count) contained[i] = find_event(row_of(&s->kind[k], row), time[i], key[i]) != NULL;
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* Take events out again, as if they had never come (their commit failed). */

@@ -59,6 +59,14 @@ class ReferenceWindowStore:
                     late[i] |= LEFT_OUT
         return late
 
+    def absorb(self, batch: EventBatch) -> None:
+        batch.check(self.layout.kinds)
+        for i in np.flatnonzero(batch.insert).tolist():
+            time = int(batch.time_us[i])
+            self.newest_us = time if self.newest_us is None else max(time, self.newest_us)
+            for kind in range(self.layout.kinds):
+                self._absorb(batch, i, kind)
+
     def _answer(self, batch: EventBatch, i: int, out: np.ndarray) -> None:
         time, amount = int(batch.time_us[i]), int(batch.amount_minor[i])
         for c, (kind, aggregation, window) in enumerate(self.layout.columns):
@@ -114,6 +122,10 @@ class ReferenceWindowStore:
                 event.fraud = int(fraud[i])
             found += bool(matches)
         return found
+
+    def contains(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> np.ndarray:
+        check_events(self.layout.kinds, time_us, key, entities)
+        return np.array([bool(self._matching(int(t), int(k), e)) for t, k, e in zip(time_us, key, entities, strict=True)], bool)
 
     def remove(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> None:
         check_events(self.layout.kinds, time_us, key, entities)

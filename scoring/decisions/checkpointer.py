@@ -11,7 +11,7 @@ import threading
 
 from django.db import DatabaseError, connection
 
-from scoring.decisions.ownership import database_file
+from scoring.decisions.shared_store import database_file
 
 INTERVAL_SECONDS = 0.25
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
@@ -110,6 +110,14 @@ class DecisionEngine:
     def schema(self) -> FeatureSchema:
         return self._programs.current.schema
 
+    def shared_log_counters(self) -> dict[str, int]:
+        """What the state did with the log that it shares with other processes; empty where it shares none."""
+        return asdict(self._keeper.shared.counters) if self._keeper.shared else {}
+
+    def shared_log_lost(self) -> int | None:
+        """1 where the state does not follow the log that it should share, else 0; None where it shares none."""
+        return int(self._keeper.shared.degraded) if self._keeper.shared else None
+
     @property
     def state(self) -> FeatureState:
         return self._keeper.state
@@ -145,6 +153,7 @@ class DecisionEngine:
         for step in (
             lambda: self._follow_champion(wait),
             self._read_lists,
+            lambda: self._keeper.keep_up(between_batches),
             lambda: self._keeper.learn_new_labels(between_batches),
             lambda: self._keeper.forget_idle(between_batches),
             lambda: self._keeper.save_when_due(between_batches),
@@ -170,6 +179,10 @@ class DecisionEngine:
             with ledger_turn():
                 self.counters.write_sample(now - self._last_sample)
             self._last_sample = now
+
+    def close(self) -> None:
+        """Take leave of the other engine processes; nothing is decided afterwards."""
+        self._keeper.leave()
 
     # --- deciding --------------------------------------------------------------------------------------------------
 
@@ -313,6 +326,7 @@ class DecisionEngine:
         else:
             self._fill_in(work)
             if work.rows is not None:
+                self.state.confirm(work.scored.rows)
                 self._keeper.known.add(work.fresh.records.text, *work.fresh.id_spans)
                 self._keeper.note_committed(work.rows.decision_id[-1])
                 self.counters.count_decisions(work.scored.outcome, work.degraded, work.scored.stamps)

@@ -26,5 +26,7 @@ def discard_engine() -> None:
     """Forget the engine, so that the next use starts from the database (tests, and commands that change the ledger)."""
     global _engine
     with _lock:
+        if _engine is not None:
+            _engine.close()
         _engine = None
         release_database()

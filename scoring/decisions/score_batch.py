@@ -85,6 +85,8 @@ def score_batch(
     stamps = np.where(rows.late, np.uint32(Stamp.LATE_EVENT), np.uint32(0))
     if missing.any():
         stamps[missing] |= np.uint32(Stamp.DEGRADED_MODEL if has_model else Stamp.RULES_ONLY)
+    if rows.degraded:
+        stamps |= np.uint32(Stamp.DEGRADED_FEATURES)
     if in_error is not None:
         stamps[in_error] |= np.uint32(Stamp.DEGRADED_RULES)
     risk = 1.0 - (1.0 - np.where(missing, 0.0, result.probability)) * survival

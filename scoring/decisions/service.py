@@ -75,6 +75,8 @@ class EngineService:
         self._stopping.set()
         self._batcher.stop(_SHUTTING_DOWN)
         self._thread.join(10)
+        if (engine := self._batcher.engine) is not None:
+            engine.close()
 
     # --- the thread ------------------------------------------------------------------------------------------------
 

@@ -16,12 +16,21 @@ from django.conf import settings
 from scoring.decisions.accepted import id_spans, read_texts
 from scoring.decisions.known_ids import KnownIds
 from scoring.decisions.known_labels import Truths, read_truths_after
+from scoring.decisions.shared_store import open_shared_log
+from scoring.decisions.stored_events import degraded_since, events_of, which_are_stored
 from scoring.engine import spans_of
+from scoring.features.columns import TransactionColumns
 from scoring.features.schema import REACH_US
+from scoring.features.shared.applying import read_columns
+from scoring.features.shared.entry import Entry, EntryKind, entry_of
+from scoring.features.shared.rejoin import Rejoiner
+from scoring.features.shared.settlement import Settlement
+from scoring.features.shared.state import SharedFeatureState
 from scoring.features.state import FeatureState, StateSnapshot
 from scoring.features.state_file import LedgerPosition, StateFileRefused
-from scoring.ledger import find_answers, read_history
+from scoring.ledger import read_history
 from scoring.models import Decision
+from scoring.protection.guards import guards
 
 logger = logging.getLogger(__name__)
 
@@ -35,54 +44,126 @@ def _at_once(act: Callable[[], None]) -> None:
     act()
 
 
+class LedgerState(FeatureState):
+    """Windows, and the set of known transaction ids, that say what the ledger says.
+
+    Attributes:
+        known: ids that may have been decided.
+        last_label_id: the newest label that the windows know of.
+        last_decision: the last decision that they contain, None for none.
+    """
+
+    def __init__(self, max_lateness_days: float) -> None:
+        super().__init__(max_lateness_days)
+        self.known = KnownIds()
+        self.last_label_id = 0
+        self.last_decision: str | None = None
+
+    def read(self, keys: np.ndarray, texts: list[bytes]) -> TransactionColumns:
+        """Return canonical transactions as columns, and remember their ids."""
+        records = read_texts(texts)
+        self.known.add(records.text, *id_spans(records))
+        return self.tokens.columns_of(records, keys, remember=True)
+
+    def absorb_ledger(self, since: datetime, after: int = 0) -> None:
+        """Absorb what occurred since then and has a number above `after`, in order of arrival."""
+        for chunk in read_history(since, after=after):
+            keys = np.array([event_key(decision_id) for _, decision_id, _ in chunk], np.uint64)
+            self.absorb(self.read(keys, [text.encode() for _, _, text in chunk]))
+            self.last_decision = chunk[-1][1]
+
+    def learn(self, truths: Truths) -> None:
+        """Hear verdicts."""
+        keys = np.array([event_key(i) for i in truths.decision_ids], np.uint64)
+        # A party that is not known has no events to be labelled.
+        batch = self.tokens.columns_of(read_texts(truths.texts), keys, remember=False)
+        self.label(batch.occurred_us, batch.key, batch.entities, truths.fraud)
+        self.last_label_id = truths.last_label_id
+
+
+def build_from_ledger() -> LedgerState:
+    """Return a state of all events that a window can still reach, in order of arrival, and their labels."""
+    state = LedgerState(settings.MAX_LATENESS_DAYS)
+    if (since := _reach()) is not None:
+        state.absorb_ledger(since)
+        for truths in read_truths_after(state.last_label_id):
+            state.learn(truths)
+    return state
+
+
+def _reach() -> datetime | None:
+    """Return from when on events matter to a window; None where there are none."""
+    newest = Decision.objects.order_by("-occurred_at").values_list("occurred_at", flat=True).first()
+    return newest and newest - timedelta(microseconds=REACH_US) - timedelta(days=settings.MAX_LATENESS_DAYS)
+
+
+def read_entry(state: LedgerState, entry: Entry) -> TransactionColumns:
+    """Return an entry's transactions as columns of this process, and remember their ids."""
+    columns = read_columns(state, entry)
+    state.known.add(columns.records.text, *id_spans(columns.records))
+    return columns
+
+
 class StateKeeper:
-    """Owns a FeatureState, and the set of known transaction ids, that say what the ledger says.
+    """Owns the state of a process: its own, or one that follows the log that several processes share (STATE_STORE).
 
     The state file holds the state as it was at some place of the ledger, so that a start reads only what came after it. It is a
-    short cut and never the truth: one that does not fit the ledger is left aside.
+    short cut and never the truth: one that does not fit the ledger is left aside. Processes that share a log have none: what
+    one of them has absorbed is no beginning of the ledger, into which others commit at the same time.
     """
 
     def __init__(self) -> None:
-        self._empty()
+        self._own = LedgerState(settings.MAX_LATENESS_DAYS)
+        log = open_shared_log()
+        self.shared = SharedFeatureState(log, self._own, read_entry, guards().redis) if log else None
+        self._rejoiner = Rejoiner(self.shared, build_from_ledger) if self.shared else None
+        self._settlement = Settlement(self.shared, which_are_stored, degraded_since) if self.shared else None
+        self._relearn_from: int | None = None  # labels after this one were heard while others' events were missing
         self._doubtful: list[str] = []  # transaction ids whose commit may or may not have happened
         self._writer: threading.Thread | None = None
         self._saved_at = time.monotonic()
-
-    def _empty(self) -> None:
-        self.state = FeatureState(settings.MAX_LATENESS_DAYS)
-        self.known = KnownIds()
-        self._last_label_id = 0
-        self._last_decision: str | None = None  # the last decision that the state contains
         self._saved_decision: str | None = None  # the last one that the state file contains
 
-    # --- start -------------------------------------------------------------------------------------------------------
+    @property
+    def state(self) -> LedgerState | SharedFeatureState:
+        """What batches are processed with."""
+        return self.shared or self._own
+
+    @property
+    def windows(self) -> LedgerState:
+        """The windows of this process; others may take their place between two batches."""
+        return self.shared.local if self.shared else self._own
+
+    @property
+    def known(self) -> KnownIds:
+        """Ids that may have been decided."""
+        return self.windows.known
+
+    # --- start and end -------------------------------------------------------------------------------------------------
 
     def rebuild(self) -> None:
         """Start afresh: from the state file where one fits, and from the ledger what came after it.
 
         From the ledger come all events that a window can still reach, in order of arrival, and their labels.
         """
-        self._empty()
-        newest = Decision.objects.order_by("-occurred_at").values_list("occurred_at", flat=True).first()
-        if newest is None:
+        if self.shared is None:
+            self._rebuild_own()
+        elif not self._rejoiner.rejoin_if_lost(_at_once):
+            self.shared.local = build_from_ledger()  # without the log: degraded, until `keep_up` has joined it
+
+    def _rebuild_own(self) -> None:
+        self._own, self._saved_decision = LedgerState(settings.MAX_LATENESS_DAYS), None
+        if (since := _reach()) is None:
             return
         contained = self._load_file()
-        self._absorb(newest - timedelta(microseconds=REACH_US) - timedelta(days=settings.MAX_LATENESS_DAYS), contained)
+        self._own.absorb_ledger(since, contained)
         self.learn_new_labels()
-
-    def _absorb(self, since: datetime, after: int) -> None:
-        for chunk in read_history(since, after=after):
-            keys = np.array([event_key(decision_id) for _, decision_id, _ in chunk], np.uint64)
-            records = read_texts([text.encode() for _, _, text in chunk])
-            self.state.process(self.state.tokens.columns_of(records, keys, remember=True))
-            self.known.add(records.text, *id_spans(records))
-            self._last_decision = chunk[-1][1]
 
     def _load_file(self) -> int:
         """Take over the state file where it fits the ledger; return the seq of the last decision that it contains."""
         path, began = state_file(), time.monotonic()
         try:
-            state, position = FeatureState.load(path, settings.MAX_LATENESS_DAYS)
+            state, position = LedgerState.load(path, settings.MAX_LATENESS_DAYS)
         except FileNotFoundError:
             return 0
         except (StateFileRefused, OSError) as refusal:
@@ -91,8 +172,8 @@ class StateKeeper:
         if not Decision.objects.filter(seq=position.seq, decision_id=position.decision_id).exists():
             logger.warning("%s is not used, the state is rebuilt from the ledger: it belongs to another ledger", path.name)
             return 0
-        self.state, self._last_label_id = state, position.label_id
-        self._last_decision = self._saved_decision = position.decision_id
+        state.last_label_id, state.last_decision = position.label_id, position.decision_id
+        self._own, self._saved_decision = state, position.decision_id
         self._know_stored_ids()
         logger.info("the state up to decision %d was read from %s in %.1f s", position.seq, path.name, time.monotonic() - began)
         return position.seq
@@ -105,19 +186,40 @@ class StateKeeper:
             self.known.add(*spans_of(chunk))
             last = chunk[-1]
 
+    def leave(self) -> None:
+        """Say farewell to the processes that share the log, at the end of this one."""
+        if self.shared is not None:
+            self.shared.leave()
+
+    def keep_up(self, between_batches: BetweenBatches = _at_once) -> None:
+        """Follow the shared log, where there is one: join it where it was lost, hear the others, settle who died.
+
+        To be called every second, in a thread beside the one that decides.
+        """
+        if self.shared is not None:
+            self._rejoiner.rejoin_if_lost(between_batches)
+            between_batches(self.shared.catch_up)
+            self._settlement.run(between_batches)
+
     # --- labels ------------------------------------------------------------------------------------------------------
 
     def learn_new_labels(self, between_batches: BetweenBatches = _at_once) -> None:
         """Tell the state what became known since the last call; `between_batches` runs what changes it."""
-        for truths in read_truths_after(self._last_label_id):
+        if self._relearn_from is not None:
+            between_batches(self._go_back)
+        for truths in read_truths_after(self.windows.last_label_id):
             between_batches(functools.partial(self._learn, truths))
 
     def _learn(self, truths: Truths) -> None:
-        keys = np.array([event_key(i) for i in truths.decision_ids], np.uint64)
-        # A party that is not known has no events to be labelled.
-        batch = self.state.tokens.columns_of(read_texts(truths.texts), keys, remember=False)
-        self.state.label(batch.occurred_us, batch.key, batch.entities, truths.fraud)
-        self._last_label_id = truths.last_label_id
+        # The labels may be about another process's newest events; those that are not here yet get them later.
+        if self.shared is not None and not self.shared.catch_up() and self._relearn_from is None:
+            self._relearn_from = self.windows.last_label_id
+        self.windows.learn(truths)
+
+    def _go_back(self) -> None:
+        if self.shared.catch_up():
+            self.windows.last_label_id = min(self._relearn_from, self.windows.last_label_id)
+            self._relearn_from = None
 
     # --- doubts ------------------------------------------------------------------------------------------------------
 
@@ -131,23 +233,27 @@ class StateKeeper:
         self._doubtful += transaction_ids
 
     def settle_doubts(self) -> None:
-        """Rebuild the state where a commit that seemed to fail is in the ledger after all."""
+        """Put back what was taken back because its commit seemed to fail, where it is in the ledger after all."""
         if not self._doubtful:
             return
-        stored = find_answers(self._doubtful)
+        keys, texts = events_of(self._doubtful)
         self._doubtful.clear()
-        if stored:
+        if not texts:
+            return
+        if self.shared is not None:
+            self.shared.publish(entry_of(EntryKind.LATE_EVENTS, keys, texts))
+        else:
             self.rebuild()
 
     # --- what becomes too much, and what would be lost ----------------------------------------------------------------
 
     def forget_idle(self, between_batches: BetweenBatches = _at_once) -> None:
         """Free a few of the entities that no window can reach any more."""
-        between_batches(lambda: self.state.forget_idle(_IDLE_ENTITIES))
+        between_batches(lambda: self.windows.forget_idle(_IDLE_ENTITIES))
 
     def note_committed(self, decision_id: str) -> None:
         """Say which decision is the last one of a batch that the state contains and the ledger now too."""
-        self._last_decision = decision_id
+        self.windows.last_decision = decision_id
 
     def save_when_due(self, between_batches: BetweenBatches = _at_once) -> None:
         """Every STATE_SNAPSHOT_SECONDS, where anything was decided: write the state file, in a thread of its own."""
@@ -165,8 +271,9 @@ class StateKeeper:
 
         def begin() -> None:
             # A decision in doubt may be in the ledger before the last one, and not in the state.
-            if self._last_decision not in (None, self._saved_decision) and not self._doubtful:
-                begun.append((self.state.snapshot(), self._last_decision, self._last_label_id))
+            own = self._own
+            if self.shared is None and own.last_decision not in (None, self._saved_decision) and not self._doubtful:
+                begun.append((own.snapshot(), own.last_decision, own.last_label_id))
 
         between_batches(begin)
         if not begun:

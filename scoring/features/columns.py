@@ -31,6 +31,7 @@ class TransactionColumns:
         others: [n, K] int32: the counterparts that are counted.
         key: [n] uint64, names the event again when its label comes.
         insert: [n] uint8; 0 is scored without a trace (dry run).
+        records: what they were made of, row by row; None where that was something else.
     """
 
     integers: np.ndarray
@@ -39,6 +40,7 @@ class TransactionColumns:
     others: np.ndarray
     key: np.ndarray
     insert: np.ndarray
+    records: Records | None = None
 
     def __len__(self) -> int:
         return len(self.insert)
@@ -92,7 +94,7 @@ class TokenTables:
             raise ValueError("a transaction that was not accepted has no features; leave it out, or read it another way first")
         insert, codes = _flags(len(records), remember), records.code_columns
         entities, others = self.entities.of_text(records.text, records.starts, records.lengths, _PLACES, codes[_TYPE], insert)
-        return TransactionColumns(records.integer_columns, codes, entities, others, keys, insert)
+        return TransactionColumns(records.integer_columns, codes, entities, others, keys, insert, records)
 
     def columns_of_codes(
         self, values: Mapping[str, np.ndarray], tokens: Mapping[str, np.ndarray], keys: np.ndarray

@@ -32,11 +32,13 @@ class FeatureRows:
         x: [n, F] float32 in the order of the schema.
         late: [n] bool, the event lies further back than the state is kept exactly for.
         clock_us: the newest event time before this batch, None where there was none.
+        degraded: the windows lacked what other engine processes decided: the answers must say so.
     """
 
     x: np.ndarray
     late: np.ndarray
     clock_us: int | None
+    degraded: bool = False
 
 
 class FeatureState:
@@ -61,6 +63,9 @@ class FeatureState:
         """The newest event time met, None before the first."""
         return self._store.newest_us
 
+    def confirm(self, rows: FeatureRows) -> None:
+        """Hear that the batch is committed, of which nothing follows where there is one process."""
+
     def take_back(self, batch: TransactionColumns, rows: FeatureRows) -> None:
         """Undo `process` of the newest batch: it could not be committed.
 
@@ -70,6 +75,20 @@ class FeatureState:
         kept = batch.insert > 0
         self._store.remove(batch.occurred_us[kept], batch.key[kept], batch.entities[kept])
         self._store.newest_us = rows.clock_us
+
+    def absorb(self, batch: TransactionColumns) -> None:
+        """Do what `process` does, without the features."""
+        self._store.absorb(
+            EventBatch(batch.occurred_us, batch.amount_minor, batch.key, batch.entities, batch.others, batch.insert)
+        )
+
+    def contains(self, batch: TransactionColumns) -> np.ndarray:
+        """Return bool [n]: which transactions are remembered; one that names no entity of ours never is."""
+        return self._store.contains(batch.occurred_us, batch.key, batch.entities)
+
+    def remove(self, batch: TransactionColumns) -> None:
+        """Forget transactions of any age, as if they had never come; the clock stays. Harmless for those not remembered."""
+        self._store.remove(batch.occurred_us, batch.key, batch.entities)
 
     def label(self, occurred_us: np.ndarray, key: np.ndarray, entities: np.ndarray, fraud: np.ndarray) -> int:
         """Say which events are known as fraud (uint8 1) or not (0); return how many are still remembered."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import connection
 
+from scoring.features.shared.state import BREAKER_POLICY
 from scoring.protection.circuit_breaker import CircuitBreaker
 from scoring.protection.clock_watch import ClockWatch
 from scoring.protection.concurrency import ConcurrencyLimit, RetryBudget
@@ -31,7 +32,7 @@ class Guards:
 
     def __init__(self) -> None:
         self.database = CircuitBreaker("database")
-        self.redis = CircuitBreaker("redis")
+        self.redis = CircuitBreaker("redis", BREAKER_POLICY)
         self.concurrency = ConcurrencyLimit(settings.CONCURRENCY_LIMIT)
         self.retries = RetryBudget()
         self.disk = DiskWatch(_paths(), settings.DISK_FLOOR_BYTES)

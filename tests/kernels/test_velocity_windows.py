@@ -104,6 +104,41 @@ def test_a_batch_taken_out_again_leaves_what_was_before(before: list[Step], undo
     assert process(mended, probes)[0].tobytes() == process(plain, probes)[0].tobytes()
 
 
+@STORES
+@examples(40)
+@given(steps=window_steps())
+def test_absorbing_is_processing_without_the_answers(store_type, steps: list[Step]):
+    answered, silent = store_type(SMALL_LAYOUT), store_type(SMALL_LAYOUT)
+    for _, rows in arrivals_of(steps):
+        if rows:
+            process(answered, rows)
+            silent.absorb(event_batch(rows))
+    places = [(later, row) for later in (0, 9, 41) for row in (0, 1, 2)]
+    probes = [(1_000 + later, 7, 10_000 + later, (row, row), (ABSENT, ABSENT), False) for later, row in places]
+    assert process(silent, probes)[0].tobytes() == process(answered, probes)[0].tobytes()
+    assert silent.event_count() == answered.event_count()
+
+
+@examples(60)
+@given(window_steps())
+def test_what_a_store_contains_is_what_it_absorbed_and_did_not_forget(steps: list[Step]):
+    native, reference = NativeWindowStore(SMALL_LAYOUT), ReferenceWindowStore(SMALL_LAYOUT)
+    arrived: list[tuple] = []
+    for step, rows in arrivals_of(steps):
+        if rows:
+            process(native, rows), process(reference, rows)
+            arrived += rows
+        elif arrived and step.kind == "remove":
+            native.remove(*at(arrived, step.chosen))
+            reference.remove(*at(arrived, step.chosen))
+        if not arrived:
+            continue
+        batch = event_batch(arrived)
+        contained = native.contains(batch.time_us, batch.key, batch.entities)
+        np.testing.assert_array_equal(contained, reference.contains(batch.time_us, batch.key, batch.entities))
+        assert not contained[batch.insert == 0].any() and not contained[(batch.entities < 0).all(axis=1)].any()
+
+
 # --- the reference against a recomputation from the whole history --------------------------------------------------------
 
 

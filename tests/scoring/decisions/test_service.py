@@ -26,6 +26,7 @@ class FakeEngine:
         self.entered = threading.Event()
         self.failure: Exception | None = None
         self.abandoned: list = []
+        self.closed = False
 
     def begin(self, requests: list) -> SimpleNamespace:
         self.batches.append(list(requests))
@@ -51,6 +52,9 @@ class FakeEngine:
 
     def refresh(self, *, wait: bool = True, between_batches=None) -> None:
         self.refreshes += 1
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @pytest.fixture
