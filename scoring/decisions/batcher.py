@@ -7,7 +7,8 @@ committing run in the database's thread meanwhile. The engine is one party's at 
 What is admitted, what goes first and how large a batch may be is the scheduler's to say (inference_core.scheduling): the
 engine is its one unit, whose costs it learns from every batch, commit included.
 
-Callers may come from several event loops (a test, a command); each batch is driven on the loop of its oldest request.
+Callers may come from several event loops (a test, a command); each batch is driven on the loop of its oldest request. A
+loop that ends takes with it what was to run on it; the step that holds the engine is then run by the next caller.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ logger = logging.getLogger(__name__)
 class _Group:
     """Requests that came together and are answered together."""
 
-    __slots__ = ("count", "deadline_us", "future", "left", "loop", "requests", "results")
+    __slots__ = ("count", "deadline_us", "future", "left", "loop", "overdue", "requests", "results")
 
     def __init__(self, requests: Sequence[DecisionRequest], loop: asyncio.AbstractEventLoop, deadline_us: float) -> None:
         self.requests, self.loop, self.future, self.deadline_us = requests, loop, loop.create_future(), deadline_us
         self.left = self.count = len(requests)
         self.results: list = []
+        self.overdue = False
 
     def take_results(self, start: int, results: Sequence) -> bool:
         """Keep the results of a part; return whether that was the last."""
@@ -68,6 +70,7 @@ class Batcher:
         self._scheduler = new_scheduler()
         self._calls: deque[tuple[Callable[[DecisionEngine], Any], Future]] = deque()
         self._busy = True  # until there is an engine
+        self._step: tuple[asyncio.AbstractEventLoop, Callable[[], None]] | None = None  # what is to run next, and where
         self._engine: DecisionEngine | None = None
         self._database = DatabaseThread()
         self._stopped: str | None = None
@@ -114,11 +117,10 @@ class Batcher:
             for start in range(0, group.count, most):
                 part = requests if group.count <= most else requests[start : start + most]
                 scheduler.queue.put(priority, (group, start, part), len(part), now, deadline)
-            begin = not self._busy
-            if begin:
-                self._busy = True
-        if begin:
-            loop.call_soon(self._drive)
+            step = self._lost_step() if self._busy else self._drive
+            self._busy = True
+        if step is not None:
+            self.run_on(loop, step)
         return group.future
 
     def _refuse_what_cannot_be_stored(self, count: int) -> None:
@@ -157,17 +159,20 @@ class Batcher:
             if len(self._calls) >= CALL_LIMIT:
                 raise EngineOverloaded(f"{CALL_LIMIT} calls are waiting already; send this again in a second")
             self._calls.append((function, future))
-            begin = not self._busy
-            if begin:
-                self._busy = True
-        if begin:
-            self._hand_on()
+            step = self._lost_step() if self._busy else self._hand_on
+            self._busy = True
+        if step is not None:
+            step()
         return future
 
     def stop(self, reason: str, *, drain_seconds: float = 10.0) -> None:
         """Take nothing new, let what is queued be answered, and refuse what is left then."""
         with self._lock:
             self._stopped = reason
+            lost = self._lost_step()
+        if lost is not None:
+            lost()
+        with self._lock:
             if self._engine is not None:
                 self._idle.wait_for(lambda: not (self._busy or self._scheduler.queue.total or self._calls), drain_seconds)
             left = self._take_everything()
@@ -191,6 +196,36 @@ class Batcher:
             found += [waiting.item for waiting in (*taken, *late)]
         return found
 
+    # --- steps on event loops ------------------------------------------------------------------------------------------
+
+    def run_on(self, loop: asyncio.AbstractEventLoop, step: Callable[[], None], delay: float = 0.0) -> bool:
+        """Have `loop` run a step of whoever holds the engine, now or after some seconds; False where the loop has ended."""
+        self._step = mine = loop, step
+        try:
+            if _running_loop() is not loop:
+                loop.call_soon_threadsafe(self._run_step)
+            elif delay:
+                loop.call_later(delay, self._run_step)
+            else:
+                loop.call_soon(self._run_step)
+        except RuntimeError:
+            with self._lock:
+                if self._step is mine:  # else the next caller has found it already
+                    self._step = None
+                    return False
+        return True
+
+    def _run_step(self) -> None:
+        (_, step), self._step = self._step, None
+        step()
+
+    def _lost_step(self) -> Callable[[], None] | None:
+        """Take over the step that a loop was to run and, having ended, never will; the lock is held."""
+        if self._step is None or not self._step[0].is_closed():
+            return None
+        (_, step), self._step = self._step, None
+        return step
+
     # --- between two batches -------------------------------------------------------------------------------------------
 
     def _hand_on(self) -> None:
@@ -206,8 +241,10 @@ class Batcher:
             if call is not None:
                 _carry_out(self._engine, *call)
             # Decisions come first: where some wait, one call a turn is enough.
-            if loop is not None and self._drive_on(loop):
-                return
+            if loop is not None:
+                if self.run_on(loop, self._drive):
+                    return
+                self._drop_callers_of(loop)
 
     def _next_loop(self) -> asyncio.AbstractEventLoop | None:
         """Return the event loop of what has waited longest in the most urgent class."""
@@ -215,17 +252,6 @@ class Batcher:
             if (head := self._scheduler.queue.head(priority)) is not None:
                 return head.item[0].loop
         return None
-
-    def _drive_on(self, loop: asyncio.AbstractEventLoop) -> bool:
-        if _running_loop() is loop:
-            loop.call_soon(self._drive)
-            return True
-        try:
-            loop.call_soon_threadsafe(self._drive)
-        except RuntimeError:
-            self._drop_callers_of(loop)
-            return False
-        return True
 
     def _drop_callers_of(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
@@ -250,7 +276,10 @@ class Batcher:
         if late:
             self._refuse_late([of.item for of in late])
         if not taken and wake_us > now:  # the policy holds work back for a moment, to fill a batch
-            asyncio.get_running_loop().call_later((wake_us - now) / 1e6, self._drive)
+            if (loop := _running_loop()) is not None:
+                self.run_on(loop, self._drive, (wake_us - now) / 1e6)
+            else:  # a step that was lost, and nobody's loop to wait on
+                self._hand_on()
             return
         if not taken:
             self._hand_on()
@@ -271,9 +300,10 @@ class Batcher:
                     late.append(queue.remove(priority, head.item).item)
         self._refuse_late(late)
         for group, _, _ in in_flight:
-            if group.deadline_us <= now and not group.future.done():
+            if group.deadline_us <= now and not (group.overdue or group.future.done()):
+                group.overdue = True
                 self._engine.counters.count_shed("deadline", group.count)
-                group.future.set_result([DeadlineExceeded(is_known=False)] * group.count)
+                _call(group.loop, _expire, group)
 
     def _refuse_late(self, parts: list[_Part]) -> None:
         error = DeadlineExceeded()
@@ -338,10 +368,8 @@ class _Drive:
         self._watch_deadlines()
 
         def behind(result: Any, error: BaseException | None) -> None:
-            try:
-                self._loop.call_soon_threadsafe(self._guarded, then, result, error)
-            except RuntimeError:  # that loop has ended; the batch has not
-                self._guarded(then, result, error)
+            if not self._batcher.run_on(self._loop, lambda: self._guarded(then, result, error)):
+                self._guarded(then, result, error)  # that loop has ended; the batch has not
 
         self._database.run(lambda: step(work), behind)
 
@@ -392,11 +420,22 @@ def _deliver(groups: list[_Group], here: asyncio.AbstractEventLoop | None = None
         of_loop = groups if len(loops) == 1 else [group for group in groups if group.loop is loop]
         if loop is here and _running_loop() is loop:
             _resolve(of_loop)
-            continue
-        try:
-            loop.call_soon_threadsafe(_resolve, of_loop)
-        except RuntimeError:
+        elif not _call(loop, _resolve, of_loop):
             logger.info("the callers of %d requests are gone; what was decided is stored", len(of_loop))
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable, *arguments: Any) -> bool:
+    """Call a function on a loop, whoever runs it; False where it has ended."""
+    try:
+        loop.call_soon_threadsafe(function, *arguments)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _expire(group: _Group) -> None:
+    if not group.future.done():
+        group.future.set_result([DeadlineExceeded(is_known=False)] * group.count)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -14,7 +14,7 @@ from django.db import DatabaseError, connections
 import scoring.decisions.engine as engine_module
 from scoring.decisions.batcher import Batcher
 from scoring.decisions.requests import Decided, DecisionRequest, request_now
-from scoring.errors import EngineUnavailable, TransactionConflict
+from scoring.errors import DeadlineExceeded, EngineUnavailable, TransactionConflict
 from scoring.features.schema import current_schema
 from scoring.models import Decision, OutboxEvent
 from scoring.stored_answers import stored_answer
@@ -146,6 +146,82 @@ def test_a_loop_that_ends_during_its_commit_does_not_stop_the_others(batcher, ga
     again, new = run(story)
     assert again.replayed and not new.replayed, "what was on its way was stored once"
     assert Decision.objects.count() == 2 and count_of_card(batcher) == 2
+
+
+@pytest.mark.parametrize("who", ["submit", "call", "stop"])
+def test_a_step_that_a_loop_took_with_it_is_run_by_the_next_caller(batcher, gate, who):
+    """The loop ends after it was told that the commit is done, and before it could act on it."""
+    gate.clear()
+    loop = asyncio.new_event_loop()
+
+    async def gone():
+        batcher.submit([sent("gone")])
+        while not gate.entered.is_set():
+            await asyncio.sleep(0.001)
+
+    loop.run_until_complete(gone())
+    gate.set()
+    ends = time.monotonic() + 20
+    while batcher._step is None:
+        assert time.monotonic() < ends
+        time.sleep(0.001)
+    loop.close()
+    if who == "stop":
+        batcher.stop("going away")
+        assert not batcher._busy and Decision.objects.count() == 1
+        return
+    if who == "call":
+        assert batcher.call(lambda engine: engine.counters.decisions).result(20) == 1
+
+    async def story():
+        return await batcher.submit([sent("gone"), sent("next")])
+
+    again, new = run(story)
+    assert again.replayed and not new.replayed
+    assert Decision.objects.count() == 2 and count_of_card(batcher) == 2
+
+
+def test_who_waits_too_long_is_told_on_its_own_loop_while_the_database_keeps_the_batch(batcher, monkeypatch):
+    gates, entered = ([threading.Event(), threading.Event()] for _ in range(2))
+    calls, commit = iter(range(2)), engine_module.commit_decisions
+
+    def held(*arguments) -> None:
+        number = next(calls)
+        entered[number].set()
+        assert gates[number].wait(20)
+        commit(*arguments)
+
+    monkeypatch.setattr(engine_module, "commit_decisions", held)
+    queued, told = threading.Event(), threading.Event()
+
+    async def driver():
+        first = batcher.submit([sent("first")])
+        await asyncio.to_thread(entered[0].wait, 20)
+        second = batcher.submit([sent("second")])
+        await asyncio.to_thread(queued.wait, 20)
+        gates[0].set()
+        await asyncio.to_thread(told.wait, 20)
+        gates[1].set()
+        return await first, await second
+
+    async def hasty():
+        while not batcher._scheduler.queue.total:
+            await asyncio.sleep(0.001)
+        future = batcher.submit([sent("hasty")], within_us=400_000)
+        queued.set()
+        (result,) = await future
+        told.set()
+        return result, entered[1].is_set(), gates[1].is_set()
+
+    (first, second), (late, was_in_flight, was_committed) = in_threads(driver, hasty)
+    assert isinstance(first[0], Decided) and isinstance(second[0], Decided)
+    assert isinstance(late, DeadlineExceeded) and late.retryable and was_in_flight and not was_committed
+    monkeypatch.setattr(engine_module, "commit_decisions", commit)
+
+    async def again():
+        return await batcher.submit([sent("hasty")])
+
+    assert run(again)[0].replayed, "it was decided once, and its answer is there for who asks again"
 
 
 def test_a_commit_that_fails_refuses_its_batch_and_is_as_if_it_had_not_been(batcher, monkeypatch):
