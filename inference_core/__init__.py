@@ -14,7 +14,8 @@ from inference_core.program import ProgramResult, RiskProgram
 from inference_core.rules import Rule, rule_from_json, rule_to_json
 from inference_core.runtime import CostLine, Device, LadderCounters, Serving, cpu_device, detect_devices
 from inference_core.scheduling import CostModel, Dispatch, DynamicBatchConfig, ExpectedCompletion, Priority, Scheduler, Tuning
-from inference_core.scheduling.learned import LearnedPolicy
+from inference_core.scheduling.learned import LearnedConfig
+from inference_core.scheduling.trained import trained_policy
 from inference_core.schema import FeatureColumn, FeatureSchema
 from inference_core.tokens import (
     EntityPlan,
@@ -47,7 +48,8 @@ __all__ = [
     "SchedulingError",
     "Scheduler",
     "Priority",
-    "LearnedPolicy",
+    "LearnedConfig",
+    "trained_policy",
     "ExpectedCompletion",
     "DynamicBatchConfig",
     "Dispatch",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ _django = get_asgi_application()
 from asgiref.sync import sync_to_async  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.core.handlers.asgi import ASGIRequest  # noqa: E402
+from django.db import DatabaseError  # noqa: E402
 
 from riskapp.body_limit import send_response, within_limit  # noqa: E402
 from scoring.api import fast_lane  # noqa: E402
@@ -33,7 +35,8 @@ from scoring.api.views.decide import BatchView, DecisionsView  # noqa: E402
 from scoring.api.views.operations import livez, readyz  # noqa: E402
 from scoring.decisions.service import engine_service, stop_engine_service  # noqa: E402
 from scoring.durability import require_durability  # noqa: E402
-from scoring.errors import AuthenticationRequired, UnsafeDurability  # noqa: E402
+from scoring.errors import AuthenticationRequired, RateLimited, TooManyInFlight, UnsafeDurability  # noqa: E402
+from scoring.request_log import request_log  # noqa: E402
 
 # address -> (how the fast lane answers, the view, the largest body)
 _HOT = {
@@ -43,8 +46,10 @@ _HOT = {
 # How long a thread that keeps house may hold the interpreter up while a decision waits for it; Python's own is 5 ms.
 SWITCH_SECONDS = 0.0005
 _HEALTH = {"/livez": livez, "/readyz": readyz}
+logger = logging.getLogger(__name__)
 # A conflict, and a decision that could not be made.
 _COUNTED_BY_ENGINE = (409, 503)
+_SHED_AT_THE_DOOR = {RateLimited.code: "rate_limit", TooManyInFlight.code: "concurrency"}
 
 
 async def application(scope, receive, send) -> None:
@@ -65,26 +70,28 @@ async def application(scope, receive, send) -> None:
 async def _decide(scope, receive, send) -> None:
     began = time.perf_counter()
     try:
-        status = await (_by_fast_lane if settings.FAST_LANE else _by_drf)(scope, receive, send)
+        status, code, request_id = await (_by_fast_lane if settings.FAST_LANE else _by_drf)(scope, receive, send)
     except fast_lane.CallerGone:
         return
+    seconds, door = time.perf_counter() - began, "fast" if settings.FAST_LANE else "drf"
+    if status >= 400:
+        request_log.refusal(door, status, code, seconds, request_id)
     if engine := engine_service().engine:
-        door = "fast" if settings.FAST_LANE else "drf"
-        engine.counters.observe_latency(time.perf_counter() - began, door=door, status=status)
-        if status == 429:
-            engine.counters.count_shed("rate_limit")
+        engine.counters.observe_latency(seconds, door=door, status=status)
+        if code in _SHED_AT_THE_DOOR:
+            engine.counters.count_shed(_SHED_AT_THE_DOOR[code])
         elif status >= 400 and status not in _COUNTED_BY_ENGINE:
             engine.counters.refused += 1
 
 
-async def _by_fast_lane(scope, receive, send) -> int:
+async def _by_fast_lane(scope, receive, send) -> tuple[int, str, str]:
     answer, _, limit = _HOT[scope["path"]]
     reply, request_id = await fast_lane.serve(scope, receive, answer, limit)
     await fast_lane.send_reply(reply, request_id, send)
-    return reply.status
+    return reply.status, reply.code, request_id
 
 
-async def _by_drf(scope, receive, send) -> int:
+async def _by_drf(scope, receive, send) -> tuple[int, str, str]:
     _, view, limit = _HOT[scope["path"]]
     headers = fast_lane.Headers(scope)
     wanted = headers.content_length <= limit and await _has_key(headers.authorization)
@@ -93,7 +100,7 @@ async def _by_drf(scope, receive, send) -> int:
     request._body = body
     response = await view(request)
     await send_response(response, send)
-    return response.status_code
+    return response.status_code, response.problem_code, response["X-Request-ID"]
 
 
 async def _has_key(authorization: str) -> bool:
@@ -114,6 +121,9 @@ async def _lifespan(receive, send) -> None:
             except UnsafeDurability as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
+            except DatabaseError as error:
+                # It may come up later; each session that commits is asked the same when it is opened.
+                logger.warning("the database cannot be asked about its durability yet: %s", error)
             engine_service()  # starts building; /readyz turns green when it is done
             sys.setswitchinterval(SWITCH_SECONDS)
             # What is loaded now stays: the collector need not walk it again with every generation.

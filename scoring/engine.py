@@ -27,7 +27,7 @@ from inference_core import (
     InferenceError,
     KernelInputError,
     LadderCounters,
-    LearnedPolicy,
+    LearnedConfig,
     LogExport,
     Operation,
     Outcome,
@@ -71,6 +71,7 @@ from inference_core import (
     rule_to_json,
     save_program,
     spans_of,
+    trained_policy,
     unpack_rows,
 )
 
@@ -79,7 +80,8 @@ __all__ = [
     "SchedulingError",
     "Scheduler",
     "Priority",
-    "LearnedPolicy",
+    "LearnedConfig",
+    "trained_policy",
     "ExpectedCompletion",
     "DynamicBatchConfig",
     "Dispatch",

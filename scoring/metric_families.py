@@ -83,9 +83,7 @@ class Families:
         yield from _requests(counters["requests"])
         yield from _stages(counters["stages"])
         yield _histogram("risk_batch_rows", "Decisions of a batch", BATCH_BOUNDS, counters["batch_rows"])
-        yield _histogram(
-            "risk_queue_age_seconds", "Wait of a batch's oldest request before it was taken", AGE_BOUNDS, counters["queue_age"]
-        )
+        yield _histogram("risk_queue_age_seconds", "Wait of a decision before it was taken", AGE_BOUNDS, counters["queue_age"])
         yield from _gauges(processes)
         yield _labelled("risk_device_energy_joules", "Energy that the host's GPUs used", "device", device_joules(), counter=True)
 

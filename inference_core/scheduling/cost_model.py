@@ -69,6 +69,17 @@ class OnlineLine:
             return most
         return int(room / self.row_p99_us)
 
+    def rows_worth(self, budget_us: float, most: int) -> int:
+        """Return `rows_within`, but no fewer than cost as much as the fixed part.
+
+        While the fixed part alone takes most of the budget (a disk that syncs slowly), smaller batches would keep within it no
+        better, and throughput would fall to a row each: work that could be done in a few batches would be refused for good.
+        """
+        within = self.rows_within(budget_us, most)
+        if within * self.row_us >= self.fixed_us:
+            return within
+        return max(within, min(most, int(self.fixed_us / self.row_us) if self.row_us > 0 else most))
+
     def observe(self, rows: int, took_us: float) -> None:
         """Learn from a batch that took `took_us`; constant time."""
         expected = self.fixed_us + self.row_us * rows

@@ -123,7 +123,7 @@ def rows_within_target(situation: Situation, unit: Unit, tuning: Tuning) -> int:
     # A queue that is late already is not served quicker by tiny batches: it gets the whole of what one batch may take.
     if 0 < left < room and left > 0.25 * room:
         room = left
-    return unit.lines[situation.variant].rows_within(room, config.max_batch_size)
+    return unit.lines[situation.variant].rows_worth(room, config.max_batch_size)
 
 
 def _rows_to_spill(situation: Situation, tuning: Tuning, unit: Unit, best: Unit, best_end: float) -> int:

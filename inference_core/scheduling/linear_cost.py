@@ -50,11 +50,12 @@ class LinearCost:
         forget = self._forgetting
         if max(row[i] for i, row in enumerate(inverse)) > _MOST_UNCERTAIN:
             forget = 1.0
-        for i, p in enumerate(direction):
-            self._weights[i] += gain * p
-            row, q = inverse[i], p / scale
-            for j, other in enumerate(direction):
-                row[j] = (row[j] - q * other) / forget
+        keep = 1.0 / forget
+        self._weights = [w + gain * p for w, p in zip(self._weights, direction, strict=True)]
+        self._inverse = [
+            [(entry - q * other) * keep for entry, other in zip(row, direction, strict=True)]
+            for row, q in zip(inverse, [p / scale for p in direction], strict=True)
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -86,4 +87,8 @@ class LinearCost:
         return line
 
     def _times(self, context: Sequence[float]) -> list[float]:
-        return [sum(p * x for p, x in zip(row, context, strict=True)) for row in self._inverse]
+        # Half of a context is zeros: the ends of piecewise linear functions. The inverse is symmetric: its rows are its columns.
+        present = [(x, row) for x, row in zip(context, self._inverse, strict=True) if x]
+        if not present:
+            return [0.0] * len(context)
+        return [sum(parts) for parts in zip(*([x * p for p in row] for x, row in present), strict=True)]

@@ -31,7 +31,8 @@ GUARANTEED = (0.0, 0.10, 0.02)
 _FOR_LIVE = 1.0 - sum(GUARANTEED)
 # The reduced program is taken when the queue would use up this share of the time left, and left again below the other.
 _REDUCE_ABOVE, _RESTORE_BELOW = 0.7, 0.35
-_LEAST_RETRY_S = 0.05
+# Bounds of Retry-After: below, a client would only come again to be refused; above, the forecast says nothing.
+_LEAST_RETRY_S, _MOST_RETRY_S = 0.05, 30.0
 
 
 class Refusal(NamedTuple):
@@ -115,8 +116,14 @@ class Scheduler:
         """Say whether work can be complete by its deadline behind what waits already; None admits it.
 
         Where the full program cannot, but the reduced one can, it is admitted: next() turns to the reduced one in time.
+        Where nothing waits and a unit is idle, one batch is admitted whatever the costs say: only a batch that runs can
+        teach that they have fallen.
         """
         waiting = self.queue.rows
+        if not self.queue.total and self._free_us <= 0.0 and rows <= self.config.max_batch_size and now_us < deadline_us:
+            self.admitted[priority] += rows
+            self.traffic.arrived[priority] += rows
+            return None
         start = self._free_us if self._free_us > now_us else now_us
         ahead = rows + waiting[0]
         if priority:
@@ -136,7 +143,8 @@ class Scheduler:
         self.refused[priority] += rows
         if passed:
             return Refusal("its deadline has passed already", _LEAST_RETRY_S)
-        return Refusal("it could not be complete by its deadline behind what waits already", max(over_us / 1e6, _LEAST_RETRY_S))
+        retry_s = min(max(over_us / 1e6, _LEAST_RETRY_S), _MOST_RETRY_S)
+        return Refusal("it could not be complete by its deadline behind what waits already", retry_s)
 
     # --- batches -----------------------------------------------------------------------------------------------------
 
@@ -358,7 +366,7 @@ class Scheduler:
                 if not unit.healthy:
                     continue
                 line = unit.lines[variant]
-                rows = line.rows_within(target, most)
+                rows = line.rows_worth(target, most)
                 rate += rows / (line.fixed_us + line.row_us * rows)
                 if line.fixed_p99_us < fixed:
                     fixed = line.fixed_p99_us

@@ -5,7 +5,7 @@
  * Each entity owns a log of its retained events, sorted by (time, arrival). A window is a tail position in that log
  * plus running sums; all are exact because money is whole minor units (sums in 64 bits, squares in 128).
  *   distinct: an event that leaves the window lowers the count only if no later event of the entity names the same
- *             counterpart, which one shared map (entity, counterpart) -> last position answers.
+ *             counterpart (`again`). One shared map (entity, counterpart) -> last position tells an event that comes.
  *   maximum:  the events that no later event exceeds form one linked stack an entity, shared by all windows; a window
  *             points at the first of them inside it.
  * Each event also knows the event before it that is larger (`previous`) and the one before it with the same counterpart
@@ -46,6 +46,7 @@ typedef struct {
     uint32_t previous; /* the last event before that is larger: the neighbour below on the stack of maxima */
     uint32_t next;     /* the neighbour above, for those that are on the stack */
     uint32_t same;     /* the last event before with the same counterpart */
+    uint32_t again;    /* the next event after with the same counterpart */
 } event;
 
 typedef struct {
@@ -267,7 +268,7 @@ static entity *entity_at(store *s, int k, int64_t row) {
 
 /* ---- keeping the windows --------------------------------------------------------------------------------------- */
 
-static void advance(store *s, entity *e, int k, int64_t row, int64_t now) {
+static void advance(const store *s, entity *e, int k, int64_t now) {
     const kind *kind = &s->kind[k];
     uint32_t end = END(e);
     for (int w = 0; w < kind->windows; w++) {
@@ -278,7 +279,7 @@ static void advance(store *s, entity *e, int k, int64_t row, int64_t now) {
             event *gone = &AT(e, of->tail);
             of->sum -= gone->amount;
             if (kind->wants_squares) of->squares -= (wide)gone->amount * gone->amount;
-            if (gone->other >= 0 && map_find(s, pair_key(k, row, gone->other))->position == of->tail) of->distinct--;
+            if (gone->other >= 0 && gone->again == NONE) of->distinct--;
             if (of->maximum == of->tail) {
                 of->maximum = gone->next;
                 if (gone->next != NONE) of->largest = AT(e, gone->next).amount;
@@ -321,7 +322,8 @@ static void enter(store *s, entity *e, int k, int64_t row, uint32_t position) {
     const kind *kind = &s->kind[k];
     event *now = &AT(e, position);
     uint32_t last = now->other >= 0 ? map_swap(s, pair_key(k, row, now->other), position) : NONE;
-    now->same = last;
+    now->same = last; now->again = NONE;
+    if (last != NONE) AT(e, last).again = position;
     if (kind->wants_maximum) push(e, position);
     e->last_time = now->time;
     if (e->first == position) e->first_time = now->time;
@@ -358,16 +360,21 @@ static void enter_late(store *s, entity *e, int k, int64_t row, uint32_t positio
     uint32_t end = END(e);
     int64_t newest = AT(e, end - 1).time;
     int again = 0; /* the counterpart occurs among the later events */
-    now->same = NONE;
+    now->same = now->again = NONE;
     for (uint32_t p = position + 1; p < end; p++) {
         event *later = &AT(e, p);
         if (later->other < 0) continue;
+        if (later->again != NONE) later->again++;
         if (later->same != NONE && later->same >= position) later->same++;
-        if (!again && later->other == now->other) { again = 1; now->same = later->same; later->same = position; }
-        slot *last = map_find(s, pair_key(k, row, later->other));
-        if (last->position == p - 1) last->position = p;
+        if (!again && later->other == now->other) {
+            again = 1;
+            now->same = later->same; now->again = p;
+            later->same = position;
+        } else if (later->same != NONE && later->same >= e->first && later->same < position) AT(e, later->same).again = p;
+        if (later->again == NONE) map_find(s, pair_key(k, row, later->other))->position = p;
     }
     if (now->other >= 0 && !again) now->same = map_swap(s, pair_key(k, row, now->other), position);
+    if (now->same != NONE && now->same >= e->first) AT(e, now->same).again = position;
     if (kind->wants_maximum) {
         e->stack_top = position > e->first ? position - 1 : NONE;
         for (uint32_t p = position; p < end; p++) push(e, p);
@@ -404,11 +411,7 @@ static void forget_old(store *s, entity *e, int k, int64_t row) {
     if (e->first_time >= from) return;
     while (AT(e, e->first).time < from) {
         event *gone = &AT(e, e->first);
-        if (gone->other >= 0) {
-            uint64_t key = pair_key(k, row, gone->other);
-            slot *at = map_find(s, key);
-            if (at->key && at->position == e->first) map_remove(s, key);
-        }
+        if (gone->other >= 0 && gone->again == NONE) map_remove(s, pair_key(k, row, gone->other));
         e->first++; s->events--;
     }
     e->first_time = AT(e, e->first).time;
@@ -438,7 +441,7 @@ static void derive(store *s, entity *e, int k, int64_t row) {
     for (int r = 0; r < kind->risks; r++) risks_of(kind, e)[r] = (risk_window){.low = e->first, .low_time = NEVER};
     for (uint32_t p = e->first; p < end; p++) {
         e->length = p - e->base; /* advance() must not see the events that follow */
-        advance(s, e, k, row, AT(e, p).time);
+        advance(s, e, k, AT(e, p).time);
         e->length++;
         enter(s, e, k, row, p);
     }
@@ -517,15 +520,15 @@ static totals scan(const entity *e, uint32_t from, uint32_t to) {
 }
 
 /* The same, by stepping from what the window holds now: [tail, end). */
-static totals step(store *s, const entity *e, int k, int64_t row, const window *of, uint32_t from, uint32_t to) {
+static totals step(const entity *e, const window *of, uint32_t from, uint32_t to) {
     totals found = {of->sum, of->squares, of->distinct};
     for (uint32_t p = of->tail; p > from; p--) { /* further back: new where no later event has the counterpart */
         const event *in = &AT(e, p - 1);
-        add(&found, in, 1, in->other >= 0 && map_find(s, pair_key(k, row, in->other))->position == p - 1);
+        add(&found, in, 1, in->again == NONE);
     }
     for (uint32_t p = of->tail; p < from; p++) {
         const event *out = &AT(e, p);
-        add(&found, out, -1, out->other >= 0 && map_find(s, pair_key(k, row, out->other))->position == p);
+        add(&found, out, -1, out->again == NONE);
     }
     for (uint32_t p = END(e); p > to; p--) { /* those that came later: gone where no earlier one in the window has the counterpart */
         const event *out = &AT(e, p - 1);
@@ -547,7 +550,7 @@ static int64_t stepped_frauds(const entity *e, const risk_window *of, uint32_t f
 }
 
 /* The answer for any moment, which changes nothing. */
-static void look(store *s, entity *e, int k, int64_t row, int64_t now, answer *a) {
+static void look(const store *s, entity *e, int k, int64_t now, answer *a) {
     const kind *kind = &s->kind[k];
     uint32_t end = END(e), to = position_after(e, now);
     a->since_last = since_last(s, e, to, now);
@@ -555,7 +558,7 @@ static void look(store *s, entity *e, int k, int64_t row, int64_t now, answer *a
         const window *of = &windows_of(e)[w];
         uint32_t from = position_from(e, now - kind->window_us[w]), count = to - from;
         int near = count > distance(of->tail, from) + (end - to);
-        totals found = near ? step(s, e, k, row, of, from, to) : scan(e, from, to);
+        totals found = near ? step(e, of, from, to) : scan(e, from, to);
         a->count[w] = count; a->sum[w] = (double)found.sum; a->distinct[w] = found.distinct;
         a->squares[w] = kind->wants_squares ? scaled_variance(count, found.sum, found.squares) : 0; a->maximum[w] = NAN;
         if (!count || !kind->wants_maximum) continue;
@@ -613,6 +616,11 @@ static void fetch_entities(const store *s, const int32_t *rows) {
     }
 }
 
+static void fetch_two(const event *first) {
+    __builtin_prefetch(first);
+    __builtin_prefetch((const char *)(first + 2) - 1);
+}
+
 /* The events at the edges, once the entities are there. */
 static void fetch_events(const store *s, const int32_t *rows, const int32_t *others, int64_t time) {
     for (int k = 0; k < s->kinds; k++) {
@@ -627,11 +635,12 @@ static void fetch_events(const store *s, const int32_t *rows, const int32_t *oth
         if (!e->length) continue;
         __builtin_prefetch(e->events + e->length - 1, 1); __builtin_prefetch(e->events + e->length, 1);
         for (int w = 0; w < of->windows; w++)
-            if (windows_of(e)[w].tail_time < time - of->window_us[w]) __builtin_prefetch(&AT(e, windows_of(e)[w].tail));
+            if (windows_of(e)[w].tail_time < time - of->window_us[w]) fetch_two(&AT(e, windows_of(e)[w].tail));
         for (int r = 0; r < of->risks; r++) {
             const risk_window *risk = &risks_of(of, e)[r];
-            if (risk->low_time < time - s->delay_us - of->risk_us[r]) __builtin_prefetch(&AT(e, risk->low));
+            if (risk->low_time < time - s->delay_us - of->risk_us[r]) fetch_two(&AT(e, risk->low));
         }
+        if (of->risks && e->high_time < time - s->delay_us) fetch_two(&AT(e, e->risk_high));
     }
 }
 
@@ -722,7 +731,7 @@ int velocity_import(store *s, int k, int64_t first, int64_t rows, const uint32_t
         if (!length) continue;
         if (!resize(s, e, length + length / 8 + 2)) { status = IMPORT_NO_MEMORY; break; }
         for (uint32_t p = 0; p < length; p++, at++) {
-            e->events[p] = (event){time[at], amount[at], key[at], s->kind[k].counts_distinct ? other[at] : -1, NONE, NONE, NONE};
+            e->events[p] = (event){time[at], amount[at], key[at], s->kind[k].counts_distinct ? other[at] : -1, NONE, NONE, NONE, NONE};
             if (p && time[at] < time[at - 1]) status = IMPORT_NOT_SORTED;
         }
         if (status) break;
@@ -782,16 +791,16 @@ static int process_one(store *s, int k, int64_t row, int64_t time, int64_t amoun
     int behind = end > e->first && time < e->last_time;
     if (insert) keep_for_export(s, e, k, row);
     int looks = behind || !insert;
-    if (!looks) advance(s, e, k, row, time);
+    if (!looks) advance(s, e, k, time);
     if (out) {
         a = (answer){0};
-        if (looks) look(s, e, k, row, time, &a); else read_windows(s, e, k, time, &a);
+        if (looks) look(s, e, k, time, &a); else read_windows(s, e, k, time, &a);
         write_columns(s, kind, &a, (double)amount, out);
     }
     if (!insert) return 0;
     if (behind && time < e->last_time - s->retention_us) { *late |= LEFT_OUT; return 0; }
     if (!make_room(s, e)) return 1;
-    event now = {time, amount, (uint32_t)key & ~FRAUD_BIT, kind->counts_distinct ? other : -1, NONE, NONE, NONE};
+    event now = {time, amount, (uint32_t)key & ~FRAUD_BIT, kind->counts_distinct ? other : -1, NONE, NONE, NONE, NONE};
     s->events++;
     if (behind) {
         uint32_t p = position_after(e, time);

@@ -46,7 +46,8 @@ def within_us(sent: Sent) -> float | None:
     text = sent.deadline_ms
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_DEADLINE_MS):
+    # Short first: Python refuses to read a number of thousands of digits.
+    if not (len(text) <= 9 and text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_DEADLINE_MS):
         message = f"X-Deadline-Ms must be a whole number of milliseconds from 1 to {MAX_DEADLINE_MS}"
         raise InvalidInput([FieldFault("", "invalid_deadline", message)], "the header X-Deadline-Ms is not valid")
     return int(text) * 1000.0
@@ -74,7 +75,9 @@ async def answer_batch(sent: Sent) -> Reply:
     check_body(sent, settings.MAX_BATCH_BODY_BYTES, JSON, NDJSON)
     within, ndjson = within_us(sent), sent.content_type == NDJSON
     items = split_items(sent.body, ndjson=ndjson)
-    take_tokens(sent.client, len(items) - 1)  # the first was taken at the door
+    # The first was taken at the door.
+    verdict = take_tokens(sent.client, len(items) - 1) if len(items) > 1 else None
+    counted = () if verdict is None else tuple(verdict.headers().items())
     first = request_now(b"")
     limit = settings.MAX_BODY_BYTES
     results: list[Decided | ScoringError | None] = [None] * len(items)
@@ -93,10 +96,10 @@ async def answer_batch(sent: Sent) -> Reply:
         engine.counters.refused += sum(isinstance(result, InvalidInput | BodyTooLarge) for result in results)
     lines = [_line(i, result, sent.request_id) for i, result in enumerate(results)]
     if ndjson:
-        return Reply(200, _NDJSON_HEADERS, b"\n".join(lines) + b"\n")
+        return Reply(200, (*_NDJSON_HEADERS, *counted), b"\n".join(lines) + b"\n")
     good = sum(type(result) is Decided for result in results)
     tail = b'],"accepted":%d,"refused":%d}' % (good, len(results) - good)
-    return Reply(200, _JSON_HEADERS, b'{"results":[' + b",".join(lines) + tail)
+    return Reply(200, (*_JSON_HEADERS, *counted), b'{"results":[' + b",".join(lines) + tail)
 
 
 def _line(index: int, result: Decided | ScoringError, request_id: str) -> bytes:
@@ -121,7 +124,5 @@ async def answer_dry_run(sent: Sent) -> Reply:
 
 def _dry_run(engine: DecisionEngine, request: DecisionRequest) -> bytes:
     body, row = engine.dry_run(request)
-    features = {
-        name: None if value != value else value for name, value in zip(engine.schema.names, row.tolist(), strict=True)
-    }
+    features = {name: None if value != value else value for name, value in zip(engine.schema.names, row.tolist(), strict=True)}
     return msgspec.json.encode(msgspec.json.decode(body) | {"decision_id": None, "status": "dry_run", "features": features})

@@ -25,24 +25,24 @@ class CallerGone(Exception):
 
 
 class Headers:
-    """The headers that matter here, out of an ASGI scope; the first of each name counts, as little else is sent twice."""
+    """The headers that matter here, out of an ASGI scope; one that is sent twice is joined by a comma, as Django does it."""
 
     __slots__ = ("authorization", "content_length", "content_type", "deadline_ms", "request_id")
 
     def __init__(self, scope: dict[str, Any]) -> None:
-        self.authorization = self.content_type = self.request_id = self.deadline_ms = ""
-        self.content_length = 0
+        found: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
-            if name == b"authorization":
-                self.authorization = value.decode("latin-1")
-            elif name == b"content-type":
-                self.content_type = JSON if value == b"application/json" else _media_type(value)
-            elif name == b"content-length":
-                self.content_length = int(value) if value.isdigit() else 0
-            elif name == b"x-request-id":
-                self.request_id = value.decode("latin-1")
-            elif name == b"x-deadline-ms":
-                self.deadline_ms = value.decode("latin-1")
+            if name in _READ:
+                found[name] = found[name] + b"," + value if name in found else value
+        content_type, length = found.get(b"content-type", b""), found.get(b"content-length", b"")
+        self.authorization = found.get(b"authorization", b"").decode("latin-1")
+        self.content_type = JSON if content_type == b"application/json" else _media_type(content_type)
+        self.content_length = int(length) if length.isdigit() else 0
+        self.deadline_ms = found.get(b"x-deadline-ms", b"").decode("latin-1")
+        self.request_id = found.get(b"x-request-id", b"").decode("latin-1")
+
+
+_READ = frozenset((b"authorization", b"content-type", b"content-length", b"x-request-id", b"x-deadline-ms"))
 
 
 def _media_type(value: bytes) -> str:

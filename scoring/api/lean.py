@@ -81,6 +81,7 @@ class LeanView(ApiView):
         headers = rate_headers(http_request) | dict(reply.headers)
         response = HttpResponse(reply.body, status=reply.status, headers={"Content-Type": headers.pop("Content-Type")} | headers)
         response["X-Request-ID"] = request_id
+        response.problem_code = reply.code
         return response
 
     def _admit(self, request: Request) -> None:

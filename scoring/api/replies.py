@@ -15,11 +15,15 @@ JSON, NDJSON = "application/json", "application/x-ndjson"
 
 
 class Reply(NamedTuple):
-    """What is sent; `headers` are (name, value), the content type first, without the request id and the length."""
+    """What is sent; `headers` are (name, value), the content type first, without the request id and the length.
+
+    `code` is a problem's, for the log.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    code: str = ""
 
 
 class Sent(NamedTuple):
@@ -45,7 +49,7 @@ def problem_reply(body: dict[str, Any], error: Exception | None = None) -> Reply
     headers = headers_for(body, error)
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = "GET, POST, HEAD, OPTIONS"
-    return Reply(body["status"], (("Content-Type", CONTENT_TYPE), *headers.items()), msgspec.json.encode(body))
+    return Reply(body["status"], (("Content-Type", CONTENT_TYPE), *headers.items()), msgspec.json.encode(body), body["code"])
 
 
 def error_reply(error: Exception, request_id: str) -> Reply:

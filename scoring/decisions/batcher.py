@@ -29,7 +29,6 @@ from scoring.decisions.schedule import new_scheduler
 from scoring.engine import Dispatch, Priority
 from scoring.errors import CircuitOpen, DeadlineExceeded, EngineOverloaded, EngineUnavailable, StorageFull
 from scoring.histograms import DELIVER
-from scoring.protection.circuit_breaker import BreakerState
 from scoring.protection.guards import guards
 
 CALL_LIMIT = 256
@@ -126,7 +125,7 @@ class Batcher:
         guard = guards()
         try:
             guard.disk.refuse_if_full()
-            if guard.database.state is BreakerState.OPEN and (wait := guard.database.retry_after()) > 0:
+            if (wait := guard.database.blocked_for()) > 0:
                 raise CircuitOpen(guard.database.name, wait)
         except EngineUnavailable as error:
             if self._engine is not None:
@@ -330,7 +329,7 @@ class _Drive:
 
     def _finish(self, _result: Any, error: BaseException | None) -> None:
         if self._engine.finish(self._work, error):
-            self._answer(self._work.results)
+            self._answer(self._work.results, ok=error is None)
         else:  # somebody else stored one of these ids meanwhile: once more, looking all of them up
             self._in_database(self._engine.look_up, self._looked_up)
 

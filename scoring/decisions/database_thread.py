@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 from scoring.database_connection import drop_broken_connection
 from scoring.durability import watch_this_thread
+from scoring.errors import UnsafeDurability
+from scoring.protection.guards import guards
 
 logger = logging.getLogger(__name__)
+# What says that the database does not work, and not that what it was asked for does not.
+_NO_ANSWER = (OperationalError, InterfaceError, UnsafeDurability)
 Then = Callable[[Any, BaseException | None], None]
 
 
@@ -39,11 +44,14 @@ class DatabaseThread:
         try:
             while (job := self._jobs.get()) is not None:
                 function, then = job
+                breaker, began = guards().database, time.monotonic()
+                breaker.under_way()
                 try:
                     drop_broken_connection()
                     result, error = function(), None
                 except BaseException as failure:
                     result, error = None, failure
+                breaker.record(not isinstance(error, _NO_ANSWER), time.monotonic() - began)
                 try:
                     then(result, error)
                 except Exception:

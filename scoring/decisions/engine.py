@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, IntegrityError, connection
 
 from scoring.decisions.accepted import Accepted, read_requests
 from scoring.decisions.evidence import Evidence
@@ -35,7 +35,7 @@ from scoring.entity_index import catch_up
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
 from scoring.features.columns import TransactionColumns
 from scoring.features.state import FeatureState
-from scoring.histograms import COMMIT, FEATURES, IDEMPOTENCY, PARSE, PROGRAM, RENDER
+from scoring.histograms import COMMIT, DECIDE, FEATURES, IDEMPOTENCY, PARSE, PROGRAM, RENDER
 from scoring.ledger import LedgerRows, StoredAnswer, commit_decisions, find_answers
 from scoring.protection.guards import guards
 from scoring.rules.lists import ListSnapshot, read_lists
@@ -222,8 +222,10 @@ class DecisionEngine:
 
     def look_up(self, work: BatchWork) -> None:
         """Find the stored answers of those that may be known; settles the doubts of earlier commits first."""
+        began = time.perf_counter()
         self._keeper.settle_doubts()
         work.stored = find_answers(work.accepted.ids)
+        self.counters.stages.observe(IDEMPOTENCY, time.perf_counter() - began, len(work.requests))
 
     def prepare(self, work: BatchWork) -> None:
         """Score what is new, up to the rows that are to be committed."""
@@ -271,11 +273,12 @@ class DecisionEngine:
         return int(Stamp.CLOCK_STEP) if guards().clock.has_stepped else 0
 
     def _observe(self, scored: ScoredBatch, took_ns: int, rows: int) -> None:
-        """Note the times of a batch; what is neither features nor program is deciding and rendering."""
-        stages, features, program = self.counters.stages, scored.features_us / 1e6, scored.program_us / 1e6
-        stages.observe(FEATURES, features, rows)
-        self.counters.program_stages("cpu", "rules" if scored.model_failed else "full").observe(PROGRAM, program, rows)
-        stages.observe(RENDER, max(0.0, took_ns / 1e9 - features - program), rows)
+        """Note the times of a batch; what is none of the three is rendering, with the numbering of the entities."""
+        stages, (features, program, decide) = self.counters.stages, scored.stage_ns
+        stages.observe(FEATURES, features / 1e9, rows)
+        self.counters.program_stages("cpu", "rules" if scored.model_failed else "full").observe(PROGRAM, program / 1e9, rows)
+        stages.observe(DECIDE, decide / 1e9, rows)
+        stages.observe(RENDER, (took_ns - features - program - decide) / 1e9, rows)
 
     def _score(self, live: LiveProgram, accepted: Accepted, columns: TransactionColumns) -> ScoredBatch:
         return score_batch(
@@ -291,8 +294,7 @@ class DecisionEngine:
         """Store the rows and what must follow from them, in one transaction; on return they are on disk."""
         began = time.perf_counter()
         try:
-            with guards().database.guarding(OperationalError, InterfaceError):
-                commit_decisions(work.rows, work.alerting, datetime.now(UTC))
+            commit_decisions(work.rows, work.alerting, datetime.now(UTC))
             self.counters.stages.observe(COMMIT, time.perf_counter() - began, len(work.fresh))
         except DatabaseError:
             if not connection.in_atomic_block:  # inside a caller's transaction the connection is the caller's
@@ -307,7 +309,7 @@ class DecisionEngine:
         """
         if error is not None:
             self._take_back(work)
-            if isinstance(error, ScoringError):  # the database is being left alone
+            if isinstance(error, ScoringError):  # a session that could lose what is answered
                 work.results = [error if result is None else result for result in work.results]
                 return True
             if isinstance(error, IntegrityError) and not work.is_second:

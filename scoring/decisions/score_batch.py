@@ -28,7 +28,8 @@ class ScoredBatch:
         cost_outcome: [n] uint8, what the costs alone demand.
         risk: [n] float64 probability with the rules' weights joined in; the score is 1000 times this.
         stamps: [n] uint32 Stamp bits.
-        features_us, program_us: time for the whole batch, microseconds.
+        features_us, program_us: time for the whole batch, microseconds; of the program with what follows from it.
+        stage_ns: nanoseconds of the features, of the program alone, and of what follows from it.
         model_failed: the program could not run, and its rules alone did.
     """
 
@@ -40,6 +41,7 @@ class ScoredBatch:
     stamps: np.ndarray
     features_us: int
     program_us: int
+    stage_ns: tuple[int, int, int]
     model_failed: bool = False
 
 
@@ -72,6 +74,7 @@ def score_batch(
             raise
         logger.exception("program %s failed on a batch of %d: its rules alone decide", program.version, len(batch))
         result, failed = _by_rules_alone(state, rules_alone, batch, rows, memberships), True
+    ran = time.perf_counter_ns()
     has_model = program.forest is not None
     missing = np.isnan(result.probability)
     demanded, survival, in_error = _rule_demands(program, result)
@@ -97,6 +100,7 @@ def score_batch(
         stamps=stamps,
         features_us=(middle - start) // 1000,
         program_us=(end - middle) // 1000,
+        stage_ns=(middle - start, ran - middle, end - ran),
         model_failed=failed,
     )
 

@@ -8,13 +8,22 @@ from scoring.feature_rows import packed_row
 
 
 def pack_features(apps, schema_editor):
-    """Rows that were written before hold plain float32; their answers stay in `response`, as they were sent."""
-    decisions = apps.get_model("scoring", "Decision").objects.using(schema_editor.connection.alias)
-    last = 0
+    """Rows that were written before hold plain float32; their answers stay in `response`, as they were sent.
+
+    What is no whole number of float32 was damaged before; it stays as it is, and is told where it is asked for.
+    """
+    connection = schema_editor.connection
+    model = apps.get_model("scoring", "Decision")
+    decisions, last = model.objects.using(connection.alias), 0
+    update = f"UPDATE {model._meta.db_table} SET features = %s WHERE seq = %s"
     while rows := list(decisions.filter(seq__gt=last).order_by("seq").values_list("seq", "features")[:1_000]):
-        for seq, plain in rows:
-            if plain:
-                decisions.filter(seq=seq).update(features=packed_row(np.frombuffer(bytes(plain), "<f4").astype(np.float32)))
+        packed = [
+            (packed_row(np.frombuffer(bytes(plain), "<f4").astype(np.float32)), seq)
+            for seq, plain in rows
+            if plain and len(plain) % 4 == 0
+        ]
+        with connection.cursor() as cursor:
+            cursor.executemany(update, packed)
         last = rows[-1][0]
 
 

@@ -10,6 +10,7 @@ from inference_core.scheduling import DynamicBatchConfig, Priority
 from inference_core.scheduling.context import FEATURES, ContextReader
 from inference_core.scheduling.learned import ARMS, SAFE, LearnedConfig, LearnedPolicy
 from inference_core.scheduling.linear_cost import LinearCost
+from inference_core.scheduling.trained import trained_policy
 from tests.inference_core.scheduling.schedulers import TWO_UNITS, arrive, scheduler
 
 SMALL = 3  # index of a tuning with small batches
@@ -195,3 +196,11 @@ def test_memory_bandwidth_is_a_share_of_the_peak():
 
 def test_safe_tuning_is_the_first():
     assert ARMS[0] == SAFE
+
+
+def test_delivered_policy_loads_and_serves():
+    policy = trained_policy(LearnedConfig(explore=0.0))
+    serve(policy, length_us=50_000.0)
+    assert policy.arms == ARMS
+    assert all(model.seen > 100 for model, arm in zip(policy.models, ARMS, strict=True) if not arm.wait_share)
+    assert policy.windows >= 9

@@ -193,7 +193,7 @@ def test_lost_device_gets_no_work_and_takes_its_capacity_along():
     assert of.next(0.0).device == "cpu:0"
     of.set_healthy("cpu:0", False)
     assert of.next(0.0) is None
-    assert arrive(of, LIVE, 1, 0.0).retry_after_s > 0
+    assert 0 < arrive(of, LIVE, 1, 0.0).retry_after_s <= 30
     of.set_healthy("cuda:0", True)
     assert arrive(of, LIVE, 1, 0.0) is None
 
@@ -283,3 +283,16 @@ def test_every_admitted_row_is_run_or_late_exactly_once_and_counts_agree(events,
         serve()
     assert sorted(seen) == admitted
     assert all(unit.idle for unit in of.units)
+
+
+def test_unit_whose_fixed_cost_takes_most_of_the_target_is_not_fed_row_by_row():
+    """As on a disk that syncs slowly: what a few batches can do in time is admitted, and done in few batches."""
+    of = scheduler({("engine", "full"): (15_000.0, 500.0)})
+    assert all(arrive(of, Priority.LIVE, 1, 0.0, deadline_us=1e6) is None for _ in range(200))
+    now, batches = 0.0, 0
+    while (dispatch := of.next(now)) is not None:
+        of.start(dispatch, now)
+        took = 15_000.0 + 500.0 * dispatch.rows
+        of.completed(dispatch, now, now + took)
+        now, batches = now + took, batches + 1
+    assert of.queue.total == 0 and now < 1e6 and batches <= 10

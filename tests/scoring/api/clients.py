@@ -1,4 +1,8 @@
-"""Two ways to the API: Django's test client, and the ASGI application that the server runs, spoken to directly."""
+"""Ways to the API: Django's test client, and the ASGI application that the server runs, spoken to directly.
+
+DOORS are the three ways that a decision can take through that application: the fast lane, the DRF views without Django's
+handler, and Django's own handling of the same ASGI messages.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,12 @@ import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
 from django.test import Client as DjangoClient
+from django.test import override_settings
 
 JSON, NDJSON, PROBLEM = "application/json", "application/x-ndjson", "application/problem+json"
 
@@ -91,6 +97,11 @@ class ThroughAsgi(ApiClient):
         headers = {"host": "127.0.0.1"} | self._headers(headers)
         if chunks is None:
             headers.setdefault("content-length", str(len(body)))
+        given = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        return await self.exchange(method, path, given, list(chunks) if chunks is not None else [body])
+
+    async def exchange(self, method: str, path: str, headers: list[tuple[bytes, bytes]], parts: list[bytes]) -> Answer:
+        """Send exactly these headers, and the body in these parts."""
         path, _, query = path.partition("?")
         scope = {
             "type": "http",
@@ -102,16 +113,46 @@ class ThroughAsgi(ApiClient):
             "raw_path": path.encode(),
             "query_string": query.encode(),
             "root_path": "",
-            "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()],
+            "headers": headers,
             "client": ("127.0.0.1", 50_000),
             "server": ("127.0.0.1", 8_000),
         }
-        return await _converse(scope, list(chunks) if chunks is not None else [body])
+        return await _converse(self.application(), scope, parts)
+
+    def application(self) -> Any:
+        """Return what the messages are sent to."""
+        from riskapp.asgi import application
+
+        return application
 
 
-async def _converse(scope: dict, parts: list[bytes]) -> Answer:
-    from riskapp.asgi import application
+class ThroughFastLane(ThroughAsgi):
+    """riskapp.asgi.application with FAST_LANE."""
 
+    fast_lane = True
+
+    async def exchange(self, method: str, path: str, headers: list[tuple[bytes, bytes]], parts: list[bytes]) -> Answer:
+        with override_settings(FAST_LANE=self.fast_lane):
+            return await super().exchange(method, path, headers, parts)
+
+
+class ThroughViews(ThroughFastLane):
+    """riskapp.asgi.application without FAST_LANE: the DRF views, called without Django's handler."""
+
+    fast_lane = False
+
+
+class ThroughDjangoAsgi(ThroughAsgi):
+    """Django's own ASGI handler and its middlewares, behind the bound that the server puts on bodies."""
+
+    def application(self) -> Any:
+        from riskapp.asgi import _django
+        from riskapp.body_limit import within_limit
+
+        return partial(within_limit, _django)
+
+
+async def _converse(application: Any, scope: dict, parts: list[bytes]) -> Answer:
     waiting = [{"type": "http.request", "body": part, "more_body": i + 1 < len(parts)} for i, part in enumerate(parts)]
     sent: list[dict] = []
 
@@ -131,3 +172,4 @@ async def _converse(scope: dict, parts: list[bytes]) -> Answer:
 
 
 WAYS = {"django": ThroughDjango, "asgi": ThroughAsgi}
+DOORS = {"fast lane": ThroughFastLane, "views": ThroughViews, "django": ThroughDjangoAsgi}

@@ -177,7 +177,7 @@ def test_a_copied_line_holds_what_postgresql_reads():
 def test_many_ids_are_looked_up_in_parts_and_strangers_are_left_out():
     n = 600
     answers = [f'{{"n":{i}}}' for i in range(n)]
-    commit_decisions(rows(n, form_id=[None] * n, response=answers, evidence=[None] * n), [], NOW)
+    commit_decisions(rows(n, form_id=[None] * n, response=answers), [], NOW)
     found = find_answers([f"t-{i}" for i in range(-5, n + 5)])
     assert {name: (of.transaction, of.body) for name, of in found.items()} == {
         f"t-{i}": ("{}", answers[i].encode()) for i in range(n)
