@@ -62,8 +62,11 @@ class CostPolicy:
     def outcomes(self, probability: np.ndarray, amount_minor: np.ndarray) -> np.ndarray:
         """Return Outcome codes [B] uint8; a probability that is NaN is never approved: it gets REVIEW."""
         probability = np.asarray(probability, np.float64)
-        chosen = self.expected_costs(np.nan_to_num(probability, nan=0.0), amount_minor).argmin(axis=-1).astype(np.uint8)
-        return np.where(np.isnan(probability), np.uint8(Outcome.REVIEW), chosen)
+        missing = np.isnan(probability)
+        if not missing.any():
+            return self.expected_costs(probability, amount_minor).argmin(axis=-1).astype(np.uint8)
+        chosen = self.expected_costs(np.where(missing, 0.0, probability), amount_minor).argmin(axis=-1).astype(np.uint8)
+        return np.where(missing, np.uint8(Outcome.REVIEW), chosen)
 
     def to_json(self) -> dict:
         return asdict(self)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -47,14 +49,15 @@ class _Now(NamedTuple):
     clock: float
 
 
-def catch_up() -> int:
-    """Index the decisions that are not indexed yet; return how many there were.
+def catch_up(budget_seconds: float = math.inf) -> int:
+    """Index the decisions that are not indexed yet, for at most about so long; return how many were indexed.
 
     A mark tells where to go on. On PostgreSQL, where several processes commit, a smaller number may be committed after a
     larger one: the numbers that are missing below the mark are remembered as gaps, and looked at again until nobody can
     fill them any more. Mark and gaps lie in the same table, under a kind of their own: the largest seq of the others would
     not move past decisions that name nobody.
     """
+    until = time.monotonic() + budget_seconds
     mark, gaps = _progress()
     done = _fill(gaps) if gaps else 0
     while True:
@@ -64,6 +67,8 @@ def catch_up() -> int:
             return done
         _index(chunk[0], chunk[-1], _gaps_in(mark, chunk))
         done, mark = done + len(chunk), chunk[-1]
+        if time.monotonic() >= until:
+            return done
 
 
 def find_decisions(conditions: dict[str, Any]) -> QuerySet[Decision]:
