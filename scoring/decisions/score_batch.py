@@ -87,6 +87,8 @@ def score_batch(
         stamps[missing] |= np.uint32(Stamp.DEGRADED_MODEL if has_model else Stamp.RULES_ONLY)
     if rows.degraded:
         stamps |= np.uint32(Stamp.DEGRADED_FEATURES)
+    if program.executor.device_failed:
+        stamps |= np.uint32(Stamp.DEGRADED_DEVICE)
     if in_error is not None:
         stamps[in_error] |= np.uint32(Stamp.DEGRADED_RULES)
     risk = 1.0 - (1.0 - np.where(missing, 0.0, result.probability)) * survival
