@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -161,7 +160,6 @@ class DecisionEngine:
                 waits for a quieter moment, or for a reader who needs it.
         """
         is_busy, self._seen_batches = self.counters.batches > self._seen_batches, self.counters.batches
-        index_seconds = busy_share * settings.ENGINE_REFRESH_SECONDS if is_busy else math.inf
         for step in (
             lambda: self._follow_champion(wait),
             self._read_lists,
@@ -169,7 +167,7 @@ class DecisionEngine:
             lambda: self._keeper.learn_new_labels(between_batches),
             lambda: self._keeper.forget_idle(between_batches),
             lambda: self._keeper.save_when_due(between_batches),
-            lambda: catch_up(index_seconds),
+            lambda: catch_up(busy_share if is_busy else 1.0),
             self._write_sample,
         ):
             try:

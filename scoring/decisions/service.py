@@ -26,7 +26,7 @@ from scoring.metrics import close_metrics, observe_second
 logger = logging.getLogger(__name__)
 _SHUTTING_DOWN = "the server is shutting down; send this to another instance or again later"
 _CALL_SECONDS = 60.0
-_INDEX_SHARE = 0.1
+_INDEX_SHARE = 0.2
 
 
 class EngineService:
