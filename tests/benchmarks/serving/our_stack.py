@@ -72,13 +72,14 @@ class OurInstallation:
 
     def stored_ids(self, prefix: str) -> list[str]:
         """Return the transaction ids, one a decision, that start with `prefix-`, straight from the ledger."""
-        query = "SELECT transaction_id FROM scoring_decision WHERE transaction_id LIKE {}"
-        # The prefixes hold no wildcard.
+        query = "SELECT transaction_id FROM scoring_decision WHERE transaction_id >= {0} AND transaction_id < {0}"
+        # "." is the character after "-".
+        bounds = (f"{prefix}-", f"{prefix}.")
         if self.postgres_database:
             with psycopg.connect(self.postgres_database) as connection:
-                return [row[0] for row in connection.execute(query.format("%s"), (f"{prefix}-%",))]
+                return [row[0] for row in connection.execute(query.format("%s"), bounds)]
         with closing(sqlite3.connect(self._database_file)) as connection:
-            return [row[0] for row in connection.execute(query.format("?"), (f"{prefix}-%",))]
+            return [row[0] for row in connection.execute(query.format("?"), bounds)]
 
     def forest_shape(self) -> tuple[int, int]:
         """Return (features, trees) of the newest model, for the comparison to use the same.
