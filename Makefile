@@ -22,7 +22,7 @@ export DATA MINUTES ARGS
 # The GPU host needs PyTorch, Triton and NumPy only, and no installation of ours.
 GPU_PYTHON ?= python3
 
-.PHONY: help demo test gpu browser bench-accuracy bench-serving bench-forest bench-rules lint clean
+.PHONY: help demo test gpu chaos browser bench-accuracy bench-serving bench-scheduler bench-shared bench-state bench-forest bench-rules lint clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -31,6 +31,10 @@ help:
 	@echo 'make test [ARGS="-k name"]                          the whole suite, on SQLite and on PostgreSQL'
 	@echo 'make bench-accuracy DATA=file.parquet               accuracy on the Handbook data beside the published table'
 	@echo 'make bench-serving                                  transactions/s and latency beside a plain stack'
+	@echo 'make bench-scheduler [ARGS=...]                      the scheduler beside other policies, simulated on measured costs'
+	@echo 'make bench-shared [ARGS=...]                         two engine processes that share their state, beside one'
+	@echo 'make bench-state [ARGS=...]                          how long a start takes, with and without the state file'
+	@echo 'make chaos [FAULTS=n] [ARGS="--seed s"]              kill, pause and cut off everything under load; then read all back'
 	@echo 'make bench-forest [ARGS=--full]                     one row and batches on the CPU beside other engines (10 min)'
 	@echo 'make bench-rules [ARGS=...]                         rules, and rules with a forest, beside other engines'
 	@echo 'make gpu [ARGS="--out file.json"]                     on a GPU host: kernels against references, then the benchmark'
@@ -51,6 +55,18 @@ bench-accuracy: $(DEV)
 
 bench-serving: $(DEV)
 	@$(RUN) -m tests.benchmarks.serving
+
+bench-scheduler: $(DEV)
+	@$(RUN) -m tests.benchmarks.scheduler $(ARGS)
+
+bench-shared: $(DEV)
+	@$(RUN) -m tests.benchmarks.shared_state $(ARGS)
+
+bench-state: $(DEV)
+	@$(RUN) -m tests.benchmarks.feature_state_start $(ARGS)
+
+chaos: $(DEV)
+	@$(RUN) -m tests.chaos --faults $(or $(FAULTS),2000) $(ARGS)
 
 bench-forest: $(PEERS)
 	@$(PEERS_RUN) -m tests.benchmarks.forest $(ARGS)

@@ -48,22 +48,22 @@ class CostPolicy:
         amount = np.asarray(amount_minor, np.float64)
         loss = p * (amount * self.loss_given_fraud + self.fraud_cost_minor)
         false_decline = (1 - p) * (amount * self.good_margin + self.declined_good_cost_minor)
-        return np.stack(
-            [
-                loss,
-                self.step_up_cost_minor + loss * (1 - self.step_up_catch) + self.step_up_abandon * false_decline,
-                self.review_cost_minor + loss * (1 - self.review_recovery),
-                self.review_cost_minor + loss * (1 - self.hold_catch) + (1 - p) * self.hold_friction_minor,
-                false_decline,
-            ],
-            axis=-1,
-        )
+        costs = np.empty((*loss.shape, 5))  # filled column by column: np.stack takes as long as all of it
+        costs[..., 0] = loss
+        costs[..., 1] = self.step_up_cost_minor + loss * (1 - self.step_up_catch) + self.step_up_abandon * false_decline
+        costs[..., 2] = self.review_cost_minor + loss * (1 - self.review_recovery)
+        costs[..., 3] = self.review_cost_minor + loss * (1 - self.hold_catch) + (1 - p) * self.hold_friction_minor
+        costs[..., 4] = false_decline
+        return costs
 
     def outcomes(self, probability: np.ndarray, amount_minor: np.ndarray) -> np.ndarray:
         """Return Outcome codes [B] uint8; a probability that is NaN is never approved: it gets REVIEW."""
         probability = np.asarray(probability, np.float64)
-        chosen = self.expected_costs(np.nan_to_num(probability, nan=0.0), amount_minor).argmin(axis=-1).astype(np.uint8)
-        return np.where(np.isnan(probability), np.uint8(Outcome.REVIEW), chosen)
+        missing = np.isnan(probability)
+        if not missing.any():
+            return self.expected_costs(probability, amount_minor).argmin(axis=-1).astype(np.uint8)
+        chosen = self.expected_costs(np.where(missing, 0.0, probability), amount_minor).argmin(axis=-1).astype(np.uint8)
+        return np.where(missing, np.uint8(Outcome.REVIEW), chosen)
 
     def to_json(self) -> dict:
         return asdict(self)

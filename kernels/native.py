@@ -94,10 +94,13 @@ def pointer(array) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
+_from_buffer, _address_of = ctypes.c_char.from_buffer, ctypes.addressof
+
+
 def address(array: np.ndarray) -> int:
     """Return what `pointer` does as a number, in a quarter of the time where the array is contiguous and may be written to."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+        return _address_of(_from_buffer(array))
     except (TypeError, ValueError, BufferError):  # read-only, strided, or without elements
         return array.ctypes.data
 

@@ -69,7 +69,8 @@ OFFLINE_LIMIT_MINOR = env_int("OFFLINE_LIMIT_MINOR", 0, at_least=0)
 # --- protection ---------------------------------------------------------------------------------------------------
 RATE_LIMIT_PER_SECOND = env_float("RATE_LIMIT_PER_SECOND", 0.0)
 RATE_LIMIT_BURST = env_int("RATE_LIMIT_BURST", 0)
-RATE_LIMIT_REDIS_URL = env_str("RATE_LIMIT_REDIS_URL", "")
+# Processes that share their feature state share the limits as well.
+RATE_LIMIT_REDIS_URL = STATE_STORE_URL if STATE_STORE == "redis" else ""
 RATE_LIMIT_PROCESSES = env_int("RATE_LIMIT_PROCESSES", 1, at_least=1)
 LOGIN_ATTEMPTS_PER_MINUTE = env_int("LOGIN_ATTEMPTS_PER_MINUTE", 5)
 CONCURRENCY_LIMIT = env_int("CONCURRENCY_LIMIT", 0)

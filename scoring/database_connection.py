@@ -5,6 +5,16 @@ from __future__ import annotations
 from django.db import connection
 
 
+def commit_at_leisure() -> None:
+    """Let commits of this thread's session return before they are on disk: for what can be worked out again.
+
+    Such a commit is on disk with the next one of any session that waits, as both go through one log. On SQLite, a thread
+    that waited for the disk would keep the decisions waiting for their turn.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = off" if connection.vendor == "postgresql" else "PRAGMA synchronous = NORMAL")
+
+
 def drop_broken_connection() -> None:
     """Close this thread's connection if it broke, so that the next use opens another; a good one is kept.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +15,10 @@ from scoring.turns import ledger_turn
 
 Kind = EntityDecision.Kind
 FIELDS = {"customer_id": Kind.CUSTOMER, "card_id": Kind.CARD, "merchant_id": Kind.MERCHANT}
-# So short that on SQLite, which has one writer, no decision waits for it.
-_CHUNK_ROWS = 500
+# Many at once and in entity order: an entry for itself would rewrite a page of the index, three a decision.
+_CHUNK_ROWS = 50_000
+# A transaction so short that on SQLite, which has one writer, no decision waits for it.
+_SLICE_ENTRIES = 500
 # The kind of the rows that say how far the index reaches: the mark, with no entity, and the gaps before it.
 _PROGRESS = 0
 _MARK = ""
@@ -47,8 +50,11 @@ class _Now(NamedTuple):
     clock: float
 
 
-def catch_up() -> int:
-    """Index the decisions that are not indexed yet; return how many there were.
+def catch_up(busy_share: float = 1.0) -> int:
+    """Index the decisions that are not indexed yet; return how many were indexed.
+
+    Below 1, `busy_share` is the share of the time that it may take from decisions that are being made: then it waits until
+    a whole chunk has come, and pauses between its transactions.
 
     A mark tells where to go on. On PostgreSQL, where several processes commit, a smaller number may be committed after a
     larger one: the numbers that are missing below the mark are remembered as gaps, and looked at again until nobody can
@@ -56,14 +62,18 @@ def catch_up() -> int:
     not move past decisions that name nobody.
     """
     mark, gaps = _progress()
+    if busy_share < 1.0 and _newest() - mark < _CHUNK_ROWS:
+        return 0
     done = _fill(gaps) if gaps else 0
     while True:
         # A chunk is counted in rows: numbers may be missing, thousands in a row.
         chunk = list(Decision.objects.filter(seq__gt=mark).order_by("seq").values_list("seq", flat=True)[:_CHUNK_ROWS])
         if not chunk:
             return done
-        _index(chunk[0], chunk[-1], _gaps_in(mark, chunk))
+        _index(chunk[0], chunk[-1], _gaps_in(mark, chunk), busy_share)
         done, mark = done + len(chunk), chunk[-1]
+        if busy_share < 1.0:
+            return done
 
 
 def find_decisions(conditions: dict[str, Any]) -> QuerySet[Decision]:
@@ -111,10 +121,9 @@ def _fill(gaps: Sequence[_Gap]) -> int:
     for gap in gaps:
         missing |= Q(seq__gte=gap.first, seq__lte=gap.last)
     found = list(Decision.objects.filter(missing).order_by("seq").values_list("seq", flat=True))
-    for start in range(0, len(found), _CHUNK_ROWS):
-        with ledger_turn(), transaction.atomic(), connection.cursor() as cursor:
-            chunk = found[start : start + _CHUNK_ROWS]
-            _insert_entries(cursor, f"seq IN ({','.join(['%s'] * len(chunk))})", chunk)
+    for start in range(0, len(found), _SLICE_ENTRIES):
+        chunk = found[start : start + _SLICE_ENTRIES]
+        _insert_entries(f"seq IN ({','.join(['%s'] * len(chunk))})", chunk, 1.0)
     over = [gap for gap in gaps if gap.horizon <= now.oldest and gap.since + _GAP_SECONDS <= now.clock]
     filled = [gap for gap in gaps if gap not in over and _count(gap, found) == gap.last - gap.first + 1]
     for gap in (*over, *filled):
@@ -136,21 +145,39 @@ def _now() -> _Now:
     return _Now(int(oldest), int(following), float(clock))
 
 
-def _index(first: int, last: int, gaps: Sequence[_Gap]) -> None:
-    """Index the decisions from `first` to `last` and move the mark there, in one short transaction."""
+def _newest() -> int:
+    return Decision.objects.order_by("-seq").values_list("seq", flat=True).first() or 0
+
+
+def _index(first: int, last: int, gaps: Sequence[_Gap], busy_share: float) -> None:
+    """Index the decisions from `first` to `last`, and move the mark there when all of them are."""
+    _insert_entries("seq >= %s AND seq <= %s", [first, last], busy_share)
     insert = f"INSERT INTO {_INDEX} (kind, entity, seq) VALUES ({_PROGRESS}, %s, %s) ON CONFLICT DO NOTHING"
     with ledger_turn(), transaction.atomic(), connection.cursor() as cursor:
-        _insert_entries(cursor, "seq >= %s AND seq <= %s", [first, last])
         for entity, seq in [*((gap.as_entity(), gap.first) for gap in gaps), (_MARK, last)]:
             cursor.execute(insert, [entity, seq])
         cursor.execute(f"DELETE FROM {_INDEX} WHERE kind = {_PROGRESS} AND entity = %s AND seq < %s", [_MARK, last])
 
 
-def _insert_entries(cursor, condition: str, values: Sequence[int]) -> None:
+def _insert_entries(condition: str, values: Sequence[int], busy_share: float) -> None:
+    """Insert the entries of the decisions that meet the condition, in short transactions.
+
+    In entity order, so that each page of the index is touched once. Two processes may do the same rows.
+    """
     for field, kind in FIELDS.items():
-        # In entity order, so that each page of the index is touched once. Two processes may do the same rows.
-        cursor.execute(
-            f"INSERT INTO {_INDEX} (kind, entity, seq) SELECT {int(kind)}, {field}, seq FROM {Decision._meta.db_table} "
-            f"WHERE {condition} AND {field} IS NOT NULL ORDER BY {field}, seq ON CONFLICT DO NOTHING",
-            values,
-        )
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {field}, seq FROM {Decision._meta.db_table} WHERE {condition} AND {field} IS NOT NULL "
+                f"ORDER BY {field}, seq",
+                values,
+            )
+            entries = cursor.fetchall()
+        for start in range(0, len(entries), _SLICE_ENTRIES):
+            began = time.monotonic()
+            part = entries[start : start + _SLICE_ENTRIES]
+            marks = ",".join([f"({int(kind)},%s,%s)"] * len(part))
+            insert = f"INSERT INTO {_INDEX} (kind, entity, seq) VALUES {marks} ON CONFLICT DO NOTHING"
+            with ledger_turn(), transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(insert, list(itertools.chain.from_iterable(part)))
+            if busy_share < 1.0:
+                time.sleep((time.monotonic() - began) * (1.0 / busy_share - 1.0))

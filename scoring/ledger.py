@@ -6,6 +6,7 @@ import functools
 import itertools
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -114,7 +115,7 @@ def commit_decisions(rows: LedgerRows, alerting: Sequence[str], now: datetime) -
     """
     on_postgres = connection.vendor == "postgresql"
     lines = _postgres_lines(rows) if on_postgres else _sqlite_values(rows)
-    with ledger_turn(), transaction.atomic(), connection.cursor() as cursor:
+    with ledger_turn(), _one_transaction(), connection.cursor() as cursor:
         if on_postgres:
             _copy_rows(cursor, lines)
         else:
@@ -123,6 +124,31 @@ def commit_decisions(rows: LedgerRows, alerting: Sequence[str], now: datetime) -
             insert = f"INSERT INTO {_OUTBOX} (topic, subject, created_at, attempts, last_error) VALUES (%s,%s,%s,0,'')"
             created_at = now if on_postgres else now.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
             cursor.executemany(insert, [(ALERT_TOPIC, decision_id, created_at) for decision_id in alerting])
+
+
+@contextmanager
+def _one_transaction() -> Iterator[None]:
+    """Run a block as one transaction of the driver's own session; within a caller's, as a part of that.
+
+    `transaction.atomic` keeps books for nested blocks and callbacks that a commit of the ledger has none of, which takes
+    as long as all of a small batch's rows.
+    """
+    if connection.in_atomic_block or connection.vendor != "sqlite":
+        with transaction.atomic():
+            yield
+        return
+    connection.ensure_connection()
+    session = connection.connection
+    with connection.wrap_database_errors:
+        session.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        with connection.wrap_database_errors:
+            session.execute("ROLLBACK")
+        raise
+    with connection.wrap_database_errors:
+        session.execute("COMMIT")
 
 
 def _copy_rows(cursor, lines: bytes) -> None:

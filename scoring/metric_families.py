@@ -24,6 +24,7 @@ _PLAIN_COUNTERS = {
     "promotions": ("risk_ladder_promotions", "Static programs made because their shape came often"),
     "recompiles": ("risk_ladder_recompiles", "Promotions of a shape that had one before"),
     "failed_builds": ("risk_ladder_failed_builds", "Static programs that could not be made"),
+    "device_failures": ("risk_device_failures", "Batches that an accelerator failed on; the CPU ran them"),
     "program_swaps": ("risk_program_swaps", "New programs that took over between two batches"),
     "rate_limit_failures": ("risk_rate_limit_store_failures", "Exchanges with the store of the rate limits that failed"),
     "clock_steps": ("risk_clock_steps", "Times that the wall clock was set"),

@@ -120,6 +120,7 @@ def _counters_of(engine: DecisionEngine) -> dict[str, Any]:
             "guard_failure": ladder.guard_failures, "busy": ladder.busy,
         },
         "promotions": ladder.promotions, "recompiles": ladder.recompiles, "failed_builds": ladder.failed_builds,
+        "device_failures": ladder.device_failures,
         "program_swaps": engine.program_swaps,
         "rate_limit": {"granted": guard.limiter.granted, "refused": guard.limiter.refused},
         "rate_limit_failures": guard.limiter.failed_exchanges,

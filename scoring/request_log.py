@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import msgspec
 from django.conf import settings
 
 logger = logging.getLogger("scoring.requests")
@@ -47,15 +48,28 @@ class RequestLog:
         level = logging.ERROR if status == 500 else logging.WARNING if status > 500 else logging.INFO
         logger.log(level, "refused: %s", code, extra=figures)
 
-    @property
-    def wants_decisions(self) -> bool:
-        """Whether each decision gets a line."""
-        return settings.LOG_DECISIONS
+    def decisions(self, answers: Iterable[bytes], seconds: float, request_id: str) -> None:
+        """Write down the decisions in these answers, where LOG_DECISIONS says so.
 
-    def decision(self, door: str, decision_id: str, outcome: str, seconds: float, request_id: str) -> None:
-        """Write down that a decision was answered."""
-        figures = {"door": door, "status": 200, "outcome": outcome, "duration_ms": round(seconds * 1000, 3)}
-        logger.info("decided", extra=figures | {"decision_id": decision_id, "request_id": request_id})
+        Args:
+            seconds: from the request's arrival until they were there.
+        """
+        if not settings.LOG_DECISIONS:
+            return
+        figures = {"status": 200, "duration_ms": round(seconds * 1000, 3), "request_id": request_id}
+        for answer in map(_answer.decode, answers):
+            extra = figures | {"decision_id": answer.decision_id, "outcome": answer.outcome}
+            logger.info("decided", extra=extra)
+
+
+class _Answer(msgspec.Struct):
+    """What a line says of an answer."""
+
+    decision_id: str
+    outcome: str
+
+
+_answer = msgspec.json.Decoder(_Answer)
 
 
 request_log = RequestLog()

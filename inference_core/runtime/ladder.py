@@ -3,7 +3,8 @@
 Rows are padded up to the next bucket. Which variant serves a bucket follows from measured cost lines, or from each
 variant's usual sizes before any were measured. A shape that came `promote_after` times without a static program gets
 one; the number of programs is bounded, and the one not used for longest goes. Every variant gives the same bits, so a
-guard that fails costs time, never an answer.
+guard that fails costs time, never an answer. So does an accelerator that fails (lost, out of memory): the CPU runs the
+batch at once and all that follow, and the accelerator is tried again after RETRY_SECONDS.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
@@ -19,8 +21,10 @@ import numpy as np
 
 from inference_core.errors import ProgramError
 from inference_core.runtime.cost import CostLine, CostTable
+from inference_core.runtime.devices import DeviceKind
 from inference_core.runtime.executor import DynamicVariant, Shape, StaticProgram, StaticVariant
 from inference_core.runtime.pools import shared_pool
+from kernels.errors import KernelInputError
 from kernels.score_rows import ScoredRows, ScoreTables
 
 logger = logging.getLogger(__name__)
@@ -29,6 +33,7 @@ _FLOAT32, _BOOL = np.dtype(np.float32), np.dtype(np.bool_)
 _builder = shared_pool("ladder", 1)
 # Rows are looked through for missing values only where that saves at least a twentieth of the time.
 _WORTH_LOOKING = 0.95
+RETRY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class LadderCounters:
         promotions: static programs made because their shape came often.
         recompiles: those among them that had been there before and had to go.
         failed_builds: static programs that could not be made.
+        device_failures: batches that an accelerator failed on; the CPU ran them.
         static_programs: how many there are now.
     """
 
@@ -85,6 +91,7 @@ class LadderCounters:
     promotions: int = 0
     recompiles: int = 0
     failed_builds: int = 0
+    device_failures: int = 0
     static_programs: int = 0
 
     def __add__(self, later: LadderCounters) -> LadderCounters:
@@ -103,12 +110,18 @@ class _Rung:
         self.lock, self.hits, self.last_used = threading.Lock(), 0, now
 
 
-_COUNTED = ("dynamic", "misses", "guard_failures", "busy", "promotions", "recompiles", "failed_builds")
+_COUNTED = ("dynamic", "misses", "guard_failures", "busy", "promotions", "recompiles", "failed_builds", "device_failures")
 _Key = tuple[int, int, bool, bool]  # the fields of Shape: bucket, top, lists, complete
 
 
 class Ladder:
-    """Runs batches of one program's tables; safe to share between threads."""
+    """Runs batches of one program's tables; safe to share between threads.
+
+    Attributes:
+        tables, config: what it was made of.
+        costs: the lines that it chooses by.
+        device_failed: an accelerator that should serve does not, and the CPU does its work.
+    """
 
     def __init__(
         self,
@@ -116,12 +129,16 @@ class Ladder:
         static: Sequence[StaticVariant],
         dynamic: Sequence[DynamicVariant],
         config: LadderConfig | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not dynamic:
             raise ProgramError("a ladder needs a dynamic variant: it is the one that takes any batch")
         self.tables, self.config = tables, config or LadderConfig()
         self.costs: tuple[CostTable, ...] = ()
         self._static, self._dynamic = tuple(static), tuple(dynamic)
+        self._all = self._static, self._dynamic
+        self._now, self._retry_at = clock, 0.0
+        self.device_failed = False
         self._features, self._lists = tables.cuts.features, tables.cuts.lists
         self._buckets = self.config.buckets()
         self._largest = self._buckets[-1]
@@ -140,6 +157,40 @@ class Ladder:
 
     def run(self, x: np.ndarray, memberships: np.ndarray | None = None, top: int = 0) -> ScoredRows:
         """Score a batch; see kernels.score_rows.score_rows for the contract and the errors."""
+        if self._retry_at and self._now() >= self._retry_at:
+            self._use_all_devices()
+        try:
+            return self._run(x, memberships, top)
+        except KernelInputError:
+            raise  # of the caller's making
+        except Exception:
+            if not self._leave_accelerators():
+                raise
+        return self._run(x, memberships, top)
+
+    def _leave_accelerators(self) -> bool:
+        """Go on with the CPU alone after a failure; False where it is alone already."""
+        on_cpu = [tuple(v for v in of if v.device.kind is DeviceKind.CPU) for of in self._all]
+        if not on_cpu[1] or (self._static, self._dynamic) == tuple(on_cpu):
+            return False
+        logger.exception("an accelerator failed: the CPU runs the batch, and those of the next %.0f s", RETRY_SECONDS)
+        with self._lock:
+            self._count["device_failures"] += 1
+        self._static, self._dynamic = on_cpu
+        self._retry_at, self.device_failed = self._now() + RETRY_SECONDS, True
+        self._choose_variants()
+        return True
+
+    def _use_all_devices(self) -> None:
+        self._static, self._dynamic = self._all
+        self._retry_at, self.device_failed = 0.0, False
+        self._choose_variants()
+
+    def without_device(self) -> None:
+        """Tell that an accelerator was left out for good, because it failed before it served."""
+        self.device_failed = True
+
+    def _run(self, x: np.ndarray, memberships: np.ndarray | None, top: int) -> ScoredRows:
         shape = x.shape
         rows = shape[0] if shape else 0
         if rows > self._largest:

@@ -10,7 +10,7 @@ import numpy as np
 
 from inference_core.errors import ProgramError
 from inference_core.runtime.cost import CALIBRATION_ROWS, CostLine, CostTable, measure
-from inference_core.runtime.devices import Device
+from inference_core.runtime.devices import Device, DeviceKind
 from inference_core.runtime.executor import DynamicVariant, Shape, StaticVariant
 from inference_core.runtime.ladder import Ladder, has_missing
 from kernels.errors import KernelInputError
@@ -44,6 +44,12 @@ def measure_costs(ladder: Ladder, x: np.ndarray, memberships: np.ndarray | None,
             line = _line(variant, x, memberships, top, ladder.config.largest)
         except KernelInputError as error:
             logger.info("%s is left out: %s", variant.name, error)
+            continue
+        except Exception:
+            if variant.device.kind is DeviceKind.CPU:
+                raise
+            logger.exception("%s failed and is left out until the next program", variant.name)
+            ladder.without_device()
             continue
         lines.setdefault(variant.device.hardware, []).append(line)
     return tuple(CostTable(hardware, tuple(of)) for hardware, of in lines.items())

@@ -249,7 +249,7 @@ class NativeEntityTables:
         self._struct = _Tables(plan.fields, len(plan.kinds), *(array.ctypes.data for array in self._arrays))
         self._handle = ctypes.addressof(self._struct)
         self._places: dict[tuple[int, ...], tuple[int, int, np.ndarray]] = {}
-        self._brief = _BRIEF // max(1, plan.fields)
+        self._brief, self._kinds = _BRIEF // max(1, plan.fields), len(plan.kinds)
 
     def of_text(
         self,
@@ -266,27 +266,31 @@ class NativeEntityTables:
             raise KernelInputError(f"a row has {width} spans; the columns {columns} go beyond")
         check_classes(classes, rows)
         remember = flags_of(remember, rows)
-        entities, others = np.empty((2, rows, len(self.plan.kinds)), np.int32)
+        both = np.empty((2, rows, self._kinds), np.int32)
+        entities = address(both)
+        others = entities + both.nbytes // 2
         _check(
             _libraries()[rows > self._brief].entity_tables_of_text(
                 self._handle, rows, text, len(text), address(starts), address(lengths), width, places[1], address(classes),
-                address(remember), address(entities), address(others),
+                address(remember), entities, others,
             )
         )  # fmt: skip
-        return entities, others
+        return both[0], both[1]
 
     def of_codes(self, codes: np.ndarray, classes: np.ndarray, remember: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows = len(codes)
         check_codes(codes, self.plan.fields)
         check_classes(classes, rows)
         remember = flags_of(remember, rows)
-        entities, others = np.empty((2, rows, len(self.plan.kinds)), np.int32)
+        both = np.empty((2, rows, self._kinds), np.int32)
+        entities = address(both)
+        others = entities + both.nbytes // 2
         _check(
             _libraries()[rows > self._brief].entity_tables_of_codes(
-                self._handle, rows, address(codes), address(classes), address(remember), address(entities), address(others)
+                self._handle, rows, address(codes), address(classes), address(remember), entities, others
             )
         )
-        return entities, others
+        return both[0], both[1]
 
     def _place(self, columns: tuple[int, ...]) -> tuple[int, int, np.ndarray]:
         """Return the last column, and where an array of all of them lies."""
@@ -362,12 +366,14 @@ def _process_key() -> tuple[int, int]:
 
 
 def flags_of(remember: np.ndarray | bool, rows: int) -> np.ndarray:
-    """Return uint8 [rows]."""
+    """Return uint8 [rows], contiguous."""
     if isinstance(remember, bool):
         return np.full(rows, remember, np.uint8)
     if remember.dtype not in (np.uint8, np.bool_) or remember.shape != (rows,):
         raise KernelInputError(f"remember must be bool or uint8 [{rows}]; got {remember.dtype} {remember.shape}")
-    return np.ascontiguousarray(remember).view(np.uint8)
+    return (
+        remember if remember.dtype == np.uint8 and remember.flags.c_contiguous else np.ascontiguousarray(remember).view(np.uint8)
+    )
 
 
 def check_spans(starts: np.ndarray, lengths: np.ndarray) -> tuple[int, int]:

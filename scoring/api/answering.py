@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import msgspec
 from django.conf import settings
@@ -17,6 +18,7 @@ from scoring.engine import Priority
 from scoring.errors import BodyTooLarge, InvalidInput, ScoringError
 from scoring.problems import problem_of
 from scoring.reading import split_items
+from scoring.request_log import request_log
 from scoring.transactions import FieldFault
 
 MAX_DEADLINE_MS = 600_000
@@ -60,9 +62,11 @@ async def answer_one(sent: Sent) -> Reply:
         ScoringError, UnsupportedMediaType: there is no decision, and why.
     """
     check_body(sent, settings.MAX_BODY_BYTES, JSON)
-    (result,) = await engine_service().submit((request_now(sent.body),), Priority.LIVE, within_us(sent))
+    request = request_now(sent.body)
+    (result,) = await engine_service().submit((request,), Priority.LIVE, within_us(sent))
     if not isinstance(result, Decided):
         raise result
+    request_log.decisions((result.body,), _seconds_since(request), sent.request_id)
     return Reply(200, _REPLAYED_HEADERS if result.replayed else _JSON_HEADERS, result.body)
 
 
@@ -94,12 +98,18 @@ async def answer_batch(sent: Sent) -> Reply:
             results[place] = result
     if (engine := engine_service().engine) is not None:
         engine.counters.refused += sum(isinstance(result, InvalidInput | BodyTooLarge) for result in results)
+    answers = (result.body for result in results if type(result) is Decided)
+    request_log.decisions(answers, _seconds_since(first), sent.request_id)
     lines = [_line(i, result, sent.request_id) for i, result in enumerate(results)]
     if ndjson:
         return Reply(200, (*_NDJSON_HEADERS, *counted), b"\n".join(lines) + b"\n")
     good = sum(type(result) is Decided for result in results)
     tail = b'],"accepted":%d,"refused":%d}' % (good, len(results) - good)
     return Reply(200, (*_JSON_HEADERS, *counted), b'{"results":[' + b",".join(lines) + tail)
+
+
+def _seconds_since(request: DecisionRequest) -> float:
+    return (time.perf_counter_ns() - request.queued_ns) / 1e9
 
 
 def _line(index: int, result: Decided | ScoringError, request_id: str) -> bytes:

@@ -87,6 +87,7 @@ class DecisionEngine:
         self._keeper = StateKeeper()
         self._lists = ListSnapshot()
         self._last_sample = time.monotonic()
+        self._seen_batches = 0
 
     @property
     def program_version(self) -> str:
@@ -140,7 +141,13 @@ class DecisionEngine:
             self.program_version, self.state.event_count(), self.state.memory_bytes() >> 20, time.monotonic() - began,
         )  # fmt: skip
 
-    def refresh(self, *, wait: bool = True, between_batches: Callable[[Callable[[], None]], None] = lambda act: act()) -> None:
+    def refresh(
+        self,
+        *,
+        wait: bool = True,
+        between_batches: Callable[[Callable[[], None]], None] = lambda act: act(),
+        busy_share: float = 1.0,
+    ) -> None:
         """Notice a new champion, new labels and changed lists, and write down what happened; every ENGINE_REFRESH_SECONDS.
 
         Each step by itself: one that fails is logged, and the others go on. It reads and writes the database in the
@@ -149,7 +156,10 @@ class DecisionEngine:
         Args:
             wait: see ProgramSource.refresh.
             between_batches: runs what changes the state that batches work with.
+            busy_share: share of the time that the index of entities may take while decisions are being made; what is left
+                waits for a quieter moment, or for a reader who needs it.
         """
+        is_busy, self._seen_batches = self.counters.batches > self._seen_batches, self.counters.batches
         for step in (
             lambda: self._follow_champion(wait),
             self._read_lists,
@@ -157,7 +167,7 @@ class DecisionEngine:
             lambda: self._keeper.learn_new_labels(between_batches),
             lambda: self._keeper.forget_idle(between_batches),
             lambda: self._keeper.save_when_due(between_batches),
-            catch_up,
+            lambda: catch_up(busy_share if is_busy else 1.0),
             self._write_sample,
         ):
             try:

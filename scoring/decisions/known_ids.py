@@ -13,6 +13,9 @@ class KnownIds:
     def __init__(self) -> None:
         self._ids = open_id_set()
 
+    def __len__(self) -> int:
+        return len(self._ids)
+
     def add(self, text: bytes, starts: np.ndarray, lengths: np.ndarray) -> None:
         """Remember ids that have been decided: int32 [n] spans of `text`."""
         self._ids.add(text, starts, lengths)

@@ -87,6 +87,8 @@ def score_batch(
         stamps[missing] |= np.uint32(Stamp.DEGRADED_MODEL if has_model else Stamp.RULES_ONLY)
     if rows.degraded:
         stamps |= np.uint32(Stamp.DEGRADED_FEATURES)
+    if program.executor.device_failed:
+        stamps |= np.uint32(Stamp.DEGRADED_DEVICE)
     if in_error is not None:
         stamps[in_error] |= np.uint32(Stamp.DEGRADED_RULES)
     risk = 1.0 - (1.0 - np.where(missing, 0.0, result.probability)) * survival
@@ -118,12 +120,11 @@ def _by_rules_alone(
 def _rule_demands(program: RiskProgram, result: ProgramResult) -> tuple[np.ndarray, np.ndarray | float, np.ndarray | None]:
     """Return the strictest outcome that a rule demands [n] uint8, the product of survivals over the hits [n], and which
     rows have a rule in error, bool [n], or None where there is none."""
-    bits, demands = result.bits, program.rule_demands
-    any_hit, any_error = bits.hit.any(), bits.error.any()
-    if not (any_hit or any_error):
-        return np.zeros(len(result.probability), np.uint8), 1.0, None
-    outcomes = result.rule_outcomes
+    demands, outcomes = program.rule_demands, result.rule_outcomes
+    # Of the codes, those of a hit and of an error are the odd ones: one look tells that there is neither.
+    if not np.bitwise_and(outcomes, 1).any():
+        return np.zeros(len(outcomes), np.uint8), 1.0, None
     hit, error = outcomes == RuleOutcome.HIT, outcomes == RuleOutcome.ERROR
     strictest = np.maximum(hit * demands.on_hit, error * demands.on_error).max(axis=1).astype(np.uint8)
     survival = np.where(hit, demands.survival, 1.0).prod(axis=1)
-    return strictest, survival, error.any(axis=1) if any_error else None
+    return strictest, survival, error.any(axis=1)

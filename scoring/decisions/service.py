@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from scoring.database_connection import drop_broken_connection
+from scoring.database_connection import commit_at_leisure, drop_broken_connection
 from scoring.decisions.batcher import Batcher
 from scoring.decisions.checkpointer import Checkpointer
 from scoring.decisions.engine import DecisionEngine
@@ -26,6 +26,7 @@ from scoring.metrics import close_metrics, observe_second
 logger = logging.getLogger(__name__)
 _SHUTTING_DOWN = "the server is shutting down; send this to another instance or again later"
 _CALL_SECONDS = 60.0
+_INDEX_SHARE = 0.2
 
 
 class EngineService:
@@ -98,16 +99,21 @@ class EngineService:
             connection.close()
 
     def _keep_house(self, engine: DecisionEngine) -> None:
+        steps = (
+            drop_broken_connection,
+            commit_at_leisure,
+            lambda: engine.refresh(wait=False, between_batches=self._between_batches, busy_share=_INDEX_SHARE),
+            lambda: self._observe(engine),
+        )
         while not self._stopping.wait(settings.ENGINE_REFRESH_SECONDS):
-            try:
-                drop_broken_connection()
-                engine.refresh(wait=False, between_batches=self._between_batches)
-                self._observe(engine)
-            except EngineUnavailable:
-                if not self._stopping.is_set():
-                    raise  # another process took over
-            except Exception:
-                logger.exception("refresh failed; the engine goes on with what it has")
+            for step in steps:
+                try:
+                    step()
+                except EngineUnavailable:
+                    if not self._stopping.is_set():
+                        raise  # another process took over
+                except Exception:
+                    logger.exception("keeping house failed; the engine goes on with what it has")
 
     def _between_batches(self, act: Callable[[], None]) -> None:
         self._batcher.call(lambda _engine: act()).result(_CALL_SECONDS)

@@ -38,6 +38,8 @@ BetweenBatches = Callable[[Callable[[], None]], None]
 # Looked at in one go, while decisions wait: a fraction of a millisecond.
 _IDLE_ENTITIES = 2_000
 _IDS_A_CHUNK = 50_000
+# So many decisions are read from the ledger in a few seconds, and a start should take no longer.
+_DECISIONS_A_FILE = 250_000
 
 
 def _at_once(act: Callable[[], None]) -> None:
@@ -122,6 +124,7 @@ class StateKeeper:
         self._doubtful: list[str] = []  # transaction ids whose commit may or may not have happened
         self._writer: threading.Thread | None = None
         self._saved_at = time.monotonic()
+        self._saved_count = 0  # how many ids were known when the state file was begun
         self._saved_decision: str | None = None  # the last one that the state file contains
 
     @property
@@ -175,6 +178,7 @@ class StateKeeper:
         state.last_label_id, state.last_decision = position.label_id, position.decision_id
         self._own, self._saved_decision = state, position.decision_id
         self._know_stored_ids()
+        self._saved_count = len(self.known)
         logger.info("the state up to decision %d was read from %s in %.1f s", position.seq, path.name, time.monotonic() - began)
         return position.seq
 
@@ -256,10 +260,11 @@ class StateKeeper:
         self.windows.last_decision = decision_id
 
     def save_when_due(self, between_batches: BetweenBatches = _at_once) -> None:
-        """Every STATE_SNAPSHOT_SECONDS, where anything was decided: write the state file, in a thread of its own."""
+        """Write the state file in a thread of its own, every STATE_SNAPSHOT_SECONDS or after many decisions if that is sooner."""
         interval = settings.STATE_SNAPSHOT_SECONDS
-        if interval and time.monotonic() - self._saved_at >= interval and not (self._writer and self._writer.is_alive()):
-            self._saved_at = time.monotonic()
+        due = time.monotonic() - self._saved_at >= interval or len(self.known) - self._saved_count >= _DECISIONS_A_FILE
+        if interval and due and not (self._writer and self._writer.is_alive()):
+            self._saved_at, self._saved_count = time.monotonic(), len(self.known)
             self.save(between_batches)
 
     def save(self, between_batches: BetweenBatches = _at_once) -> threading.Thread | None:

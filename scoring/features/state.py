@@ -56,7 +56,7 @@ class FeatureState:
         events = EventBatch(batch.occurred_us, batch.amount_minor, batch.key, batch.entities, batch.others, batch.insert)
         before = self._store.newest_us
         late = self._store.process(events, x[:, _OWN:])
-        return FeatureRows(x, late != 0, before)
+        return FeatureRows(x, late.astype(bool), before)
 
     @property
     def clock_us(self) -> int | None:

@@ -166,8 +166,10 @@ def test_refusals_are_written_down_up_to_a_rate_and_the_rest_is_counted(lines):
 
 def test_decisions_have_lines_only_where_they_are_wanted(lines, settings):
     log = RequestLog()
-    assert not log.wants_decisions
+    answers = [b'{"decision_id":"0192f3a4-5b6c-7d8e-9f01-23456789abc%d","outcome":"review","score":7}' % i for i in range(2)]
+    log.decisions(answers, 0.0012, "req_4")
+    assert lines == []
     settings.LOG_DECISIONS = True
-    assert log.wants_decisions
-    log.decision("fast", "0192f3a4-5b6c-7d8e-9f01-23456789abcd", "review", 0.0012, "req_4")
-    assert lines[0]["decision_id"] == "0192f3a4-5b6c-7d8e-9f01-23456789abcd" and lines[0]["outcome"] == "review"
+    log.decisions(answers, 0.0012, "req_4")
+    assert [line["decision_id"][-1] for line in lines] == ["0", "1"]
+    assert (lines[0]["outcome"], lines[0]["duration_ms"], lines[0]["request_id"]) == ("review", 1.2, "req_4")

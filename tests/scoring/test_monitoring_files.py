@@ -46,6 +46,12 @@ class IdleEngine:
 
     memory_bytes = event_count
 
+    def shared_log_counters(self) -> dict[str, int]:
+        return {"exchanges": 1}
+
+    def shared_log_lost(self) -> int:
+        return 0
+
     def ladder_counters(self):
         from scoring.engine import LadderCounters
 

@@ -50,7 +50,7 @@ def test_a_message_is_kept_until_its_task_is_done_and_fetched_one_at_a_time():
 def test_the_schedule_names_tasks_that_exist():
     app.loader.import_default_modules()
     scheduled = {entry["task"] for entry in app.conf.beat_schedule.values()}
-    assert scheduled == {"scoring.retrain", "scoring.sweep_leases", "scoring.drain_outbox"}
+    assert scheduled == {"scoring.retrain", "scoring.sweep_leases", "scoring.drain_outbox", "scoring.prune_samples"}
     assert scheduled <= set(app.tasks)
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 
 PACKAGES = (
-    "django", "djangorestframework", "gunicorn", "uvicorn", "uvloop", "httptools", "msgspec", "numpy", "xgboost-cpu", "xgboost",
+    "django", "djangorestframework", "gunicorn", "uvicorn", "uvloop", "httptools", "msgspec", "psycopg", "numpy",
+    "xgboost-cpu", "xgboost",
 )  # fmt: skip
 
 
@@ -28,7 +29,7 @@ def describe(data_root: Path, cores: str) -> dict[str, str]:
         "Memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "Kernel": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
-        "SQLite": f"{sqlite3.sqlite_version}, WAL, synchronous=FULL on both sides",
+        "SQLite": f"{sqlite3.sqlite_version}, WAL, synchronous=FULL, ours and the plain stack",
         "Packages": ", ".join(f"{name} {version}" for name, version in _versions()),
         "Disk": f"{_file_system(data_root)}, write + fdatasync of 4 KiB: median {_sync_us(data_root):.0f} us",
         "Cores": cores,

@@ -26,7 +26,9 @@ class Load:
     """What to send to one path of a loopback server.
 
     `rate_per_s` 0 is the closed loop: each connection sends again as soon as it has its answer. Above 0 it is the
-    open loop, in which requests are due at that rate whatever the server does, and latency counts from then.
+    open loop, in which requests are due at that rate whatever the server does, and latency counts from then. The measured
+    window may be followed by `then_seconds` at another rate, and a request that finds no connection for `abandon_ms` is given
+    up. `windows` asks for the course of the run as well; `ledger_at_end` writes the ledger once and without a sync.
     """
 
     port: int
@@ -48,6 +50,11 @@ class Load:
     content_type: str = "application/json"
     headers: Path | None = None
     ledger: Path | None = None
+    ledger_at_end: bool = False
+    then_rate_per_s: float = 0.0
+    then_seconds: float = 0.0
+    abandon_ms: float = 0.0
+    windows: bool = False
 
     def arguments(self) -> list[str]:
         """Return the generator's command line without its name."""
@@ -56,10 +63,12 @@ class Load:
             "connections": self.connections, "rate": self.rate_per_s, "arrivals": self.arrivals, "seed": self.seed,
             "warmup": self.warmup_s, "timeout": self.timeout_s, "reconnect": self.reconnect_s, "requests": self.requests,
             "method": self.method, "content-type": self.content_type, "headers": self.headers, "ledger": self.ledger,
+            "then-rate": self.then_rate_per_s, "then-seconds": self.then_seconds, "abandon-ms": self.abandon_ms,
             "body-format": "framed" if self.framed else "lines",
         }  # fmt: skip
         given = [f"--{name}={value}" for name, value in options.items() if value is not None]
-        return given + (["--repeat"] if self.repeat else [])
+        flags = {"--repeat": self.repeat, "--windows": self.windows, "--ledger-at-end": self.ledger_at_end}
+        return given + [name for name, is_on in flags.items() if is_on]
 
 
 @dataclass(frozen=True)
@@ -76,12 +85,28 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Window:
+    """One second that ended `to_s` after the warm-up: answers with 2xx, other answers, requests that got none, and the 2xx'
+    99th percentiles, milliseconds, since the hand-over to a connection and since the request was due (0 where there was none).
+    """
+
+    to_s: float
+    ok: int
+    other: int
+    lost: int
+    service_p99_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True)
 class LoadResult:
     """What the generator measured.
 
     `sent`, `acknowledged` (answers read in full, of any status) and `statuses` cover the whole run, warm-up included;
     `rate_per_s` and the latencies cover the measured window. `send_delay_ms` is the part of the latency between the
-    moment a request was due and its hand-over to a free connection.
+    moment a request was due and its hand-over to a free connection. Of the requests that were due in the window,
+    `ok_latency_ms` has those answered with 2xx; `ok_service_ms` and `refused_service_ms` count from the hand-over, of those with
+    2xx and with any other answer.
     """
 
     mode: str
@@ -100,16 +125,22 @@ class LoadResult:
     malformed: int
     unfinished: int
     unsent: int
+    abandoned: int
+    ok_in_window: int
     bodies_exhausted: bool
     interrupted: bool
     gave_up: bool
     latency_ms: Latency | None
     send_delay_ms: Latency | None
+    ok_latency_ms: Latency | None
+    ok_service_ms: Latency | None
+    refused_service_ms: Latency | None
+    windows: tuple[Window, ...]
 
     @property
     def failures(self) -> int:
         """Requests without a good answer, and connects that failed."""
-        lost = self.disconnects + self.timeouts + self.malformed + self.unfinished + self.unsent
+        lost = self.disconnects + self.timeouts + self.malformed + self.unfinished + self.unsent + self.abandoned
         return self.non_2xx + self.connect_errors + lost
 
     @property
@@ -122,8 +153,9 @@ class LoadResult:
     def from_json(cls, text: str) -> LoadResult:
         """Read the generator's own report."""
         values = json.loads(text)
-        for name in ("latency_ms", "send_delay_ms"):
+        for name in ("latency_ms", "send_delay_ms", "ok_latency_ms", "ok_service_ms", "refused_service_ms"):
             values[name] = None if values[name] is None else Latency(**values[name])
+        values["windows"] = tuple(Window(**window) for window in values["windows"])
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 

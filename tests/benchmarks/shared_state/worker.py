@@ -28,7 +28,7 @@ def main(prefix: str, size: int, seconds: float, most: int) -> None:
     engine = get_engine()
     print("ready", flush=True)
     sys.stdin.readline()
-    began, cpu = time.perf_counter(), time.process_time()
+    began, cpu = time.perf_counter(), 0.0
     next_refresh = began + REFRESH_SECONDS
     done = degraded = 0
     for start in itertools.takewhile(lambda start: start + size <= most, itertools.count(0, size)):
@@ -38,12 +38,14 @@ def main(prefix: str, size: int, seconds: float, most: int) -> None:
         if now >= next_refresh:
             engine.refresh(wait=False)
             next_refresh = now + REFRESH_SECONDS
+        before = time.thread_time()
         results = engine.decide([request_now(body) for body in bodies[start : start + size]])
+        cpu += time.thread_time() - before
         assert all(isinstance(result, Decided) for result in results), results[0]
         done += size
     else:
         raise SystemExit("there were too few transactions for so many seconds")
-    result = {"done": done, "seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
+    result = {"done": done, "seconds": time.perf_counter() - began, "cpu_s": cpu}
     if isinstance(engine.state, SharedFeatureState):
         counters = engine.state.counters
         degraded = counters.degraded

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_core.errors import ProgramError
-from inference_core.runtime import CostLine, CostTable, Device, DeviceKind, Ladder, LadderConfig, cpu
+from inference_core.runtime import CostLine, CostTable, Device, DeviceKind, Ladder, LadderConfig, cpu, make_ready
 from inference_core.runtime.executor import Shape
 from inference_core.runtime.ladder import has_missing
 from kernels.errors import KernelInputError
@@ -341,3 +341,70 @@ def test_a_program_at_work_for_another_thread_is_not_waited_for():
     with rung.lock:
         assert_same(ours.run(x), reference(TABLES, x))
     assert (ours.counters().busy, ours.counters().hits) == (1, 0)
+
+
+# --- an accelerator that fails -------------------------------------------------------------------------------------------
+
+
+class Accelerator(cpu.BlockedRows):
+    """Gives the CPU's bits as a device of its own would, until it is lost."""
+
+    usual_rows = (0, 1 << 62)
+
+    def __init__(self) -> None:
+        super().__init__(TABLES, Device(DeviceKind.CUDA, 0, "fake", "sm_90"))
+        self.name, self.calls, self.lost = "cuda:0 fake", 0, False
+
+    def run(self, x, memberships, top):
+        self.calls += 1
+        if self.lost:
+            raise RuntimeError("CUDA error: out of memory")
+        return super().run(x, memberships, top)
+
+
+def test_the_cpu_takes_over_a_lost_accelerator_in_the_same_batch_and_gives_it_back():
+    accelerator, now = Accelerator(), [100.0]
+    ours = Ladder(TABLES, [], [accelerator, cpu.BlockedRows(TABLES, CPU)], SMALL, clock=lambda: now[0])
+    x, memberships = rows(TABLES, 5, 7)
+    truth = reference(TABLES, x, memberships, 3)
+    assert_same(ours.run(x, memberships, 3), truth)
+    assert accelerator.calls == 1 and not ours.device_failed
+    accelerator.lost = True
+    assert_same(ours.run(x, memberships, 3), truth)
+    assert ours.device_failed and ours.counters().device_failures == 1
+    assert_same(ours.run(x, memberships, 3), truth)
+    assert accelerator.calls == 2, "it is left alone for a while"
+    now[0] += 31
+    assert_same(ours.run(x, memberships, 3), truth)
+    assert accelerator.calls == 3 and ours.device_failed, "tried again, and lost still"
+    accelerator.lost = False
+    now[0] += 31
+    assert_same(ours.run(x, memberships, 3), truth)
+    assert accelerator.calls == 4 and not ours.device_failed
+
+
+def test_a_fault_of_the_caller_is_no_fault_of_the_device():
+    accelerator = Accelerator()
+    ours = Ladder(TABLES, [], [accelerator, cpu.BlockedRows(TABLES, CPU)], SMALL)
+    with pytest.raises(KernelInputError):
+        ours.run(np.zeros((2, 1), np.float32), None, 0)
+    assert not ours.device_failed
+
+
+def test_a_cpu_that_fails_has_nobody_to_take_over(monkeypatch):
+    ours = ladder()
+    monkeypatch.setattr(cpu.BlockedRows, "run", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        ladder().run(*rows(TABLES, 1, 3), 0)
+    assert not ours.device_failed
+
+
+def test_an_accelerator_that_fails_while_it_is_measured_is_left_out(caplog):
+    accelerator = Accelerator()
+    accelerator.lost = True
+    ours = Ladder(TABLES, [], [accelerator, cpu.BlockedRows(TABLES, CPU)], SMALL)
+    x, memberships = rows(TABLES, 2, 16)
+    make_ready(ours, (), x, memberships, 2, 8)
+    calls = accelerator.calls
+    assert_same(ours.run(x, memberships, 2), reference(TABLES, x, memberships, 2))
+    assert accelerator.calls == calls and ours.device_failed and "left out" in caplog.text

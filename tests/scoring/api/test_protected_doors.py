@@ -152,6 +152,18 @@ def test_every_stage_of_a_batch_is_timed(asgi_api, make_champion):
     assert found["risk_stamped_total{stamp=rules_only}"] == 0
 
 
+def test_decisions_have_lines_where_they_are_wanted(api, caplog, settings):
+    settings.LOG_DECISIONS = True
+    with caplog.at_level(logging.INFO, logger="scoring.requests"):
+        one = api.post(URL, payment(1), X_Request_ID="call-8").json
+        many = api.post(BATCH, [payment(1), {}, payment(2)]).json
+    lines = [json.loads(JsonFormatter().format(r)) for r in caplog.records if r.getMessage() == "decided"]
+    told = [one, *(item["decision"] for item in many["results"] if item["status"] == 200)]
+    assert [line["decision_id"] for line in lines] == [decision["decision_id"] for decision in told]
+    assert {line["outcome"] for line in lines} == {decision["outcome"] for decision in told}
+    assert lines[0]["request_id"] == "call-8" and 0 < lines[0]["duration_ms"] < 30_000
+
+
 def test_refusals_have_a_line_and_decisions_none(asgi_api, caplog):
     with caplog.at_level(logging.INFO, logger="scoring.requests"):
         asgi_api.post(URL, payment(1))

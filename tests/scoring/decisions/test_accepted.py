@@ -64,7 +64,7 @@ def one_by_one(body: bytes) -> bytes | InvalidInput:
 
 
 def told(refusal: InvalidInput | None) -> tuple | None:
-    return refusal and str(refusal), [(fault.param, fault.code, fault.message) for fault in refusal.faults]
+    return refusal and (str(refusal), [(fault.param, fault.code, fault.message) for fault in refusal.faults])
 
 
 @pytest.mark.parametrize("name", UNUSUAL)

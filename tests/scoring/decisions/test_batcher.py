@@ -205,7 +205,7 @@ def test_who_waits_too_long_is_told_on_its_own_loop_while_the_database_keeps_the
         return await first, await second
 
     async def hasty():
-        while not batcher._scheduler.queue.total:
+        while not (entered[0].is_set() and batcher._scheduler.queue.total):
             await asyncio.sleep(0.001)
         future = batcher.submit([sent("hasty")], within_us=400_000)
         queued.set()

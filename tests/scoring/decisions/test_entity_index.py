@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 import scoring.entity_index as entity_index
@@ -106,14 +108,15 @@ def test_no_transaction_of_the_index_is_long(monkeypatch):
     """On SQLite decisions wait for it."""
     for i in range(7):
         make_decision(card_id=f"k{i}")
-    monkeypatch.setattr(entity_index, "_CHUNK_ROWS", 3)
-    lengths = []
-    real = entity_index._insert_entries
+    monkeypatch.setattr(entity_index, "_SLICE_ENTRIES", 3)
+    written, seen = [], EntityDecision.objects.filter(kind=EntityDecision.Kind.CARD)
+    real = entity_index.ledger_turn
 
-    def counting(cursor, condition, values):
-        cursor.execute(f"SELECT count(*) FROM {Decision._meta.db_table} WHERE {condition}", values)
-        lengths.append(cursor.fetchone()[0])
-        real(cursor, condition, values)
+    def turn():
+        written.append(seen.count())
+        return real()
 
-    monkeypatch.setattr(entity_index, "_insert_entries", counting)
-    assert catch_up() == 7 and lengths == [3, 3, 1]
+    monkeypatch.setattr(entity_index, "ledger_turn", turn)
+    assert catch_up() == 7
+    steps = [b - a for a, b in itertools.pairwise([*written, seen.count()])]
+    assert sum(steps) == 7 and max(steps) == 3

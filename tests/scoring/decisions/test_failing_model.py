@@ -29,6 +29,8 @@ AMOUNTS = [100, 1_000, 1_001, 6_000]
 class Failing:
     """An executor in the place of the program's own."""
 
+    device_failed = False
+
     def __init__(self, real, error: Exception | None) -> None:
         self.real, self.error = real, error
 
@@ -122,6 +124,7 @@ def test_only_rows_without_a_number_are_degraded():
     run = program.executor.run
 
     class Partly:
+        device_failed = False
         def run(self, *given):
             scored = run(*given)
             scored.margin[1] = np.nan

@@ -40,7 +40,7 @@ def forgetful(fresh_engine):
     """An engine whose set knows nothing of the ten payments that are in the ledger."""
     engine = fresh_engine()
     first = decide(engine, *[payment(i) for i in range(10)])
-    engine._keeper.known = KnownIds()
+    engine._keeper.windows.known = KnownIds()
     return engine, [result.body for result in first]
 
 

@@ -50,7 +50,7 @@ class FakeEngine:
     def abandon(self, work: SimpleNamespace) -> None:
         self.abandoned.append(work.requests)
 
-    def refresh(self, *, wait: bool = True, between_batches=None) -> None:
+    def refresh(self, *, wait: bool = True, between_batches=None, busy_share: float = 1.0) -> None:
         self.refreshes += 1
 
     def close(self) -> None:

@@ -178,6 +178,22 @@ def test_it_is_written_when_it_is_due(fresh_engine, settings):
         assert state_file().exists() is written
 
 
+def test_it_is_written_sooner_after_many_decisions(fresh_engine, settings, monkeypatch):
+    engine = fresh_engine()
+    monkeypatch.setattr(state_keeper, "_DECISIONS_A_FILE", 3)
+    for number, written in ((1, False), (2, False), (3, True)):
+        decide_now([payment(number)])
+        engine.refresh()
+        if engine._keeper._writer is not None:
+            engine._keeper._writer.join()
+        assert state_file().exists() is written
+    settings.STATE_SNAPSHOT_SECONDS = 0
+    state_file().unlink()
+    decide_now([payment(number) for number in range(4, 9)])
+    engine.refresh()
+    assert not state_file().exists()
+
+
 def test_what_is_decided_while_the_file_is_written_is_read_from_the_ledger(fresh_engine, read_rows):
     engine = fresh_engine()
     decide_now([payment(i) for i in range(4)])

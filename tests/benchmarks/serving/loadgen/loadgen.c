@@ -20,7 +20,8 @@ static void on_signal(int signal_number)
 
 struct schedule {
     uint64_t released, limit;   // requests due so far; most that may ever be
-    uint64_t begun;             // of these, given to a connection
+    uint64_t begun;             // of these, given to a connection or abandoned
+    uint64_t used, most_bodies; // bodies given to a connection; most that may ever be
     uint64_t *due;              // open loop: when each was due
     size_t capacity;
     double next_due;            // ns; a double keeps the fractions of a gap
@@ -40,28 +41,38 @@ static double uniform(struct schedule *s)
 static void release_due(struct run *run, struct schedule *s, uint64_t now)
 {
     const struct options *o = &run->options;
-    while (s->released < s->limit && s->next_due <= (double)now && s->next_due < (double)run->stop_at) {
+    while (s->released < s->limit && s->next_due <= (double)now && s->next_due < (double)run->end_at) {
         if (s->released == s->capacity) {
             s->capacity = s->capacity ? 2 * s->capacity : 1 << 14;
             s->due = resized(s->due, s->capacity * sizeof *s->due);
         }
         s->due[s->released++] = (uint64_t)s->next_due;
-        double gap = 1e9 / o->rate;
+        double gap = 1e9 / (s->next_due < (double)run->stop_at ? o->rate : o->then_rate);
         s->next_due += o->poisson ? -log(1 - uniform(s)) * gap : gap;
     }
 }
 
 static bool still_sending(struct run *run, struct schedule *s, uint64_t now)
 {
-    return !interrupted && !run->counters.gave_up && now < run->stop_at && s->released < s->limit;
+    return !interrupted && !run->counters.gave_up && now < run->end_at && s->released < s->limit && s->used < s->most_bodies;
+}
+
+// Whether the request has waited for a connection for so long that its sender is taken to have given up.
+static bool is_abandoned(struct run *run, uint64_t due, uint64_t now)
+{
+    double waited = now > due ? (double)(now - due) : 0;
+    if (run->options.abandon_ms == 0 || waited <= run->options.abandon_ms * 1e6) return false;
+    run->counters.abandoned++;
+    count_wait(run, due, now);
+    return true;
 }
 
 static void begin_requests(struct run *run, struct schedule *s)
 {
     if (run->options.rate > 0) {
-        while (run->idle_count && s->begun < s->released && !interrupted) {
-            uint64_t ordinal = s->begun++;
-            begin_request(run, ordinal, s->due[ordinal]);
+        while (run->idle_count && s->begun < s->released && s->used < s->most_bodies && !interrupted) {
+            uint64_t due = s->due[s->begun++];
+            if (!is_abandoned(run, due, now_ns())) begin_request(run, s->used++, due);
         }
         return;
     }
@@ -70,7 +81,8 @@ static void begin_requests(struct run *run, struct schedule *s)
         uint64_t now = now_ns();
         if (!still_sending(run, s, now)) return;
         s->released++;
-        begin_request(run, s->begun++, now);
+        s->begun++;
+        begin_request(run, s->used++, now);
     }
 }
 
@@ -108,7 +120,7 @@ static void wait_for_events(struct run *run, struct schedule *s)
         on_event(run, &run->connections[events[i].data.u32], events[i].events);
         begin_requests(run, s);
     }
-    flush_ledger(&run->ledger);
+    if (!run->options.ledger_at_end) flush_ledger(&run->ledger);
 }
 
 static bool finished(struct run *run, struct schedule *s, uint64_t now)
@@ -116,7 +128,7 @@ static bool finished(struct run *run, struct schedule *s, uint64_t now)
     if (still_sending(run, s, now)) return false;
     if (!s->drain_until) s->drain_until = now + (uint64_t)(run->options.timeout_seconds * 1e9);
     bool all_idle = run->idle_count == (size_t)run->options.connections;
-    bool none_waiting = s->begun == s->released || interrupted;
+    bool none_waiting = s->begun == s->released || s->used == s->most_bodies || interrupted;
     return (all_idle && none_waiting) || run->counters.gave_up || now >= s->drain_until;
 }
 
@@ -179,6 +191,8 @@ int main(int argc, char **argv)
     bool bounded_by_bodies = !o.repeat_bodies && (!o.max_requests || o.max_requests > run.requests.count);
     if (o.max_requests) s.limit = o.max_requests;
     if (bounded_by_bodies) s.limit = run.requests.count;
+    s.most_bodies = s.limit;
+    if (o.abandon_ms > 0) s.limit = UINT64_MAX; // more may be due than are ever sent
     struct sigaction act = {.sa_handler = on_signal};
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
@@ -186,16 +200,18 @@ int main(int argc, char **argv)
     uint64_t start = now_ns();
     run.warm_at = start + (uint64_t)(o.warmup_seconds * 1e9);
     run.stop_at = run.warm_at + (uint64_t)(o.seconds * 1e9);
+    run.end_at = run.stop_at + (uint64_t)(o.then_seconds * 1e9);
     s.next_due = (double)start;
     drive(&run, &s);
     flush_ledger(&run.ledger);
     count_leftovers(&run, &s);
 
-    bool ended_early = s.released == s.limit || interrupted || run.counters.gave_up;
+    bool used_up = s.released == s.limit || s.used == s.most_bodies;
+    bool ended_early = used_up || interrupted || run.counters.gave_up;
     uint64_t window_end = ended_early && run.last_answer_at < run.stop_at ? run.last_answer_at : run.stop_at;
     double window = window_end > run.warm_at ? (double)(window_end - run.warm_at) / 1e9 : 0;
     run.counters.interrupted = interrupted;
-    run.counters.bodies_exhausted = bounded_by_bodies && s.released == s.limit && run.last_answer_at < run.stop_at;
+    run.counters.bodies_exhausted = bounded_by_bodies && used_up && run.last_answer_at < run.end_at;
     print_report(&o, &run.counters, window);
     return 0;
 }

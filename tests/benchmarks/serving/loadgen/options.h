@@ -17,9 +17,12 @@ struct options {
     const char *host, *path, *method, *content_type;
     const char *bodies_file, *headers_file, *ledger_file;
     bool framed_bodies, repeat_bodies, poisson;
+    bool ledger_at_end, sliding_windows;
     int connections;
     double rate;           // requests/s of the open loop; 0 is the closed loop
     double seconds;        // measured window, after the warm-up
+    double then_rate, then_seconds; // open loop: another rate after the measured window
+    double abandon_ms;     // open loop: a request that found no connection for so long is never sent; 0: it waits
     double warmup_seconds; // sent and answered as usual, left out of rate and latency
     double timeout_seconds;
     double reconnect_seconds; // how long nobody may answer a connect before the run is given up
@@ -36,11 +39,15 @@ static const char USAGE[] =
     "  --repeat               start again at the first body (default: stop after the last)\n"
     "  --connections 64       --rate 0 (closed loop) or requests/s (open loop)\n"
     "  --arrivals poisson     or 'constant'; --seed 1\n"
+    "  --then-rate 0          requests/s for the --then-seconds 0 after the measured window (open loop)\n"
+    "  --abandon-ms 0         give up a request that waited so long for a free connection (open loop; 0: never)\n"
+    "  --windows              also report each second, in steps of a tenth, from the end of the warm-up\n"
     "  --warmup 0             seconds before the measured window\n"
     "  --requests 0           stop after that many requests (0: no such bound)\n"
     "  --timeout 10           seconds for one answer, and for the answers still due at the end\n"
     "  --reconnect 1          give up after that many seconds without any successful connect\n"
-    "  --ledger FILE          append 'ordinal status' for each answer read in full, synced to disk\n";
+    "  --ledger FILE          append 'ordinal status' for each answer read in full, synced to disk\n"
+    "  --ledger-at-end        write the ledger once, after the run\n";
 
 __attribute__((noreturn, format(printf, 1, 2))) static void refuse(const char *format, ...)
 {
@@ -94,7 +101,9 @@ static struct options parse_options(int argc, char **argv)
         {"headers", 1, 0, 'H'}, {"ledger", 1, 0, 'l'}, {"connections", 1, 0, 'c'},
         {"rate", 1, 0, 'r'}, {"arrivals", 1, 0, 'a'}, {"seconds", 1, 0, 's'},
         {"warmup", 1, 0, 'w'}, {"requests", 1, 0, 'n'}, {"timeout", 1, 0, 'T'},
-        {"reconnect", 1, 0, 'R'}, {"seed", 1, 0, 'S'}, {"repeat", 0, 0, 'o'}, {0, 0, 0, 0}};
+        {"reconnect", 1, 0, 'R'}, {"seed", 1, 0, 'S'}, {"repeat", 0, 0, 'o'},
+        {"then-rate", 1, 0, 'x'}, {"then-seconds", 1, 0, 'y'}, {"abandon-ms", 1, 0, 'A'},
+        {"windows", 0, 0, 'W'}, {"ledger-at-end", 0, 0, 'L'}, {0, 0, 0, 0}};
     struct options o = {.host = "127.0.0.1", .method = "POST", .content_type = "application/json",
                         .poisson = true, .connections = 64, .timeout_seconds = 10,
                         .reconnect_seconds = 1, .seed = 1};
@@ -121,6 +130,11 @@ static struct options parse_options(int argc, char **argv)
         case 'R': o.reconnect_seconds = number_option(name, optarg, 0, 600); break;
         case 'S': o.seed = (unsigned long long)number_option(name, optarg, 0, 1e15); break;
         case 'o': o.repeat_bodies = true; break;
+        case 'x': o.then_rate = number_option(name, optarg, 0, 1e6); break;
+        case 'y': o.then_seconds = number_option(name, optarg, 0, 3600); break;
+        case 'A': o.abandon_ms = number_option(name, optarg, 0, 600000); break;
+        case 'W': o.sliding_windows = true; break;
+        case 'L': o.ledger_at_end = true; break;
         default: fputs(USAGE, stderr); exit(2);
         }
     }
@@ -128,6 +142,9 @@ static struct options parse_options(int argc, char **argv)
     if (!port) refuse("--port is required");
     if (!o.bodies_file) refuse("--bodies is required");
     if (o.seconds == 0) refuse("--seconds is required");
+    if ((o.then_seconds > 0 || o.abandon_ms > 0) && o.rate == 0)
+        refuse("--then-seconds and --abandon-ms need a --rate");
+    if (o.then_seconds > 0 && o.then_rate == 0) refuse("--then-seconds needs a --then-rate");
     require_one_token("path", o.path);
     if (o.path[0] != '/') refuse("--path must start with '/'");
     require_one_token("method", o.method);

@@ -14,11 +14,24 @@ struct samples { // nanoseconds
 };
 
 struct counters {
-    uint64_t sent, acknowledged, in_window;
+    uint64_t sent, acknowledged, in_window, ok_in_window; // ok: answered with 2xx
     uint64_t by_status[600];
-    uint64_t connect_errors, disconnects, timeouts, malformed, unfinished, unsent;
+    uint64_t connect_errors, disconnects, timeouts, malformed, unfinished, unsent, abandoned;
     bool bodies_exhausted, interrupted, gave_up;
     struct samples latency, send_delay;
+    // Of the requests that were due in the measured window, by their answer: since due, and since hand-over.
+    struct samples ok_latency, ok_service, refused_service;
+    struct slice *slices; // since the end of the warm-up, by the time of the answer
+    size_t slice_count;
+};
+
+#define SLICE_NS 100000000ull
+#define SLICES_A_WINDOW 10
+
+// A tenth of a second: answers of each kind, requests without an answer, and how long the 2xx took.
+struct slice {
+    uint64_t ok, other, lost;
+    struct samples service, latency;
 };
 
 static void add_sample(struct samples *s, uint64_t value)
@@ -34,6 +47,23 @@ static int by_value(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return (x > y) - (x < y);
+}
+
+static void add_samples(struct samples *to, const struct samples *from)
+{
+    for (size_t i = 0; i < from->count; i++) add_sample(to, from->values[i]);
+}
+
+// The slice that `since` (ns after the warm-up) belongs to.
+static struct slice *slice_at(struct counters *c, uint64_t since)
+{
+    size_t at = (size_t)(since / SLICE_NS);
+    if (at >= c->slice_count) {
+        c->slices = resized(c->slices, (at + 1) * sizeof *c->slices);
+        memset(c->slices + c->slice_count, 0, (at + 1 - c->slice_count) * sizeof *c->slices);
+        c->slice_count = at + 1;
+    }
+    return &c->slices[at];
 }
 
 // Nearest rank: the smallest sample that at least the fraction `q` of them does not exceed.
@@ -72,6 +102,36 @@ static void print_statuses(const struct counters *c)
     printf("},\"non_2xx\":%llu", (unsigned long long)non_2xx);
 }
 
+static double sorted_p99_ms(struct samples *s)
+{
+    if (s->count == 0) return 0;
+    qsort(s->values, s->count, sizeof *s->values, by_value);
+    return quantile_ms(s, .99);
+}
+
+// Each whole second in steps of a slice; `to_s` is its end, counted from the end of the warm-up.
+static void print_windows(const struct counters *c)
+{
+    printf(",\"windows\":[");
+    for (size_t end = SLICES_A_WINDOW; end <= c->slice_count; end++) {
+        uint64_t ok = 0, other = 0, lost = 0;
+        struct samples service = {0}, latency = {0};
+        for (size_t i = end - SLICES_A_WINDOW; i < end; i++) {
+            ok += c->slices[i].ok;
+            other += c->slices[i].other;
+            lost += c->slices[i].lost;
+            add_samples(&service, &c->slices[i].service);
+            add_samples(&latency, &c->slices[i].latency);
+        }
+        printf("%s{\"to_s\":%.1f,\"ok\":%llu,\"other\":%llu,\"lost\":%llu,\"service_p99_ms\":%.4f,\"p99_ms\":%.4f}",
+               end == SLICES_A_WINDOW ? "" : ",", (double)end * SLICE_NS / 1e9, (unsigned long long)ok,
+               (unsigned long long)other, (unsigned long long)lost, sorted_p99_ms(&service), sorted_p99_ms(&latency));
+        free(service.values);
+        free(latency.values);
+    }
+    printf("]");
+}
+
 static void print_report(const struct options *o, struct counters *c, double window_seconds)
 {
     const struct {
@@ -81,7 +141,8 @@ static void print_report(const struct options *o, struct counters *c, double win
                   {"in_window", c->in_window}, {"connect_errors", c->connect_errors},
                   {"disconnects", c->disconnects}, {"timeouts", c->timeouts},
                   {"malformed", c->malformed}, {"unfinished", c->unfinished},
-                  {"unsent", c->unsent}};
+                  {"unsent", c->unsent}, {"abandoned", c->abandoned},
+                  {"ok_in_window", c->ok_in_window}};
     printf("{\"mode\":\"%s\",\"connections\":%d,\"offered_per_s\":%.17g,\"window_s\":%.6f,"
            "\"rate_per_s\":%.4f",
            o->rate > 0 ? "open" : "closed", o->connections, o->rate, window_seconds,
@@ -94,6 +155,10 @@ static void print_report(const struct options *o, struct counters *c, double win
            c->gave_up ? "true" : "false");
     print_samples("latency_ms", &c->latency);
     print_samples("send_delay_ms", &c->send_delay);
+    print_samples("ok_latency_ms", &c->ok_latency);
+    print_samples("ok_service_ms", &c->ok_service);
+    print_samples("refused_service_ms", &c->refused_service);
+    print_windows(c);
     puts("}");
 }
 

@@ -33,7 +33,9 @@ struct run {
     size_t idle_head, idle_count;
     int epoll, timer;
     bool showed_failure;
-    uint64_t warm_at, stop_at, last_answer_at, unreachable_since;
+    uint64_t warm_at, stop_at; // the measured window
+    uint64_t end_at;           // of what follows it at another rate; otherwise stop_at
+    uint64_t last_answer_at, unreachable_since;
 };
 
 static uint64_t now_ns(void)
@@ -57,16 +59,36 @@ static void close_connection(struct connection *c)
     c->open = false;
 }
 
+static bool was_due_in_window(const struct run *run, uint64_t scheduled)
+{
+    return scheduled >= run->warm_at && scheduled < run->stop_at;
+}
+
 // A request that got no answer took at least until now; leaving it out would flatter the percentiles.
 static void count_wait(struct run *run, uint64_t scheduled, uint64_t now)
 {
-    if (scheduled >= run->warm_at) add_sample(&run->counters.latency, now - scheduled);
+    if (was_due_in_window(run, scheduled)) add_sample(&run->counters.latency, now - scheduled);
+}
+
+static void slice_answer(struct run *run, const struct connection *c, bool is_ok, uint64_t now)
+{
+    if (!run->options.sliding_windows || now < run->warm_at) return;
+    struct slice *s = slice_at(&run->counters, now - run->warm_at);
+    if (!is_ok) {
+        s->other++;
+        return;
+    }
+    s->ok++;
+    add_sample(&s->service, now - c->started);
+    add_sample(&s->latency, now - c->scheduled);
 }
 
 static void lose_request(struct run *run, struct connection *c, uint64_t *counter)
 {
     (*counter)++;
-    count_wait(run, c->scheduled, now_ns());
+    uint64_t now = now_ns();
+    count_wait(run, c->scheduled, now);
+    if (run->options.sliding_windows && now >= run->warm_at) slice_at(&run->counters, now - run->warm_at)->lost++;
     close_connection(c);
     make_idle(run, c);
 }
@@ -76,7 +98,8 @@ static void count_answer(struct run *run, struct connection *c)
     struct counters *n = &run->counters;
     int status = c->answer.status;
     uint64_t now = now_ns();
-    if ((status < 200 || status > 299) && !run->showed_failure) {
+    bool is_ok = status >= 200 && status <= 299;
+    if (!is_ok && !run->showed_failure) {
         fprintf(stderr, "loadgen: first answer that is not 2xx: %d %.*s\n", status,
                 (int)c->answer.excerpt_length, c->answer.excerpt);
         run->showed_failure = true;
@@ -84,8 +107,16 @@ static void count_answer(struct run *run, struct connection *c)
     n->acknowledged++;
     n->by_status[status]++;
     run->last_answer_at = now;
-    if (now >= run->warm_at && now < run->stop_at) n->in_window++;
+    if (now >= run->warm_at && now < run->stop_at) {
+        n->in_window++;
+        n->ok_in_window += is_ok;
+    }
     count_wait(run, c->scheduled, now);
+    if (was_due_in_window(run, c->scheduled)) {
+        if (is_ok) add_sample(&n->ok_latency, now - c->scheduled);
+        add_sample(is_ok ? &n->ok_service : &n->refused_service, now - c->started);
+    }
+    slice_answer(run, c, is_ok, now);
     note_answer(&run->ledger, c->ordinal, status);
     // An answer before the end of the request (413, say) leaves the rest of it in the way of the next one.
     if (c->answer.closes || c->out_sent < c->out_length) close_connection(c);
@@ -212,7 +243,7 @@ static void begin_request(struct run *run, uint64_t ordinal, uint64_t scheduled)
     c->ordinal = ordinal;
     c->scheduled = scheduled;
     c->started = now_ns();
-    if (scheduled >= run->warm_at) add_sample(&run->counters.send_delay, c->started - scheduled);
+    if (was_due_in_window(run, scheduled)) add_sample(&run->counters.send_delay, c->started - scheduled);
     response_begin(&c->answer);
     write_request(run, c);
     if (c->open) send_rest(run, c);

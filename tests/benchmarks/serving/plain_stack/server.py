@@ -58,12 +58,20 @@ class PlainInstallation:
         shutil.copytree(self.directory, directory)
         return replace(self, directory=directory)
 
+    def remove(self) -> None:
+        """Delete the directory."""
+        shutil.rmtree(self.directory)
+
     def stored(self, prefix: str) -> int:
         """Return how many decisions have a transaction id that starts with `prefix-`."""
-        query = "SELECT count(*) FROM plain_stack_plaindecision WHERE transaction_id >= ? AND transaction_id < ?"
+        return len(self.stored_ids(prefix))
+
+    def stored_ids(self, prefix: str) -> list[str]:
+        """Return the transaction ids, one a decision, that start with `prefix-`."""
+        query = "SELECT transaction_id FROM plain_stack_plaindecision WHERE transaction_id >= ? AND transaction_id < ?"
         with closing(sqlite3.connect(self.directory / DATABASE)) as connection:
             # "." is the character after "-".
-            return connection.execute(query, (f"{prefix}-", f"{prefix}.")).fetchone()[0]
+            return [row[0] for row in connection.execute(query, (f"{prefix}-", f"{prefix}."))]
 
 
 def prepare_plain(directory: Path, *, features: int, trees: int = forest.TREES, depth: int = forest.DEPTH) -> PlainInstallation:
