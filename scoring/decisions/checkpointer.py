@@ -13,7 +13,8 @@ from django.db import DatabaseError, connection
 
 from scoring.decisions.shared_store import database_file
 
-INTERVAL_SECONDS = 0.25
+# Seldom: while one syncs the database, commits wait for the same disk.
+INTERVAL_SECONDS = 2.0
 logger = logging.getLogger(__name__)
 
 
