@@ -19,7 +19,7 @@ import xgboost
 from django.db import connections, transaction
 
 from inference_core.golden import GoldenRows
-from inference_core.runtime import cpu
+from inference_core.runtime import CostLine, cpu, readiness
 from kernels.score_rows import ScoredRows
 from scoring.decisions.engine import DecisionEngine
 from scoring.decisions.program_source import ProgramSource
@@ -217,7 +217,10 @@ def test_a_fault_while_a_program_is_made_ready_leaves_the_old_one_and_is_retried
 
 
 @pytest.mark.django_db
-def test_a_program_is_ready_before_it_serves_and_the_counters_outlive_it(make_champion, fresh_engine):
+def test_a_program_is_ready_before_it_serves_and_the_counters_outlive_it(make_champion, fresh_engine, monkeypatch):
+    # Prepared programs are the cheaper ones, whatever a busy machine would measure.
+    lines = {True: (1.0, 0.1), False: (100.0, 0.1)}
+    monkeypatch.setattr(readiness, "measure", lambda name, run, rows: CostLine(name, *lines["prepared" in name]))
     make_champion("v1")
     source = ProgramSource()
     fresh_engine()
