@@ -54,7 +54,7 @@ def test_ready_once_the_engine_is_built_and_the_database_answers(api):
 
 def test_not_ready_while_the_engine_is_being_built(api, monkeypatch):
     allowed = threading.Event()
-    thread = EngineService(build=lambda: allowed.wait(20) and None)
+    thread = EngineService(build=lambda: allowed.wait(20) and 1 / 0)
     monkeypatch.setattr(service_module, "_service", thread)
     answer = api.get("/readyz")
     assert answer.status == 503
