@@ -152,10 +152,11 @@ def overload_table(results: Results) -> str:
             f"{load.abandoned + load.unsent:,}", f"{_lost(m):,}", "not within the run" if back is None else f"{back:.1f}",
         )  # fmt: skip
         rows.append("| " + " | ".join((m.stack, *cells)) + " |")
+    connections = max((m.load.connections for m in measured), default=0)
     note = (
-        f"Overload: {TIMES_PEAK:g} times the peak is offered in the open loop over {OVERLOAD_CONNECTIONS:,} connections, to a "
-        f"server with a deadline of {DEADLINE_MS} ms; a request that finds no free connection for that long is never sent. Times count "
-        "from the hand-over to a connection; the send delay is the generator's own wait before it. Then the load drops to "
+        f"Overload: {TIMES_PEAK:g} times the peak is offered in the open loop over {connections:,} connections, to a "
+        f"server with a deadline of {DEADLINE_MS} ms; a request that finds no free connection for that long is never sent. Times "
+        "count from the hand-over to a connection; the send delay is the generator's own wait before it. Then the load drops to "
         f"{AFTER_TIMES_PEAK:g} times the peak: recovery is the end of the first second without a refusal and with p99 below "
         f"{RECOVERED_MS:g} ms, counted from the drop (1.0 at least)."
     )
