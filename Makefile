@@ -30,7 +30,7 @@ help:
 	@echo 'make demo [DATA=file.parquet|file.csv] [MINUTES=n]  install, train, score a stream, show the dashboard'
 	@echo 'make test [ARGS="-k name"]                          the whole suite, on SQLite and on PostgreSQL'
 	@echo 'make bench-accuracy DATA=file.parquet               accuracy on the Handbook data beside the published table'
-	@echo 'make bench-serving                                  transactions/s and latency beside a plain stack'
+	@echo 'make bench-serving [ARGS=--full]                    transactions/s and latency beside a plain stack'
 	@echo 'make bench-scheduler [ARGS=...]                      the scheduler beside other policies, simulated on measured costs'
 	@echo 'make bench-shared [ARGS=...]                         two engine processes that share their state, beside one'
 	@echo 'make bench-state [ARGS=...]                          how long a start takes, with and without the state file'
@@ -54,7 +54,7 @@ bench-accuracy: $(DEV)
 	@$(RUN) -m tests.benchmarks.accuracy --data "$$DATA"
 
 bench-serving: $(DEV)
-	@$(RUN) -m tests.benchmarks.serving
+	@$(RUN) -m tests.benchmarks.serving $(ARGS)
 
 bench-scheduler: $(DEV)
 	@$(RUN) -m tests.benchmarks.scheduler $(ARGS)

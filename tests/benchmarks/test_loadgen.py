@@ -160,6 +160,36 @@ def test_open_loop_counts_the_wait_behind_slow_answers(generator, server, bodies
     assert not opened.is_sustained
 
 
+def test_the_rate_may_change_after_the_window_which_alone_is_measured(generator, server, bodies):
+    options = {"rate_per_s": 400, "arrivals": "constant", "then_rate_per_s": 100, "then_seconds": 1.0, "windows": True}
+    result = send(generator, server, bodies, seconds=1.0, **options)
+    assert result.sent == pytest.approx(500, abs=2) and result.window_s == pytest.approx(1.0, abs=0.001)
+    assert result.latency_ms.count == result.ok_latency_ms.count == pytest.approx(400, abs=1)
+    assert sum(w.ok for w in result.windows if round(w.to_s, 1) == 1.0) == result.ok_in_window
+    assert all(w.other == w.lost == 0 for w in result.windows)
+
+
+def test_answers_with_and_without_2xx_are_measured_apart(generator, server, bodies):
+    refused = send(generator, server, bodies, "/busy", requests=40)
+    answered = send(generator, server, bodies, requests=40)
+    assert (refused.ok_service_ms, refused.refused_service_ms.count, refused.ok_in_window) == (None, 40, 0)
+    assert (answered.ok_service_ms.count, answered.refused_service_ms, answered.ok_in_window) == (40, None, 40)
+
+
+def test_requests_that_wait_too_long_for_a_connection_are_never_sent(generator, server, bodies):
+    options = {"rate_per_s": 4 / SERVICE_S, "abandon_ms": 50, "seconds": 0.5, "connections": 1}
+    result = send(generator, server, bodies, "/one-at-a-time", **options)
+    assert result.abandoned > 20 and result.acknowledged == result.sent == len(server.bodies)
+    # What is sent has waited 50 ms at most, and a turn of the generator's loop.
+    assert result.latency_ms.count == result.sent + result.abandoned + result.unsent
+    assert sorted(server.bodies) == sorted(bodies.read_bytes().splitlines()[: result.sent])
+
+
+def test_a_ledger_at_the_end_holds_the_same(generator, server, bodies, tmp_path):
+    send(generator, server, bodies, requests=100, connections=5, ledger=tmp_path / "ledger", ledger_at_end=True)
+    assert sorted(read_ledger(tmp_path / "ledger")) == [(i, 200) for i in range(100)]
+
+
 def test_arrivals_that_never_got_a_connection_count_too(generator, server, bodies):
     result = send(generator, server, bodies, "/silent", rate_per_s=100, seconds=0.3, timeout_s=0.3, connections=1)
     assert result.acknowledged == 0 and result.unsent > 10
@@ -221,6 +251,8 @@ def test_other_machines_are_refused(generator, bodies, host):
         ({"connections": 0}, "--connections"),
         ({"rate_per_s": float("nan")}, "--rate"),
         ({"arrivals": "bursty"}, "--arrivals"),
+        ({"then_seconds": 1.0}, "--then-seconds"),
+        ({"abandon_ms": 5.0}, "--abandon-ms"),
     ],
 )
 def test_wrong_options_are_refused_by_name(generator, server, bodies, options, complaint):

@@ -23,8 +23,9 @@ HEADROOM = 1.6
 # An overload is given up on where it finds no connection for as long as the server's deadline, DEADLINE_MS.
 DEADLINE_MS = 100
 TIMES_PEAK, AFTER_TIMES_PEAK, AFTER_S = 5.0, 0.3, 12.0
-# Far more than the deadline times any peak here, so that the server itself has to refuse.
-OVERLOAD_CONNECTIONS = 4_096
+# As many requests may be at the server at once. It has to refuse some itself where that is more than it answers within its
+# deadline; with fewer, the generator's connections are what holds the load back.
+OVERLOAD_CONNECTIONS = 512
 # Answers of any kind a second, in peaks, that bodies are written for.
 MOST_ANSWERED = 3.0
 # A second counts as recovered where nothing is refused and the 99th percentile is below this.

@@ -20,7 +20,7 @@ import psycopg
 from tests.benchmarks.serving import environment, payloads, report
 from tests.benchmarks.serving.cores import plan_cores
 from tests.benchmarks.serving.generator import build_generator
-from tests.benchmarks.serving.measure import Bench
+from tests.benchmarks.serving.measure import OVERLOAD_CONNECTIONS, Bench
 from tests.benchmarks.serving.plain_stack import forest
 from tests.benchmarks.serving.report import (
     BATCH,
@@ -105,8 +105,9 @@ def _with_loads(kinds: dict[str, Stack], options: argparse.Namespace) -> list[St
     fast += [BATCH, BATCH_1000] if BATCHES in options.only else []
     fast += [open_loop(rate, options.open_seconds) for rate in OPEN_RATES.values()] if OPEN in options.only else []
     drf = [SINGLE] if SINGLES in options.only else []
+    overloaded = replace(OVERLOAD, seconds=options.open_seconds, connections=options.overload_connections)
     # The peak is measured just before, on the same server.
-    overload = [SINGLE, replace(OVERLOAD, seconds=options.open_seconds)] if OVERLOADS in options.only else []
+    overload = [SINGLE, overloaded] if OVERLOADS in options.only else []
     loads = {FAST: fast, DRF: drf, OVERLOADED: overload}
     return [kinds[kind].with_phases(*phases) for kind, phases in loads.items() if phases]
 
@@ -178,6 +179,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--databases", type=_names_of((SQLITE, POSTGRES)), default=(SQLITE, POSTGRES), help="SQLite,PostgreSQL (default: both)"
     )
+    parser.add_argument(
+        "--overload-connections", type=int, default=OVERLOAD_CONNECTIONS,
+        help=f"most requests at the server at once in the overload (default {OVERLOAD_CONNECTIONS})",
+    )  # fmt: skip
     parser.add_argument("--no-pin", action="store_true", help="let server and generator share all cores")
     parser.add_argument("--data-root", type=Path, help="where the databases go: a directory on the disk to be measured")
     options = parser.parse_args(arguments)

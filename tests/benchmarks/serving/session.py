@@ -123,7 +123,7 @@ class Session:
         with running(server):
             target = Target(stack.name, server, stack.path, stack.batch_path, headers, stack.database_cpu_seconds)
             for phase in stack.phases:
-                peak = measured[-1].per_s if measured else None
+                peak = measured[-1].goodput_per_s if measured else None
                 measured += bench.measure(target, phase, round_number, peak)
                 say(f"round {round_number}, {stack.name}, {phase.name}: {measured[-1].per_s:,.0f} tx/s")
         if server.left_over:
@@ -141,6 +141,8 @@ class Session:
 
     def _check_stored(self, installation: Installation, measured: Sequence[Measurement]) -> None:
         for m in measured:
+            if m.phase.is_overload and m.load.bodies_exhausted:
+                self.complaints.append(f"{m.stack}, {m.phase.name}: there were too few bodies, so it ended early")
             found = compare(m.prefix, m.phase.batch, m.promised, installation.stored_ids(m.prefix))
             self.acknowledged += found.acknowledged
             self.lost += found.lost
