@@ -25,6 +25,7 @@ from inference_core.scheduling import CostModel, DynamicBatchConfig, Priority, S
 REQUESTS, TOP, LANES, FEATURES = 1_000_000, 4, 2, 64
 LOAD = 0.8
 # (rows a request, largest batch)
+PINNED = ((1_000, 16_384), (10_000, 131_072))
 CASES = ((1, 16), (1, 64), (1, 256), (1, 1_024), (1, 16_384), (1_000, 16_384), (1_000, 131_072))
 
 
@@ -159,7 +160,7 @@ def figures(record: Record, requests: int, rows: int) -> dict:
     }  # fmt: skip
 
 
-def benchmark(requests: int = REQUESTS, repeats: int = 3) -> dict:
+def benchmark(requests: int = REQUESTS, repeats: int = 3, cases: Sequence[tuple[int, int]] = CASES) -> dict:
     """Return the figures of every case, the median of the repeats by rows/s, and of arrivals at LOAD of the best one-row case.
 
     Raises:
@@ -176,7 +177,7 @@ def benchmark(requests: int = REQUESTS, repeats: int = 3) -> dict:
     x = random_rows(requests, FEATURES)
     answers = np.empty(requests, np.float32)
     expected = gpu_cuda.score_rows(tables, torch.from_numpy(x).to("cuda:0"), None, TOP).margin.cpu().numpy()
-    lanes = {f"cuda:0/{i}": GpuLane(tables, x, answers, max(most for _, most in CASES), TOP) for i in range(LANES)}
+    lanes = {f"cuda:0/{i}": GpuLane(tables, x, answers, max(most for _, most in cases), TOP) for i in range(LANES)}
     sizes = [1, 16, 256, 1_024, 16_384]
     lines = [(name, "full", measure("full", lane.run, sizes)) for name, lane in lanes.items()]
     gc.collect()
@@ -191,7 +192,7 @@ def benchmark(requests: int = REQUESTS, repeats: int = 3) -> dict:
         return {"max_batch_size": most, **figures(record, count // rows, rows)}
 
     queued = []
-    for rows, most in CASES:
+    for rows, most in cases:
         runs = sorted((one(rows, most, 60_000.0) for _ in range(repeats)), key=lambda of: of["rows_per_s"])
         queued.append(runs[len(runs) // 2])
     best = max((of for of in queued if of["rows_a_request"] == 1), key=lambda of: of["rows_per_s_with_queueing"])
@@ -200,8 +201,27 @@ def benchmark(requests: int = REQUESTS, repeats: int = 3) -> dict:
     return {
         "device": torch.cuda.get_device_name(0), "program": f"200 trees, depth 6, {FEATURES} features, 50 rules, top {TOP}",
         "lanes": LANES, "lines_us": [[line.fixed_us, line.row_us] for _, _, line in lines],
-        "all_queued": queued, "arriving": {"per_s": rate, **arriving},
+        "all_queued": queued, "pinned_calls": [pinned_calls(tables, x, rows, most) for rows, most in PINNED],
+        "arriving": {"per_s": rate, **arriving},
     }  # fmt: skip
+
+
+def pinned_calls(tables, x: np.ndarray, rows: int, most: int, total: int = 10_000_000) -> dict:
+    """Return the figures of calls whose rows lie in pinned memory already: the host gathers nothing."""
+    import torch
+
+    from tests.benchmarks.gpu.lanes import GpuLane
+
+    pinned = torch.from_numpy(x).pin_memory()
+    source = torch.cat([pinned] * (total // len(x))).pin_memory() if total > len(x) else pinned
+    answers = np.zeros(len(source), np.float32)
+    lanes = {f"cuda:0/{i}": GpuLane(tables, source.numpy(), answers, most, TOP, source) for i in range(LANES)}
+    lines = [(name, "full", measure("full", lane.run, [1, 1_024, 16_384])) for name, lane in lanes.items()]
+    config = DynamicBatchConfig(max_batch_size=most, deadlines_ms={Priority.LIVE: 60_000})
+    requests = len(source) // rows
+    record = serve(Scheduler(config, CostModel(lines)), lanes, requests, rows)
+    assert record.refused or (answers.reshape(-1, len(x)) == answers[: len(x)]).all(), "equal rows got different margins"
+    return {"max_batch_size": most, **figures(record, requests, rows)}
 
 
 if __name__ == "__main__":
