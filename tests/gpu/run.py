@@ -41,8 +41,9 @@ def main() -> int:
     # The benchmark's figures come from these; one that is unsound has no speed.
     if sound["score_rows"] and sound["forest_margin"] and not flips["flips_per_million"]:
         from tests.benchmarks.gpu.forest_sizes import benchmark
+        from tests.benchmarks.gpu.queued import benchmark as queued
 
-        result["benchmark"] = benchmark()
+        result["benchmark"] = {**benchmark(), "queued": queued()}
         _say(_table(result["benchmark"]))
     else:
         _say("no benchmark: a contract failed, or rows flipped")
