@@ -12,8 +12,9 @@ SCRIPT = """
 import django, time
 django.setup()
 from django.db import connection
-from scoring.decisions.checkpointer import Checkpointer
-checkpointer = Checkpointer()
+from scoring.decisions import checkpointer as module
+module.INTERVAL_SECONDS = 0.1
+checkpointer = module.Checkpointer()
 checkpointer.start()
 with connection.cursor() as cursor:
     cursor.execute("CREATE TABLE filler (content BLOB)")
