@@ -172,6 +172,8 @@ class DecisionEngine:
         ):
             try:
                 step()
+            except EngineUnavailable as error:  # the batcher takes nothing more: the process is stopping
+                logger.info("a step of the refresh was left out: %s", error)
             except Exception:
                 logger.exception("a step of the refresh failed")
         claim_database()
