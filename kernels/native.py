@@ -8,8 +8,11 @@ import logging
 import os
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from kernels.errors import KernelInputError
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +116,25 @@ def brief_library() -> ctypes.PyDLL | None:
     """
     native = library()
     return None if native is None else ctypes.PyDLL(native._name)
+
+
+def typed_libraries(signatures: dict[str, tuple[list, Any]]) -> tuple[ctypes.PyDLL, ctypes.CDLL]:
+    """Return the library for brief calls, and the one whose calls give the interpreter lock away, with their functions typed.
+
+    Args:
+        signatures: name -> (types of the arguments, type of the result).
+
+    Raises:
+        KernelInputError: no compiled kernels are installed.
+    """
+    brief, long = brief_library(), library()
+    if brief is None or long is None:
+        raise KernelInputError("no compiled kernels are installed")
+    for native in (brief, long):
+        for name, (arguments, result) in signatures.items():
+            function = getattr(native, name)
+            function.argtypes, function.restype = arguments, result
+    return brief, long
 
 
 def check(status: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, fields
@@ -136,11 +135,6 @@ class AnswerForm:
             least_contribution=_number("least_contribution", form["least_contribution"]),
             max_reasons=_whole(form, "max_reasons"),
         )
-
-    @cached_property
-    def digest(self) -> str:
-        """32 hexadecimal digits that name the form: forms with the same digest render the same bytes."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:32]
 
     @cached_property
     def degrading(self) -> int:

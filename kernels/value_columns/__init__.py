@@ -25,7 +25,7 @@ from typing import Protocol
 import numpy as np
 
 from kernels.errors import KernelInputError
-from kernels.native import address, brief_library, library
+from kernels.native import address, library, typed_libraries
 
 # More rows than this take long enough to let other threads run meanwhile.
 _BRIEF = 512
@@ -168,12 +168,9 @@ class NativeValueColumns:
 @functools.cache
 def _calls() -> tuple[Callable[..., None], Callable[..., None]]:
     """Return the function for few rows, which keeps the interpreter lock, and the one for many."""
-    brief, long = brief_library(), library()
-    if brief is None or long is None:
-        raise KernelInputError("no compiled kernels are installed")
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
-    for call in (brief.value_columns, long.value_columns):
-        call.argtypes, call.restype = [whole, pointer, pointer, whole, whole, pointer, pointer, whole, pointer], None
+    arguments = [whole, pointer, pointer, whole, whole, pointer, pointer, whole, pointer]
+    brief, long = typed_libraries({"value_columns": (arguments, None)})
     return brief.value_columns, long.value_columns
 
 

@@ -39,7 +39,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from kernels.errors import KernelInputError
-from kernels.native import address, brief_library, library
+from kernels.native import address, library, typed_libraries
 
 ABSENT = -1
 UNKNOWN = -2
@@ -313,14 +313,7 @@ _NO_MEMORY = "no memory for the feature windows; fewer days of retention or more
 @functools.cache
 def _libraries() -> tuple[ctypes.CDLL, ctypes.CDLL]:
     """Return the library for calls that keep the interpreter lock, and for those that give it away."""
-    brief, long = brief_library(), library()
-    if brief is None or long is None:
-        raise KernelInputError("no compiled kernels are installed")
-    for native in (brief, long):
-        for name, (arguments, result) in _SIGNATURES.items():
-            function = getattr(native, name)
-            function.argtypes, function.restype = arguments, result
-    return brief, long
+    return typed_libraries(_SIGNATURES)
 
 
 class NativeWindowStore:

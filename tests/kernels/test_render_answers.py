@@ -68,12 +68,13 @@ def test_a_stored_form_renders_the_same_bytes():
     assert render_answers(AnswerForm.from_json(stored), of).buffer == render_answers(form, of).buffer
 
 
-def test_forms_of_one_digest_are_equal():
+def test_a_stored_form_is_the_same_and_another_is_not():
     form = form_of()
     stored = AnswerForm.from_json(json.loads(json.dumps(form.to_json(), sort_keys=True)))
-    assert stored.digest == form.digest and stored.to_json() == form.to_json()
+    assert stored.to_json() == form.to_json()
     order = form_of(versions={"ruleset": "r1", "program": "p1", "model": None, "build": 3})
-    assert len({form.digest, order.digest, form_of(max_reasons=3).digest, form_of(normal="usual").digest}) == 4
+    others = (form, order, form_of(max_reasons=3), form_of(normal="usual"))
+    assert len({json.dumps(other.to_json(), sort_keys=True) for other in others}) == 4
 
 
 def test_without_a_compiler_the_reference_does_the_work(monkeypatch):
