@@ -41,7 +41,6 @@ _LABELLED_COUNTERS = {
     "breaker_opened": ("risk_breaker_opened", "Times that a dependency's breaker opened", "dependency"),
     "breaker_refused": ("risk_breaker_refused", "Calls that an open breaker refused", "dependency"),
     "shared_log": ("risk_shared_log", "What the feature state did with the log that it shares with others", "event"),
-    "retries": ("risk_retries", "Retries on the server's side, and those that the budget did not allow", "verdict"),
 }
 # Gauges of the processes: how they make one number.
 _SUMMED = {

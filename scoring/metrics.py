@@ -126,7 +126,6 @@ def _counters_of(engine: DecisionEngine) -> dict[str, Any]:
         "rate_limit_failures": guard.limiter.failed_exchanges,
         "breaker_opened": {breaker.name: breaker.opened for breaker in guard.breakers},
         "breaker_refused": {breaker.name: breaker.refused for breaker in guard.breakers},
-        "retries": {"made": guard.retries.retries, "denied": guard.retries.denied},
         "clock_steps": guard.clock.steps,
         "shared_log": engine.shared_log_counters(),
     }  # fmt: skip

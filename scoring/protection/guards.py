@@ -12,7 +12,7 @@ from django.db import connection
 from scoring.features.shared.state import BREAKER_POLICY
 from scoring.protection.circuit_breaker import CircuitBreaker
 from scoring.protection.clock_watch import ClockWatch
-from scoring.protection.concurrency import ConcurrencyLimit, RetryBudget
+from scoring.protection.concurrency import ConcurrencyLimit
 from scoring.protection.disk_watch import DiskWatch
 from scoring.protection.rate_limit import RateLimiter
 from scoring.protection.shared_buckets import SharedBuckets, redis_client
@@ -34,7 +34,6 @@ class Guards:
         self.database = CircuitBreaker("database")
         self.redis = CircuitBreaker("redis", BREAKER_POLICY)
         self.concurrency = ConcurrencyLimit(settings.CONCURRENCY_LIMIT)
-        self.retries = RetryBudget()
         self.disk = DiskWatch(_paths(), settings.DISK_FLOOR_BYTES)
         self.clock = ClockWatch(tolerance=settings.CLOCK_STEP_SECONDS, stamp_seconds=settings.CLOCK_STAMP_SECONDS)
         url = settings.RATE_LIMIT_REDIS_URL
