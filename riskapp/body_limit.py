@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 
+from scoring.api.fast_lane import send_bytes
 from scoring.api.problems import problem_response
 from scoring.errors import BodyTooLarge
 from scoring.problems import problem_of
@@ -37,8 +38,5 @@ async def within_limit(application: Any, scope: dict, receive: Any, send: Any) -
 
 async def send_response(response: Any, send: Any) -> None:
     """Send a finished Django response."""
-    content = response.content
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
-    headers.append((b"content-length", b"%d" % len(content)))
-    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
+    await send_bytes(response.status_code, headers, response.content, send)

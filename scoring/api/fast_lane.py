@@ -12,7 +12,7 @@ from typing import Any
 from scoring.api.lean import client_of
 from scoring.api.replies import JSON, Reply, Sent, error_reply
 from scoring.api.throttling import take_tokens
-from scoring.errors import AuthenticationRequired, ScopeMissing, TooManyInFlight
+from scoring.errors import AuthenticationRequired, ScopeMissing
 from scoring.problems import request_id_from
 from scoring.protection.guards import guards
 
@@ -57,7 +57,6 @@ async def serve(scope: dict[str, Any], receive: Any, answer: Answer, limit: int)
     """
     headers = Headers(scope)
     request_id, verdict = request_id_from(headers.request_id), None
-    concurrency, entered = guards().concurrency, False
     try:
         # Who has no valid key sends no body either.
         client = await client_of(headers.authorization)
@@ -66,17 +65,14 @@ async def serve(scope: dict[str, Any], receive: Any, answer: Answer, limit: int)
         if SCOPE not in client.scopes:
             raise ScopeMissing(SCOPE)
         verdict = take_tokens(client)
-        if not (entered := concurrency.enter()):
-            raise TooManyInFlight(concurrency.limit)
-        body = await read_body(receive, limit) if headers.content_length <= limit else b""
-        reply = await answer(Sent(body, headers.content_type, headers.content_length, request_id, headers.deadline_ms, client))
+        with guards().concurrency.holding():
+            body = await read_body(receive, limit) if headers.content_length <= limit else b""
+            sent = Sent(body, headers.content_type, headers.content_length, request_id, headers.deadline_ms, client)
+            reply = await answer(sent)
     except CallerGone:
         raise
     except Exception as error:
         reply = error_reply(error, request_id)
-    finally:
-        if entered:
-            concurrency.leave()
     return reply if verdict is None else _with_headers(reply, verdict.headers()), request_id
 
 
@@ -112,6 +108,11 @@ async def send_reply(reply: Reply, request_id: str, send: Any) -> None:
     """Send a reply with its request id and length."""
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
     headers.append((b"x-request-id", request_id.encode("latin-1")))
-    headers.append((b"content-length", b"%d" % len(reply.body)))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
+    await send_bytes(reply.status, headers, reply.body, send)
+
+
+async def send_bytes(status: int, headers: list[tuple[bytes, bytes]], body: bytes, send: Any) -> None:
+    """Send a whole answer, with its length behind its headers."""
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -21,7 +21,7 @@ from scoring.api.problems import request_id_of
 from scoring.api.replies import Sent, error_reply
 from scoring.api.throttling import rate_headers
 from scoring.database_connection import drop_broken_connection
-from scoring.errors import AuthenticationRequired, TooManyInFlight
+from scoring.errors import AuthenticationRequired
 from scoring.protection.guards import guards
 
 
@@ -64,20 +64,15 @@ class LeanView(ApiView):
     async def answer(self, http_request: HttpRequest) -> HttpResponse:
         """Run the hooks and the handler; whatever is raised becomes a problem."""
         request_id = request_id_of(http_request)
-        limit, entered = guards().concurrency, False
         try:
             # A key that is not remembered is looked up away from the event loop, before DRF's authenticator asks.
             http_request.verified_client = await client_of(http_request.META.get("HTTP_AUTHORIZATION"))
             request = Request(http_request, authenticators=self._authenticators)
             self._admit(request)
-            if not (entered := limit.enter()):
-                raise TooManyInFlight(limit.limit)
-            reply = await getattr(self, http_request.method.lower())(request)
+            with guards().concurrency.holding():
+                reply = await getattr(self, http_request.method.lower())(request)
         except Exception as error:
             reply = error_reply(error, request_id)
-        finally:
-            if entered:
-                limit.leave()
         headers = rate_headers(http_request) | dict(reply.headers)
         response = HttpResponse(reply.body, status=reply.status, headers={"Content-Type": headers.pop("Content-Type")} | headers)
         response["X-Request-ID"] = request_id

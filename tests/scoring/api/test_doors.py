@@ -372,7 +372,7 @@ def test_too_many_at_once_are_told_alike(at_each_door, monkeypatch):
     def story(door, known):
         send(door, one(), known["good"])
         with monkeypatch.context() as patched:
-            patched.setattr(guards().concurrency, "enter", lambda: False)
+            patched.setattr(guards().concurrency, "enter", lambda count=1: False)
             return {str(case.path): told(send(door, case, known["good"])) for case in (one(), batch(MANY))}
 
     results = at_each_door(story)
