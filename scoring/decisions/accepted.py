@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -78,8 +79,22 @@ def id_spans(records: Records) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_texts(texts: Sequence[bytes]) -> Records:
-    """Return the columns of canonical texts, such as the ledger keeps."""
-    return _READER.read_many(texts, trusted=True)
+    """Return the columns of canonical texts, such as the ledger keeps.
+
+    Raises:
+        ValueError: one is not what this release accepts, such as a currency that it no longer knows.
+    """
+    records = _READER.read_many(texts, trusted=True)
+    if not records.accepted.all():
+        name = _name_of(texts[int(records.accepted.argmin())])
+        raise ValueError(f"a stored transaction cannot be read by this release: {name}")
+    return records
+
+
+def _name_of(text: bytes) -> str:
+    # Of a whole transaction no more than its id goes into a message.
+    found = re.search(rb'"transaction_id":"([A-Za-z0-9._:-]{1,64})"', text)
+    return found[1].decode() if found else "one without a transaction_id"
 
 
 def read_requests(requests: Sequence[DecisionRequest]) -> tuple[Accepted, list[InvalidInput | None]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scoring.decisions.accepted import read_requests
+from scoring.decisions.accepted import read_requests, read_texts
 from scoring.decisions.requests import DecisionRequest
 from scoring.errors import InvalidInput
 from scoring.reading import read_transaction
@@ -55,8 +55,6 @@ FAULTY = {
 
 def one_by_one(body: bytes) -> bytes | InvalidInput:
     """What the slow reader alone says."""
-    from datetime import UTC, datetime
-
     try:
         return canonical_json(read_transaction(body, datetime.fromtimestamp(RECEIVED_US / 1e6, UTC)))
     except InvalidInput as refusal:
@@ -126,3 +124,10 @@ def test_some_are_taken_out_with_their_places():
 def test_no_request_at_all():
     accepted, refusals = read_requests([])
     assert (len(accepted), refusals, accepted.ids) == (0, [], [])
+
+
+def test_a_stored_text_that_this_release_does_not_know_is_named_and_not_taken_for_empty():
+    stored = canonical_json(read_transaction(request(payment(1)).body, datetime.fromtimestamp(RECEIVED_US / 1e6, UTC)))
+    assert read_texts([stored]).accepted.all()
+    with pytest.raises(ValueError, match="cannot be read by this release: tx-1"):
+        read_texts([stored, stored.replace(b'"EUR"', b'"XXX"')])
