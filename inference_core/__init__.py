@@ -13,7 +13,16 @@ from inference_core.policy import CostPolicy, default_policy
 from inference_core.program import ProgramResult, RiskProgram
 from inference_core.rules import Rule, rule_from_json, rule_to_json
 from inference_core.runtime import CostLine, Device, LadderCounters, Serving, cpu_device, detect_devices
-from inference_core.scheduling import CostModel, Dispatch, DynamicBatchConfig, ExpectedCompletion, Priority, Scheduler, Tuning
+from inference_core.scheduling import (
+    CostModel,
+    Dispatch,
+    DynamicBatchConfig,
+    ExpectedCompletion,
+    Priority,
+    Scheduler,
+    Tuning,
+    Waiting,
+)
 from inference_core.scheduling.learned import LearnedConfig
 from inference_core.scheduling.trained import trained_policy
 from inference_core.schema import FeatureColumn, FeatureSchema
@@ -44,6 +53,7 @@ from kernels.flat_records import FieldKind, RecordField, RecordReader, Records
 from kernels.native import has_compiled_kernels
 
 __all__ = [
+    "Waiting",
     "Tuning",
     "SchedulingError",
     "Scheduler",

@@ -50,6 +50,7 @@ from inference_core import (
     Serving,
     TokenTable,
     Tuning,
+    Waiting,
     WindowLayout,
     WindowStore,
     cpu_device,
@@ -76,6 +77,7 @@ from inference_core import (
 )
 
 __all__ = [
+    "Waiting",
     "Tuning",
     "SchedulingError",
     "Scheduler",

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -27,7 +28,7 @@ from django.conf import settings
 from scoring.decisions.database_thread import DatabaseThread
 from scoring.decisions.engine import BatchWork, DecisionEngine, DecisionRequest
 from scoring.decisions.schedule import new_scheduler
-from scoring.engine import Dispatch, Priority
+from scoring.engine import Dispatch, Priority, Waiting
 from scoring.errors import CircuitOpen, DeadlineExceeded, EngineOverloaded, EngineUnavailable, StorageFull
 from scoring.histograms import DELIVER
 from scoring.protection.guards import guards
@@ -82,11 +83,6 @@ class Batcher:
     def engine(self) -> DecisionEngine | None:
         """The engine, for reading its counters; None until there is one."""
         return self._engine
-
-    def scheduler_figures(self) -> dict[str, Any]:
-        """Return what the scheduler knows: costs, rates, counts by class and the policy in use."""
-        with self._lock:
-            return self._scheduler.figures()
 
     def start(self, engine: DecisionEngine) -> None:
         """Give the engine, which from now on belongs to the batches and calls."""
@@ -175,7 +171,7 @@ class Batcher:
         with self._lock:
             if self._engine is not None:
                 self._idle.wait_for(lambda: not (self._busy or self._scheduler.queue.total or self._calls), drain_seconds)
-            left = self._take_everything()
+            left = [waiting.item for waiting in self._take_everything()]
             calls = list(self._calls)
             self._calls.clear()
         error = EngineUnavailable(reason)
@@ -189,11 +185,10 @@ class Batcher:
         if self._stopped is not None:
             raise EngineUnavailable(self._stopped)
 
-    def _take_everything(self) -> list[_Part]:
+    def _take_everything(self) -> list[Waiting]:
         queue, found = self._scheduler.queue, []
         while queue.total:
-            taken, late = queue.take(queue.rows, 0.0)
-            found += [waiting.item for waiting in (*taken, *late)]
+            found += queue.take(queue.rows, -math.inf)[0]  # whose deadline has passed is not left out here
         return found
 
     # --- steps on event loops ------------------------------------------------------------------------------------------
@@ -255,13 +250,15 @@ class Batcher:
 
     def _drop_callers_of(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
-            kept = self._take_everything()
-            gone = [part for part in kept if part[0].loop is loop]
-            now = _now_us()
-            for group, start, part in kept:
-                if group.loop is not loop:
-                    self._scheduler.queue.put(Priority.LIVE, (group, start, part), len(part), now, now + 60e6)
-        logger.info("the callers of %d requests are gone; nothing was decided on them", sum(len(part) for _, _, part in gone))
+            gone = 0
+            for waiting in self._take_everything():
+                if waiting.item[0].loop is loop:
+                    gone += waiting.rows
+                else:
+                    self._scheduler.queue.put(
+                        waiting.priority, waiting.item, waiting.rows, waiting.arrived_us, waiting.deadline_us
+                    )
+        logger.info("the callers of %d requests are gone; nothing was decided on them", gone)
 
     # --- one batch -----------------------------------------------------------------------------------------------------
 

@@ -67,10 +67,6 @@ class EngineService:
         """See Batcher.call."""
         return self._batcher.call(function)
 
-    def scheduler_figures(self) -> dict[str, Any]:
-        """See Batcher.scheduler_figures."""
-        return self._batcher.scheduler_figures()
-
     def stop(self) -> None:
         """Answer what is queued, then end."""
         self._stopping.set()
