@@ -10,7 +10,7 @@ from inference_core.forest import Forest
 from inference_core.outcomes import Outcome, RuleOutcome
 from inference_core.packed import pack_rows, unpack_rows
 from inference_core.policy import CostPolicy, default_policy
-from inference_core.program import ProgramResult, RiskProgram
+from inference_core.program import DecidedRows, ProgramResult, RiskProgram, RowFlags, ScoredRows
 from inference_core.rules import Rule, rule_from_json, rule_to_json
 from inference_core.runtime import CostLine, Device, LadderCounters, Serving, cpu_device, detect_devices
 from inference_core.scheduling import (
@@ -73,6 +73,7 @@ __all__ = [
     "ArtifactRefused",
     "Calibration",
     "CostPolicy",
+    "DecidedRows",
     "Device",
     "EntityPlan",
     "EntityTables",
@@ -98,10 +99,12 @@ __all__ = [
     "Records",
     "Rendered",
     "RiskProgram",
+    "RowFlags",
     "Rule",
     "RuleError",
     "RuleOutcome",
     "SchemaMismatch",
+    "ScoredRows",
     "Serving",
     "TokenTable",
     "WindowLayout",

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from inference_core.outcomes import Outcome
+from kernels.decide_rows import Costs
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,23 @@ class CostPolicy:
             return self.expected_costs(probability, amount_minor).argmin(axis=-1).astype(np.uint8)
         chosen = self.expected_costs(np.where(missing, 0.0, probability), amount_minor).argmin(axis=-1).astype(np.uint8)
         return np.where(missing, np.uint8(Outcome.REVIEW), chosen)
+
+    @property
+    def costs(self) -> Costs:
+        """The same numbers as the compiled decision reads them."""
+        return Costs(
+            loss_given_fraud=self.loss_given_fraud,
+            fraud_cost=self.fraud_cost_minor,
+            good_margin=self.good_margin,
+            declined_good_cost=self.declined_good_cost_minor,
+            review_cost=self.review_cost_minor,
+            review_left=1 - self.review_recovery,
+            hold_left=1 - self.hold_catch,
+            hold_friction=self.hold_friction_minor,
+            step_up_cost=self.step_up_cost_minor,
+            step_up_left=1 - self.step_up_catch,
+            step_up_abandon=self.step_up_abandon,
+        )
 
     def to_json(self) -> dict:
         return asdict(self)

@@ -15,9 +15,9 @@ from inference_core.forest import Forest
 from inference_core.outcomes import Outcome
 from inference_core.policy import CostPolicy
 from inference_core.rules import Rule
-from inference_core.rules.codes import outcome_codes
 from inference_core.runtime import Device, Ladder, default_executor
 from inference_core.schema import FeatureSchema
+from kernels.decide_rows import DecidedRows, DecideTable, RowFlags, decide_rows
 from kernels.score_rows import ScoredRows
 from kernels.tables import RuleBits
 from kernels.tree_shap import ShapTable
@@ -32,13 +32,18 @@ class ProgramResult:
 
     Attributes:
         scored: what the executor said.
-        probability: [B] float64 calibrated fraud probability; NaN where there is no forest.
+        calibration: makes the probabilities.
         rules: R, number of rules.
     """
 
     scored: ScoredRows
-    probability: np.ndarray
+    calibration: Calibration
     rules: int
+
+    @cached_property
+    def probability(self) -> np.ndarray:
+        """[B] float64 calibrated fraud probability; NaN where there is no forest."""
+        return self.calibration.probability(self.scored.margin)
 
     @property
     def margin(self) -> np.ndarray:
@@ -63,22 +68,7 @@ class ProgramResult:
     @cached_property
     def rule_outcomes(self) -> np.ndarray:
         """[B, R] uint8 RuleOutcome codes."""
-        return outcome_codes(self.bits, self.rules)
-
-
-@dataclass(frozen=True)
-class RuleDemands:
-    """What each of R rules asks for, as arrays.
-
-    Attributes:
-        on_hit, on_error: [R] uint8 Outcome codes. A rule in error demands a review at least where it could have stopped
-            the payment: an error must not approve.
-        survival: [R] float64, what a hit leaves of the probability of a good payment: 1 - weight.
-    """
-
-    on_hit: np.ndarray
-    on_error: np.ndarray
-    survival: np.ndarray
+        return self.bits.codes(self.rules)
 
 
 @dataclass(frozen=True)
@@ -109,6 +99,7 @@ class RiskProgram:
     version: str
     devices: tuple[Device, ...] = field(default=(), repr=False, compare=False)
     plan: Plan = field(init=False, repr=False, compare=False)
+    decide_table: DecideTable = field(init=False, repr=False, compare=False)
     executor: Ladder = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -121,6 +112,7 @@ class RiskProgram:
             raise SchemaMismatch("the forest was trained on other features than the schema declares")
         trees, base = (self.forest.trees, self.forest.base) if self.forest is not None else (None, 0.0)
         object.__setattr__(self, "plan", compile_program(self.schema, self.rules, self.list_names, trees, base))
+        object.__setattr__(self, "decide_table", self._decide_table())
         object.__setattr__(self, "executor", default_executor(self.plan.tables, self.devices))
 
     def run(self, x: np.ndarray, memberships: np.ndarray | None = None, top: int = DEFAULT_TOP) -> ProgramResult:
@@ -132,21 +124,44 @@ class RiskProgram:
         Raises:
             SchemaMismatch: the shapes or dtypes do not fit.
         """
+        return ProgramResult(self.score(x, memberships, top), self.calibration, len(self.rules))
+
+    def score(self, x: np.ndarray, memberships: np.ndarray | None = None, top: int = DEFAULT_TOP) -> ScoredRows:
+        """Do what `run` does, and leave the scores as the executor gives them."""
         if x.ndim != 2 or x.shape[1] != self.schema.width or x.dtype != np.float32:
             raise SchemaMismatch(f"x must be float32 [B, {self.schema.width}]; got {x.dtype} {x.shape}")
         if memberships is not None:
             expected = (len(x), len(self.list_names))
             if memberships.shape != expected or memberships.dtype != np.bool_:
                 raise SchemaMismatch(f"memberships must be bool {list(expected)}; got {memberships.dtype} {memberships.shape}")
-        scored = self.executor.run(x, memberships, min(top, self.schema.width))
-        return ProgramResult(scored, self.calibration.probability(scored.margin), len(self.rules))
+        return self.executor.run(x, memberships, min(top, self.schema.width))
 
-    @cached_property
-    def rule_demands(self) -> RuleDemands:
-        """What the rules ask for."""
+    def decide(
+        self,
+        scored: ScoredRows,
+        x: np.ndarray,
+        amount_minor: np.ndarray,
+        late: np.ndarray,
+        flags: RowFlags,
+        offline_limit_minor: int = 0,
+    ) -> DecidedRows:
+        """Return what follows from the scores of rows x: probability, outcome, risk and stamps; see kernels.decide_rows.
+
+        Args:
+            offline_limit_minor: up to this amount a row that should have a probability, and has none, is approved.
+
+        Raises:
+            KernelInputError: a shape or type does not fit.
+        """
+        return decide_rows(self.decide_table, scored, x, amount_minor, late, flags, offline_limit_minor)
+
+    def _decide_table(self) -> DecideTable:
+        # A rule in error demands a review at least where it could have stopped the payment: an error must not approve.
         on_hit = np.array([rule.outcome for rule in self.rules], np.uint8)
         on_error = np.where(on_hit >= Outcome.HOLD, np.uint8(Outcome.REVIEW), np.uint8(Outcome.APPROVE))
-        return RuleDemands(on_hit, on_error, np.array([1.0 - rule.weight for rule in self.rules]))
+        survival = np.array([1.0 - rule.weight for rule in self.rules], np.float64)
+        slope, intercept = self.calibration.slope, self.calibration.intercept
+        return DecideTable(slope, intercept, self.policy.costs, on_hit, on_error, survival, self.forest is not None)
 
     @cached_property
     def _shap(self) -> ShapTable | None:

@@ -241,6 +241,17 @@ class RuleTable:
     hit: np.ndarray
     insufficient: np.ndarray
     error: np.ndarray
+
+    def codes(self, rules: int) -> np.ndarray:
+        """Return a code a rule, uint8 [B, R]: 1 for a hit, 2 for insufficient history, 3 for an error, else 0.
+
+        A rule has at most one bit on a row.
+        """
+        # HIT is 01, INSUFFICIENT_HISTORY 10 and ERROR 11: two looks at the bits instead of three
+        codes = _unpacked(self.insufficient | self.error, rules)
+        codes += codes
+        codes += _unpacked(self.hit | self.error, rules)
+        return codes
     columns: int
 
     def __post_init__(self) -> None:
@@ -288,3 +299,21 @@ class RuleBits:
     hit: np.ndarray
     insufficient: np.ndarray
     error: np.ndarray
+
+    def codes(self, rules: int) -> np.ndarray:
+        """Return a code a rule, uint8 [B, R]: 1 for a hit, 2 for insufficient history, 3 for an error, else 0.
+
+        A rule has at most one bit on a row.
+        """
+        # HIT is 01, INSUFFICIENT_HISTORY 10 and ERROR 11: two looks at the bits instead of three
+        codes = _unpacked(self.insufficient | self.error, rules)
+        codes += codes
+        codes += _unpacked(self.hit | self.error, rules)
+        return codes
+
+
+def _unpacked(words: np.ndarray, rules: int) -> np.ndarray:
+    if not rules:
+        return np.zeros((len(words), 0), np.uint8)
+    bytes_ = np.ascontiguousarray(words, "<u8").view(np.uint8)  # lowest byte first on every machine
+    return np.unpackbits(bytes_, axis=1, count=rules, bitorder="little")

@@ -8,7 +8,6 @@ from inference_core.compiler.draft import Draft
 from inference_core.compiler.interpret import Interpreted, interpret
 from inference_core.compiler.ir import Column, InList, ProgramIR, numbers_under, truths_under
 from inference_core.errors import ProgramError
-from inference_core.rules.codes import outcome_codes
 from kernels.bin_features import bin_features
 from kernels.path_contributions import path_contributions
 from kernels.score_rows import score_rows
@@ -84,7 +83,7 @@ def evaluate(draft: Draft, x: np.ndarray, memberships: np.ndarray) -> Interprete
     contributions = np.zeros(x.shape, np.float32)
     if tables.trees is not None:
         contributions = path_contributions(tables.trees, bin_features(tables.cuts, x, memberships))[1]
-    return Interpreted(outcome_codes(scored.bits, tables.rules.rules), scored.margin, contributions)
+    return Interpreted(scored.bits.codes(tables.rules.rules), scored.margin, contributions)
 
 
 def check_numbers(expected: Interpreted, got: Interpreted, tolerance: float = 1e-6) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from kernels.bin_features import check_rows
 from kernels.errors import KernelInputError
-from kernels.native import ScoreCall, check, library, owned_rows, pointer
+from kernels.native import ScoreCall, address, check, library, owned_rows, pointer
 from kernels.tables import CutTable, RuleBits, RuleTable, TreeTable, made_once
 
 FEW_ROWS = 16
@@ -91,6 +92,17 @@ class Layout:
         return self.features + self.rows * self.top * 8
 
 
+class ScoredPlaces(NamedTuple):
+    """Addresses of a ScoredRows' arrays; None where an output is no rule's, or there are no trees."""
+
+    words: int
+    hit: int | None
+    insufficient: int | None
+    error: int | None
+    margin: int | None
+    top_features: int
+
+
 class ScoredRows:
     """What the pass says of B rows. The arrays are views of one buffer, made when they are asked for."""
 
@@ -117,6 +129,25 @@ class ScoredRows:
 
     def __len__(self) -> int:
         return self._layout.rows
+
+    @property
+    def top(self) -> int:
+        """Contributions a row."""
+        return self._layout.top
+
+    @property
+    def has_margin(self) -> bool:
+        """Whether there were trees."""
+        return self._layout.trees
+
+    def places(self) -> ScoredPlaces:
+        """Return where in memory the arrays lie, for a kernel that goes on from here; valid while this lives."""
+        layout, start = self._layout, address(self._buffer) if len(self._buffer) else 0
+        size, at, words = layout.rows * layout.words * 8, start, []
+        for used in layout.outputs:
+            words.append(at if used else None)
+            at += size * used
+        return ScoredPlaces(layout.words, *words, start + layout.margins if layout.trees else None, start + layout.features)
 
     def _view(self, start: int, kind: type, *shape: int) -> np.ndarray:
         return np.ndarray(shape, kind, self._buffer, start)

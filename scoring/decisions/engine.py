@@ -262,22 +262,20 @@ class DecisionEngine:
             requests = [requests[place] for place in fresh.places]
         decision_ids, keys = new_decision_ids(len(fresh))
         work.fresh, work.columns = fresh, self.state.tokens.columns_of(fresh.records, keys, remember=True)
-        work.scored = scored = self._score(live, fresh, work.columns)
-        if marks := self._marks():
-            scored.stamps[:] |= np.uint32(marks)
-        needs_person = scored.outcome >= Outcome.REVIEW
-        if any(request.backfill for request in requests):
-            backfill = np.array([request.backfill for request in requests])
-            scored.stamps[backfill] = scored.stamps[backfill] & ~np.uint32(Stamp.RULES_ONLY) | np.uint32(Stamp.BACKFILL)
+        work.scored = scored = self._score(live, fresh, work.columns, self._marks())
+        decided = scored.decided
+        needs_person = decided.outcome >= _REVIEW
+        received_us, queued_ns, backfill = _times_of(requests)
+        if backfill is not None:
+            decided.stamps[backfill] = decided.stamps[backfill] & ~np.uint32(Stamp.RULES_ONLY) | np.uint32(Stamp.BACKFILL)
             needs_person &= ~backfill
-        received_us = np.array([request.received_us for request in requests], np.int64)
-        queued_ns = np.array([request.queued_ns for request in requests], np.int64)
-        answers = _answer_columns(fresh, scored, decision_ids, received_us, np.maximum(began - queued_ns, 0) // 1000)
+        queue_us = np.maximum(began - queued_ns, 0) // 1000
+        answers = _answer_columns(fresh, scored, decision_ids, received_us, queue_us)
         work.bodies = list(render_answers(live.form, answers))
         self._observe(scored, time.perf_counter_ns() - began, len(fresh))
         engine_us = (time.perf_counter_ns() - began) // 1000
         work.rows = _ledger_rows(fresh, scored, answers, decision_ids, live, engine_us)
-        work.alerting = [decision_ids[i] for i in np.flatnonzero(needs_person).tolist()] if needs_person.any() else []
+        work.alerting = [decision_ids[i] for i in np.flatnonzero(needs_person).tolist()]
         work.degraded = sum(work.rows.degraded)
 
     def _marks(self) -> int:
@@ -292,7 +290,7 @@ class DecisionEngine:
         stages.observe(DECIDE, decide / 1e9, rows)
         stages.observe(RENDER, (took_ns - features - program - decide) / 1e9, rows)
 
-    def _score(self, live: LiveProgram, accepted: Accepted, columns: TransactionColumns) -> ScoredBatch:
+    def _score(self, live: LiveProgram, accepted: Accepted, columns: TransactionColumns, marks: int = 0) -> ScoredBatch:
         return score_batch(
             self.state,
             live.program,
@@ -300,6 +298,7 @@ class DecisionEngine:
             self._lists.memberships(accepted, live.program.list_names),
             rules_alone=live.rules_alone,
             offline_limit_minor=settings.OFFLINE_LIMIT_MINOR,
+            marks=marks,
         )
 
     def commit(self, work: BatchWork) -> None:
@@ -341,7 +340,7 @@ class DecisionEngine:
                 self.state.confirm(work.scored.rows)
                 self._keeper.known.add(work.fresh.records.text, *work.fresh.id_spans)
                 self._keeper.note_committed(work.rows.decision_id[-1])
-                self.counters.count_decisions(work.scored.outcome, work.degraded, work.scored.stamps)
+                self.counters.count_decisions(work.scored.decided.outcome, work.degraded, work.scored.decided.stamps)
         self.counters.count_batch(work.results)
         return True
 
@@ -411,30 +410,44 @@ _TYPES, _CHANNELS = (
 )
 
 
+_REVIEW = int(Outcome.REVIEW)
+
+
+def _times_of(requests: Sequence[DecisionRequest]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return received_us and queued_ns, int64 [n], and which are backfill, bool [n], or None where none is."""
+    n = len(requests)
+    received_us = np.fromiter([request.received_us for request in requests], np.int64, n)
+    queued_ns = np.fromiter([request.queued_ns for request in requests], np.int64, n)
+    backfill = [request.backfill for request in requests]
+    return received_us, queued_ns, np.array(backfill) if True in backfill else None
+
+
 def _answer_columns(
     accepted: Accepted, scored: ScoredBatch, decision_ids: list[str], received_us: np.ndarray, queue_us: np.ndarray
 ) -> AnswerColumns:
-    n, result, records = len(accepted), scored.result, accepted.records
-    top_features = np.maximum(result.top_features, 0)  # -1 says that there is no further feature: it contributes nothing
+    n, decided, records = len(accepted), scored.decided, accepted.records
     starts, lengths = accepted.id_spans
+    times = np.empty((3, n), np.uint32)
+    times[0], times[1], times[2] = np.minimum(queue_us, 0xFFFFFFFF), scored.features_us, scored.program_us
+    queue, features, program = times
     return AnswerColumns(
         decision_ids="".join(decision_ids).encode(),
         text=records.text,
-        probability=result.probability,
-        occurred_us=np.ascontiguousarray(records.integers["occurred_at"]),
+        probability=decided.probability,
+        occurred_us=records.integers["occurred_at"],
         received_us=received_us,
-        id_starts=np.ascontiguousarray(starts),
-        id_lengths=np.ascontiguousarray(lengths),
-        score=np.rint(scored.risk * 1000).astype(np.int32),
-        top_features=top_features,
-        top_contributions=np.ascontiguousarray(result.top_contributions),
-        top_values=np.take_along_axis(scored.rows.x, top_features, axis=1),
-        stamps=scored.stamps,
-        queue_us=np.minimum(queue_us, 0xFFFFFFFF).astype(np.uint32),
-        features_us=np.full(n, scored.features_us, np.uint32),
-        program_us=np.full(n, scored.program_us, np.uint32),
-        outcome=scored.outcome,
-        rule_codes=np.ascontiguousarray(result.rule_outcomes),
+        id_starts=starts.copy(),
+        id_lengths=lengths.copy(),
+        score=decided.score,
+        top_features=decided.safe_features,
+        top_contributions=scored.scored.top_contributions,
+        top_values=decided.top_values,
+        stamps=decided.stamps,
+        queue_us=queue,
+        features_us=features,
+        program_us=program,
+        outcome=decided.outcome,
+        rule_codes=decided.rule_codes,
     )
 
 
@@ -444,7 +457,8 @@ def _ledger_rows(
     n, records, codes = len(fresh), fresh.records, fresh.records.codes
     packed, ends = pack_rows(scored.rows.x)
     ends = ends.tolist()
-    stamps, is_marked = scored.stamps.tolist(), scored.stamps.any()
+    decided = scored.decided
+    stamps, is_marked = decided.stamps.tolist(), decided.stamps.any()
     evidence = Evidence(
         np.stack([answers.queue_us, answers.features_us, answers.program_us], axis=1),
         answers.top_features,
@@ -465,10 +479,10 @@ def _ledger_rows(
         merchant_id=fresh.tokens("merchant_id"),
         country=fresh.tokens("country"),
         transaction=fresh.texts,
-        outcome=scored.outcome.tolist(),
+        outcome=decided.outcome.tolist(),
         score=answers.score.tolist(),
         probability=_or_none(answers.probability),
-        margin=_or_none(scored.result.margin.astype(np.float64)),
+        margin=_or_none(scored.scored.margin.astype(np.float64)),
         features=[packed[start:end] for start, end in zip(ends, ends[1:], strict=False)],
         feature_schema=[live.program.schema.version] * n,
         program_version=[live.program.version] * n,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -31,8 +30,7 @@ def request_now(body: bytes, *, backfill: bool = False, trusted: bool = False) -
     return DecisionRequest(body, time.time_ns() // 1000, time.perf_counter_ns(), backfill, trusted)
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """The stored answer, byte for byte; `replayed` where the transaction had been decided before."""
 
     body: bytes

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from inference_core import Rule, RuleError, RuleOutcome, rule_from_json, rule_to_json
 from inference_core.compiler import compile_program
 from inference_core.rules import MAX_DEPTH, MAX_NODES, check_expression
-from inference_core.rules.codes import outcome_codes
 from kernels.score_rows import score_rows
 from tests.inference_core.expressions import (
     FEATURES,
@@ -37,7 +36,7 @@ def outcomes(when, rows, requires=None, members=None) -> list[RuleOutcome]:
 def evaluated(rules: tuple[Rule, ...], x: np.ndarray, memberships: np.ndarray) -> np.ndarray:
     """Return the outcome codes [B, R] of rules alone."""
     tables = compile_program(SCHEMA, rules, LISTS, None).tables
-    return outcome_codes(score_rows(tables, x, memberships).bits, len(rules))
+    return score_rows(tables, x, memberships).bits.codes(len(rules))
 
 
 A, B = {"feature": "a"}, {"feature": "b"}

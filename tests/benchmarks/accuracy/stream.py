@@ -51,7 +51,7 @@ class PaymentStream:
                 self._labels.deliver(int(self._payments.occurred_us[rows.stop - 1]), self.state)
                 scored = score_batch(self.state, program, self._payments.columns(rows, self.state.tokens))
                 self.x[rows] = scored.rows.x[:, self._kept]
-                self.margin[rows] = scored.result.margin
+                self.margin[rows] = scored.scored.margin
             self._labels.deliver(self._payments.first_midnight_us + (day + 1) * DAY_US - 1, self.state)
         self._day = max(self._day, end_day)
 

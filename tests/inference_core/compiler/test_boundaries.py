@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from inference_core import FeatureColumn, FeatureSchema, Rule, RuleOutcome
 from inference_core.compiler import compile_program
 from inference_core.compiler.ir import Tree
-from inference_core.rules.codes import outcome_codes
 from kernels.score_rows import score_rows
 from kernels.tables import Arithmetic
 from tests.inference_core.expressions import LISTS, SCHEMA, evaluate, node, rule
@@ -34,7 +33,7 @@ def around(values) -> list[float]:
 
 def hits(rules: tuple[Rule, ...], x: np.ndarray) -> np.ndarray:
     tables = compile_program(SCHEMA, rules, LISTS, None).tables
-    return outcome_codes(score_rows(tables, x).bits, len(rules)) == RuleOutcome.HIT
+    return score_rows(tables, x).bits.codes(len(rules)) == RuleOutcome.HIT
 
 
 def expected_hits(rules: tuple[Rule, ...], x: np.ndarray) -> list[list[bool]]:
@@ -143,6 +142,6 @@ def test_rules_and_trees_share_cuts_and_stay_exact():
         scored = score_rows(plan.tables, x)
         at = float(np.float32(threshold))
         assert scored.margin.tolist() == [1.0 if math.isnan(v) or v < at else 2.0 for v in x[:, 0].tolist()]
-        got = outcome_codes(scored.bits, len(rules)).astype(bool).tolist()
+        got = scored.bits.codes(len(rules)).astype(bool).tolist()
         with np.errstate(all="ignore"):
             assert got == [[evaluate(of.when, {"a": row[0]}, set()) for of in rules] for row in x]

@@ -81,11 +81,11 @@ def test_rules_alone_decide_and_only_small_payments_are_approved(error, limit, a
         state, program, columns(state, AMOUNTS), np.array([[False]] * 4), rules_alone=rules_alone, offline_limit_minor=limit
     )
     expected = [Outcome.APPROVE] * approved + [Outcome.REVIEW] * (3 - approved) + [Outcome.DECLINE]
-    assert scored.outcome.tolist() == expected, "the rule declines whatever the limit says"
-    assert scored.stamps.tolist() == [Stamp.DEGRADED_MODEL] * 4
+    assert scored.decided.outcome.tolist() == expected, "the rule declines whatever the limit says"
+    assert scored.decided.stamps.tolist() == [Stamp.DEGRADED_MODEL] * 4
     assert scored.model_failed == (error is not None)
-    assert np.isnan(scored.result.probability).all()
-    assert scored.risk.tolist() == [0, 0, 0, 0.5]
+    assert np.isnan(scored.decided.probability).all()
+    assert scored.decided.risk.tolist() == [0, 0, 0, 0.5]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("device lost"), None], ids=["raises", "no number"])
@@ -96,15 +96,15 @@ def test_a_list_stops_a_small_payment(error):
     scored = score_batch(
         state, program, columns(state, [100, 100]), members, rules_alone=rules_alone, offline_limit_minor=10**9
     )
-    assert scored.outcome.tolist() == [Outcome.HOLD, Outcome.APPROVE]
+    assert scored.decided.outcome.tolist() == [Outcome.HOLD, Outcome.APPROVE]
 
 
 def test_a_rule_that_fails_as_well_is_told_beside():
     state = FeatureState(7)
     program, rules_alone = parts((rule("broken", BROKEN, Outcome.DECLINE),), RuntimeError())
     scored = score_batch(state, program, columns(state, [100]), rules_alone=rules_alone, offline_limit_minor=10**9)
-    assert scored.stamps.tolist() == [Stamp.DEGRADED_MODEL | Stamp.DEGRADED_RULES]
-    assert scored.outcome.tolist() == [Outcome.REVIEW], "it could have stopped the payment"
+    assert scored.decided.stamps.tolist() == [Stamp.DEGRADED_MODEL | Stamp.DEGRADED_RULES]
+    assert scored.decided.outcome.tolist() == [Outcome.REVIEW], "it could have stopped the payment"
 
 
 def test_without_a_model_the_limit_does_not_count():
@@ -112,8 +112,8 @@ def test_without_a_model_the_limit_does_not_count():
     state = FeatureState(7)
     _, rules_alone = parts()
     scored = score_batch(state, rules_alone, columns(state, AMOUNTS), offline_limit_minor=10**9)
-    assert scored.outcome.tolist() == [Outcome.REVIEW] * 3 + [Outcome.DECLINE]
-    assert scored.stamps.tolist() == [Stamp.RULES_ONLY] * 4
+    assert scored.decided.outcome.tolist() == [Outcome.REVIEW] * 3 + [Outcome.DECLINE]
+    assert scored.decided.stamps.tolist() == [Stamp.RULES_ONLY] * 4
 
 
 def test_only_rows_without_a_number_are_degraded():
@@ -132,8 +132,8 @@ def test_only_rows_without_a_number_are_degraded():
 
     object.__setattr__(program, "executor", Partly())
     scored = score_batch(state, program, columns(state, [100, 100, 100]), rules_alone=rules_alone)
-    assert scored.stamps.tolist() == [0, Stamp.DEGRADED_MODEL, 0]
-    assert scored.outcome.tolist() == [Outcome.APPROVE, Outcome.REVIEW, Outcome.APPROVE]
+    assert scored.decided.stamps.tolist() == [0, Stamp.DEGRADED_MODEL, 0]
+    assert scored.decided.outcome.tolist() == [Outcome.APPROVE, Outcome.REVIEW, Outcome.APPROVE]
 
 
 def test_the_state_is_the_same_as_if_the_model_had_worked():

@@ -41,13 +41,13 @@ def score(
 
 def test_costs_alone_decide_where_no_rule_hits():
     scored = score(rule("r", NO_HIT, Outcome.DECLINE))
-    assert scored.outcome.tolist() == scored.cost_outcome.tolist() == [Outcome.APPROVE]
-    assert scored.risk[0] == pytest.approx(scored.result.probability[0])
+    assert scored.decided.outcome.tolist() == scored.decided.cost_outcome.tolist() == [Outcome.APPROVE]
+    assert scored.decided.risk[0] == pytest.approx(scored.decided.probability[0])
 
 
 @pytest.mark.parametrize("demand", list(Outcome))
 def test_a_rule_makes_the_outcome_stricter(demand):
-    assert score(rule("r", HIT, demand)).outcome.tolist() == [demand]
+    assert score(rule("r", HIT, demand)).decided.outcome.tolist() == [demand]
 
 
 def test_the_strictest_of_several_rules_wins():
@@ -58,28 +58,28 @@ def test_the_strictest_of_several_rules_wins():
         rule("d", NO_HIT, Outcome.DECLINE),
     ]
     for order in (hits, hits[::-1]):
-        assert score(*order).outcome.tolist() == [Outcome.HOLD]
+        assert score(*order).decided.outcome.tolist() == [Outcome.HOLD]
 
 
 def test_a_rule_never_makes_the_outcome_milder():
     strict = CostPolicy(declined_good_cost_minor=0, good_margin=0)
-    assert score(policy=strict, amount=10**9).outcome.tolist() == [Outcome.DECLINE]
-    assert score(rule("r", HIT, Outcome.STEP_UP), policy=strict, amount=10**9).outcome.tolist() == [Outcome.DECLINE]
+    assert score(policy=strict, amount=10**9).decided.outcome.tolist() == [Outcome.DECLINE]
+    assert score(rule("r", HIT, Outcome.STEP_UP), policy=strict, amount=10**9).decided.outcome.tolist() == [Outcome.DECLINE]
 
 
 def test_weights_join_the_probability_as_independent_evidence():
     one, two = rule("a", HIT, Outcome.APPROVE, 0.5), rule("b", HIT, Outcome.APPROVE, 0.2)
-    p = score().result.probability[0]
-    assert score(one).risk[0] == pytest.approx(1 - (1 - p) * 0.5)
-    assert score(one, two).risk[0] == pytest.approx(1 - (1 - p) * 0.5 * 0.8)
-    assert score(one, rule("c", NO_HIT, Outcome.APPROVE, 0.9)).risk[0] == pytest.approx(1 - (1 - p) * 0.5)
+    p = score().decided.probability[0]
+    assert score(one).decided.risk[0] == pytest.approx(1 - (1 - p) * 0.5)
+    assert score(one, two).decided.risk[0] == pytest.approx(1 - (1 - p) * 0.5 * 0.8)
+    assert score(one, rule("c", NO_HIT, Outcome.APPROVE, 0.9)).decided.risk[0] == pytest.approx(1 - (1 - p) * 0.5)
 
 
 def test_without_a_probability_nothing_is_approved():
     scored = score(forest=False)
-    assert scored.outcome.tolist() == [Outcome.REVIEW] and scored.risk.tolist() == [0]
-    assert score(rule("r", HIT, Outcome.DECLINE, 0.9), forest=False).outcome.tolist() == [Outcome.DECLINE]
-    assert score(rule("r", HIT, Outcome.APPROVE, 0.9), forest=False).risk[0] == pytest.approx(0.9)
+    assert scored.decided.outcome.tolist() == [Outcome.REVIEW] and scored.decided.risk.tolist() == [0]
+    assert score(rule("r", HIT, Outcome.DECLINE, 0.9), forest=False).decided.outcome.tolist() == [Outcome.DECLINE]
+    assert score(rule("r", HIT, Outcome.APPROVE, 0.9), forest=False).decided.risk[0] == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(
@@ -93,28 +93,28 @@ def test_without_a_probability_nothing_is_approved():
 )
 def test_an_error_of_a_rule_that_could_have_stopped_the_payment_asks_for_a_person(demand, expected):
     scored = score(rule("r", ERROR, demand, 0.9))
-    assert scored.result.rule_outcomes.tolist() == [[RuleOutcome.ERROR]]
-    assert scored.outcome.tolist() == [expected]
-    assert scored.risk[0] == pytest.approx(scored.result.probability[0]), "an error is no evidence of fraud"
+    assert scored.decided.rule_codes.tolist() == [[RuleOutcome.ERROR]]
+    assert scored.decided.outcome.tolist() == [expected]
+    assert scored.decided.risk[0] == pytest.approx(scored.decided.probability[0]), "an error is no evidence of fraud"
 
 
 def test_a_rule_without_enough_history_demands_nothing():
-    assert score(rule("r", HIT, Outcome.DECLINE, 0.9, requires=NO_HIT)).outcome.tolist() == [Outcome.APPROVE]
+    assert score(rule("r", HIT, Outcome.DECLINE, 0.9, requires=NO_HIT)).decided.outcome.tolist() == [Outcome.APPROVE]
 
 
 def test_lists():
     on_list = rule("r", {"in_list": "blocked"}, Outcome.DECLINE)
-    assert score(on_list, lists=["blocked"]).outcome.tolist() == [Outcome.APPROVE]
-    assert score(on_list, lists=["blocked"], members=np.array([[True]])).outcome.tolist() == [Outcome.DECLINE]
+    assert score(on_list, lists=["blocked"]).decided.outcome.tolist() == [Outcome.APPROVE]
+    assert score(on_list, lists=["blocked"], members=np.array([[True]])).decided.outcome.tolist() == [Outcome.DECLINE]
 
 
 def test_no_rules_and_no_rows():
     state = FeatureState(7)
     scored = score_batch(state, risk_program(rules=()), state.tokens.columns([], [], remember=True))
-    assert scored.outcome.shape == scored.risk.shape == (0,)
+    assert scored.decided.outcome.shape == scored.decided.risk.shape == (0,)
 
 
 def test_a_batch_is_the_unit_and_shares_its_times():
     state = FeatureState(7)
     scored = score_batch(state, risk_program(), columns(state, n=50))
-    assert scored.features_us >= 0 and scored.program_us >= 0 and len(scored.outcome) == 50
+    assert scored.features_us >= 0 and scored.program_us >= 0 and len(scored.decided.outcome) == 50

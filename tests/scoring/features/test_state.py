@@ -74,8 +74,8 @@ def test_any_cut_into_batches_equals_one_by_one(program, bodies, sizes):
         scored = score(state, program, part, start)
         alone = singles[start : start + len(part)]
         assert scored.rows.x.tobytes() == np.concatenate([s.rows.x for s in alone]).tobytes()
-        assert scored.outcome.tolist() == [int(s.outcome[0]) for s in alone]
-        assert scored.risk.tolist() == [float(s.risk[0]) for s in alone]
+        assert scored.decided.outcome.tolist() == [int(s.decided.outcome[0]) for s in alone]
+        assert scored.decided.risk.tolist() == [float(s.decided.risk[0]) for s in alone]
         assert scored.rows.late.tolist() == [bool(s.rows.late[0]) for s in alone]
         start += len(part)
 
@@ -146,7 +146,7 @@ def test_a_dry_run_tells_what_the_real_one_will_say(program, bodies):
         tried = score(state, program, [payment], 900, remember=False)
         real = score(state, program, [payment], key)
         assert tried.rows.x.tobytes() == real.rows.x.tobytes()
-        assert tried.outcome.tolist() == real.outcome.tolist()
+        assert tried.decided.outcome.tolist() == real.decided.outcome.tolist()
 
 
 @examples(30)
@@ -181,7 +181,7 @@ def test_a_program_that_fails_leaves_no_event_behind(program):
         def __getattr__(self, name):
             return getattr(broken, name)
 
-        def run(self, *_):
+        def score(self, *_):
             raise RuntimeError("no result")
 
     with pytest.raises(RuntimeError):
