@@ -7,6 +7,7 @@ from inference_core.answers import AnswerColumns, AnswerForm, Rendered, render_a
 from inference_core.calibration import Calibration, fit_platt
 from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchedulingError, SchemaMismatch
 from inference_core.forest import Forest
+from inference_core.ids import ID_BYTES, RANDOM_BYTES, ordered_ids
 from inference_core.outcomes import Outcome, RuleOutcome
 from inference_core.packed import pack_rows, unpack_rows
 from inference_core.policy import CostPolicy, default_policy
@@ -88,6 +89,9 @@ __all__ = [
     "KernelInputError",
     "LadderCounters",
     "LogExport",
+    "ID_BYTES",
+    "RANDOM_BYTES",
+    "ordered_ids",
     "Operation",
     "Outcome",
     "ProgramError",

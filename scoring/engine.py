@@ -2,6 +2,8 @@
 
 from inference_core import (
     ABSENT,
+    ID_BYTES,
+    RANDOM_BYTES,
     UNKNOWN,
     Aggregation,
     AnswerColumns,
@@ -69,6 +71,7 @@ from inference_core import (
     open_token_table,
     open_value_columns,
     open_window_store,
+    ordered_ids,
     pack_rows,
     render_answers,
     rule_from_json,
@@ -115,6 +118,9 @@ __all__ = [
     "KernelInputError",
     "LadderCounters",
     "LogExport",
+    "ID_BYTES",
+    "RANDOM_BYTES",
+    "ordered_ids",
     "Operation",
     "Outcome",
     "ProgramError",

@@ -21,6 +21,8 @@ from scoring.models import EngineSample, Outcome
 # Why work is turned away that was in order: it came too fast, too much of it, too late, or something it needs is ill.
 SHED_REASONS = ("rate_limit", "overloaded", "deadline", "concurrency", "breaker", "storage")
 WINDOW_SECONDS = 10.0
+# As many outcomes are counted one by one in the time that NumPy takes for any number.
+_FEW = 32
 
 
 class EngineCounters:
@@ -76,8 +78,12 @@ class EngineCounters:
         """Count committed decisions by outcome code and, where given, by the bits of their stamps."""
         self.decisions += len(outcomes)
         self.degraded += degraded
-        for code, count in enumerate(np.bincount(outcomes, minlength=len(self.outcomes)).tolist()):
-            self.outcomes[code] += count
+        if len(outcomes) < _FEW:
+            for code in outcomes.tolist():
+                self.outcomes[code] += 1
+        else:
+            for code, count in enumerate(np.bincount(outcomes, minlength=len(self.outcomes)).tolist()):
+                self.outcomes[code] += count
         if stamps is not None and stamps.any():
             for bit in range(len(WORDS)):
                 self.stamps[bit] += int(np.count_nonzero(stamps & (1 << bit)))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 
 import numpy as np
 from django.conf import settings
@@ -24,36 +22,40 @@ _PAYERS = [_SPAN[name] for name in ("customer_id", "account_id", "card_id")]
 _ID = _SPAN["transaction_id"]
 
 
-@dataclass(frozen=True)
 class Accepted:
     """n accepted transactions in order of arrival.
 
     Attributes:
         places: [n] where each stands in the batch of requests.
         records: their columns, all of them accepted.
+        text: the canonical texts, one after another.
     """
 
-    places: Sequence[int]
-    records: Records
+    __slots__ = ("_ids", "_texts", "places", "records", "text")
+
+    def __init__(self, places: Sequence[int], records: Records) -> None:
+        self.places, self.records, self.text = places, records, records.text.decode("ascii")
+        # Made when they are asked for; a cached_property of Python 3.11 takes a lock each time.
+        self._ids: list[str] | None = None
+        self._texts: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.records)
 
-    @cached_property
-    def text(self) -> str:
-        """The canonical texts, one after another."""
-        return self.records.text.decode("ascii")
-
-    @cached_property
+    @property
     def texts(self) -> list[str]:
         """[n] the canonical text of each."""
-        text, ends = self.text, self.records.ends.tolist()
-        return [text[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+        if self._texts is None:
+            text, ends = self.text, self.records.ends.tolist()
+            self._texts = [text[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+        return self._texts
 
-    @cached_property
+    @property
     def ids(self) -> list[str]:
         """[n] the transaction ids."""
-        return self.tokens("transaction_id")
+        if self._ids is None:
+            self._ids = self.tokens("transaction_id")
+        return self._ids
 
     @property
     def id_spans(self) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,17 @@ from scoring.decisions.requests import Decided, DecisionRequest
 from scoring.decisions.score_batch import ScoredBatch, score_batch
 from scoring.decisions.stamps import NORMAL, Stamp, is_degraded, mode_of
 from scoring.decisions.state_keeper import StateKeeper
-from scoring.engine import AnswerColumns, FeatureSchema, LadderCounters, Outcome, pack_rows, render_answers
+from scoring.engine import (
+    ID_BYTES,
+    RANDOM_BYTES,
+    AnswerColumns,
+    FeatureSchema,
+    LadderCounters,
+    Outcome,
+    ordered_ids,
+    pack_rows,
+    render_answers,
+)
 from scoring.entity_index import catch_up
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
 from scoring.features.columns import TransactionColumns
@@ -274,8 +284,9 @@ class DecisionEngine:
         work.bodies = list(render_answers(live.form, answers))
         self._observe(scored, time.perf_counter_ns() - began, len(fresh))
         engine_us = (time.perf_counter_ns() - began) // 1000
-        work.rows = _ledger_rows(fresh, scored, answers, decision_ids, live, engine_us)
-        work.alerting = [decision_ids[i] for i in np.flatnonzero(needs_person).tolist()]
+        ids = [_id_at(decision_ids, i) for i in range(len(fresh))]
+        work.rows = _ledger_rows(fresh, scored, answers, ids, live, engine_us)
+        work.alerting = [_id_at(decision_ids, i) for i in np.flatnonzero(needs_person).tolist()]
         work.degraded = sum(work.rows.degraded)
 
     def _marks(self) -> int:
@@ -380,37 +391,32 @@ class DecisionEngine:
         columns = self.state.tokens.columns_of(accepted.records, np.zeros(1, np.uint64), remember=False)
         scored = self._score(live, accepted, columns)
         received_us, no_time = np.array([request.received_us], np.int64), np.zeros(1, np.int64)
-        answers = _answer_columns(accepted, scored, ["-" * 36], received_us, no_time)
+        answers = _answer_columns(accepted, scored, b"-" * ID_BYTES, received_us, no_time)
         (body,) = render_answers(live.form, answers)
         return body, scored.rows.x[0]
 
 
-def new_decision_ids(count: int) -> tuple[list[str], np.ndarray]:
-    """Return version 7 UUIDs (RFC 9562), which sort by time, so that indexes grow at one end; and their event keys.
+def new_decision_ids(count: int) -> tuple[bytes, np.ndarray]:
+    """Return version 7 UUIDs, ID_BYTES each and one behind the other, and their event keys; see kernels.ordered_ids.
 
-    An event's key, by which the feature state knows it again, is the last 48 bits of its decision's id, uint64 [count].
+    They sort by time, so that indexes grow at one end. An event's key, uint64 [count], by which the feature state knows it
+    again, is the last 48 bits of its decision's id.
     """
-    head = f"{time.time_ns() // 1_000_000:012x}"
-    prefix = f"{head[:8]}-{head[8:]}-7"
-    drawn = np.frombuffer(os.urandom(10 * count), np.uint8).reshape(count, 10)
-    random = drawn.tobytes().hex()
-    found = [
-        f"{prefix}{random[i : i + 3]}-{_VARIANT[random[i + 3]]}{random[i + 4 : i + 7]}-{random[i + 8 : i + 20]}"
-        for i in range(0, 20 * count, 20)
-    ]
-    keys = np.zeros((count, 8), np.uint8)
-    keys[:, 2:] = drawn[:, 4:]
-    return found, keys.view(">u8")[:, 0].astype(np.uint64)
+    drawn = os.urandom(RANDOM_BYTES * count + 2)
+    # A start in the lower half leaves the ids of a batch in their order.
+    return ordered_ids(time.time_ns() // 1_000_000, int.from_bytes(drawn[:2]) & 0x7FF, drawn[2:])
 
 
-# The top bits of a variant's digit are 10, its others random.
-_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _TYPES, _CHANNELS = (
     next(field.choices for field in transaction_reader().fields if field.name == name) for name in ("type", "channel")
 )
 
 
 _REVIEW = int(Outcome.REVIEW)
+
+
+def _id_at(decision_ids: bytes, place: int) -> str:
+    return decision_ids[ID_BYTES * place : ID_BYTES * (place + 1)].decode()
 
 
 def _times_of(requests: Sequence[DecisionRequest]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -423,7 +429,7 @@ def _times_of(requests: Sequence[DecisionRequest]) -> tuple[np.ndarray, np.ndarr
 
 
 def _answer_columns(
-    accepted: Accepted, scored: ScoredBatch, decision_ids: list[str], received_us: np.ndarray, queue_us: np.ndarray
+    accepted: Accepted, scored: ScoredBatch, decision_ids: bytes, received_us: np.ndarray, queue_us: np.ndarray
 ) -> AnswerColumns:
     n, decided, records = len(accepted), scored.decided, accepted.records
     starts, lengths = accepted.id_spans
@@ -431,7 +437,7 @@ def _answer_columns(
     times[0], times[1], times[2] = np.minimum(queue_us, 0xFFFFFFFF), scored.features_us, scored.program_us
     queue, features, program = times
     return AnswerColumns(
-        decision_ids="".join(decision_ids).encode(),
+        decision_ids=decision_ids,
         text=records.text,
         probability=decided.probability,
         occurred_us=records.integers["occurred_at"],

@@ -160,6 +160,7 @@ def _fill(texts: Iterator) -> None:
 
 
 def _store(texts: Sequence[bytes]) -> None:
+    import struct
     from datetime import UTC, datetime
 
     from scoring.decisions.accepted import Accepted, read_texts
@@ -176,7 +177,7 @@ def _store(texts: Sequence[bytes]) -> None:
         "stamps": 0, "engine_us": 0, "form_id": 0, "evidence": b"", "response": None,
     }  # fmt: skip
     rows = {name: [value] * n for name, value in shared.items()} | {
-        "decision_id": new_decision_ids(n)[0],
+        "decision_id": [text.decode() for (text,) in struct.iter_unpack("36s", new_decision_ids(n)[0])],
         "transaction_id": accepted.ids,
         "occurred_at": occurred_us,
         "received_at": occurred_us,
