@@ -27,6 +27,7 @@ _PLAIN_COUNTERS = {
     "device_failures": ("risk_device_failures", "Batches that an accelerator failed on; the CPU ran them"),
     "program_swaps": ("risk_program_swaps", "New programs that took over between two batches"),
     "rate_limit_failures": ("risk_rate_limit_store_failures", "Exchanges with the store of the rate limits that failed"),
+    "rate_changes": ("risk_scheduler_rate_changes", "Times that the rate of arrivals was taken to have changed"),
     "clock_steps": ("risk_clock_steps", "Times that the wall clock was set"),
 }
 _LABELLED_COUNTERS = {
@@ -40,10 +41,14 @@ _LABELLED_COUNTERS = {
     "rate_limit": ("risk_rate_limit", "Requests that the rate limits judged", "verdict"),
     "breaker_opened": ("risk_breaker_opened", "Times that a dependency's breaker opened", "dependency"),
     "breaker_refused": ("risk_breaker_refused", "Calls that an open breaker refused", "dependency"),
+    "scheduler_batches": ("risk_scheduler_batches", "Batches that were reduced, run by a spare unit, or failed", "kind"),
+    "policy_windows": ("risk_scheduler_policy_windows", "Windows that the learned policy spent with a tuning; 0 is safe", "tuning"),
+    "policy_events": ("risk_scheduler_policy_events", "Windows explored or held after a change, and times switched off", "event"),
     "shared_log": ("risk_shared_log", "What the feature state did with the log that it shares with others", "event"),
 }
 # Gauges of the processes: how they make one number.
 _SUMMED = {
+    "arrivals_per_s": ("risk_arrivals_per_second", "Rate of arrivals as the scheduler sees it"),
     "queue_depth": ("risk_queue_depth", "Decisions that wait for the engine"),
     "in_flight": ("risk_in_flight", "Requests that are being answered"),
     "feature_events": ("risk_feature_events", "Events in the feature windows, over the kinds of entity"),
@@ -82,6 +87,7 @@ class Families:
         yield from _counters(counters)
         yield from _requests(counters["requests"])
         yield from _stages(counters["stages"])
+        yield _by_class(counters["scheduled"])
         yield _histogram("risk_batch_rows", "Decisions of a batch", BATCH_BOUNDS, counters["batch_rows"])
         yield _histogram("risk_queue_age_seconds", "Wait of a decision before it was taken", AGE_BOUNDS, counters["queue_age"])
         yield from _gauges(processes)
@@ -97,6 +103,14 @@ def _counters(counters: dict[str, Any]) -> Iterator[Metric]:
         yield CounterMetricFamily(name, text, value=counters[key])
     for key, (name, text, label) in _LABELLED_COUNTERS.items():
         yield _labelled(name, text, label, counters[key], counter=True)
+
+
+def _by_class(scheduled: dict[str, int]) -> Metric:
+    text = "Decisions by class: let in, refused as they could not be made in time, and too late when their turn came"
+    family = CounterMetricFamily("risk_scheduled", text, labels=["class", "verdict"])
+    for key, count in scheduled.items():
+        family.add_metric(key.split(" "), count)
+    return family
 
 
 def _requests(requests: dict[str, Any]) -> Iterator[Metric]:
@@ -141,7 +155,24 @@ def _gauges(processes: dict[str, dict[str, Any]]) -> Iterator[Metric]:
         yield _labelled(name, text, "process", known)
     yield _by_two("risk_breaker_state", "0 closed, 1 half open, 2 open", "dependency", processes, "breakers")
     yield _by_two("risk_device_busy_share", "Share of the last 10 s that a device was at work", "device", processes, "busy")
+    yield from _costs(processes)
     yield from _merged(processes)
+
+
+def _costs(processes: dict[str, dict[str, Any]]) -> Iterator[Metric]:
+    labels = ["unit", "variant", "process"]
+    fixed = GaugeMetricFamily("risk_batch_cost_fixed_seconds", "What a batch costs whatever its size, as learned", labels=labels)
+    row = GaugeMetricFamily("risk_batch_cost_row_seconds", "What each of its decisions adds, as learned", labels=labels)
+    policies = set()
+    for process, gauges in processes.items():
+        policies |= {gauges["policy"]} - {None}
+        for key, (of_batch, of_row) in gauges["costs"].items():
+            unit_and_variant = key.rsplit(" ", 1)
+            fixed.add_metric([*unit_and_variant, process], of_batch)
+            row.add_metric([*unit_and_variant, process], of_row)
+    yield fixed
+    yield row
+    yield _labelled("risk_scheduler_policy_info", "How batches are formed", "policy", dict.fromkeys(sorted(policies), 1.0))
 
 
 def _merged(processes: dict[str, dict[str, Any]]) -> Iterator[Metric]:

@@ -49,6 +49,9 @@ def prometheus_text(engine: DecisionEngine | None) -> tuple[bytes, str]:
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
+_VERDICTS = ("admitted", "refused", "late")
+
+
 def observe_second(engine: DecisionEngine) -> None:
     """Look at disk, clock and outbox, and publish this process's numbers.
 
@@ -114,7 +117,7 @@ _publisher = _Publisher()
 
 def _counters_of(engine: DecisionEngine) -> dict[str, Any]:
     ladder, guard = engine.ladder_counters(), guards()
-    return engine.counters.state() | {
+    return engine.counters.state() | _scheduler_counters(engine) | {
         "ladder": {
             "static": ladder.hits, "dynamic": ladder.dynamic, "miss": ladder.misses,
             "guard_failure": ladder.guard_failures, "busy": ladder.busy,
@@ -131,10 +134,34 @@ def _counters_of(engine: DecisionEngine) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _scheduler_counters(engine: DecisionEngine) -> dict[str, Any]:
+    found = engine.counters.scheduling() if engine.counters.scheduling else {}
+    policy = found.get("policy_figures", {})
+    return {
+        "scheduled": {
+            f"{of} {verdict}": count[verdict] for of, count in found.get("classes", {}).items() for verdict in _VERDICTS
+        },
+        "scheduler_batches": {kind: found.get(f"{kind}_batches", 0) for kind in ("reduced", "spare", "failed")},
+        "rate_changes": found.get("rate_changes", 0),
+        "policy_windows": {str(arm): count for arm, count in enumerate(policy.get("windows_by_tuning", ()))},
+        "policy_events": {event: policy.get(event, 0) for event in ("explored", "held_after_change", "switched_off")},
+    }
+
+
+def _scheduler_gauges(engine: DecisionEngine) -> dict[str, Any]:
+    found = engine.counters.scheduling() if engine.counters.scheduling else {}
+    costs = {
+        f"{unit} {variant}": [line["fixed_us"] / 1e6, line["row_us"] / 1e6]
+        for unit, of in found.get("units", {}).items()
+        for variant, line in of["variants"].items()
+    }
+    return {"arrivals_per_s": found.get("arrivals_per_s", 0.0), "costs": costs, "policy": found.get("policy")}
+
+
 def _gauges_of(engine: DecisionEngine, outbox_lag: float | None) -> dict[str, Any]:
     counters, guard, now = engine.counters, guards(), time.monotonic()
     p99 = percentile_ms(counters.recent_latency(), 0.99)
-    return {
+    return _scheduler_gauges(engine) | {
         "queue_depth": counters.queue_depth, "in_flight": counters.in_flight,
         "feature_events": engine.state.event_count(), "feature_bytes": engine.state.memory_bytes(),
         "release_refused": int(engine.refused_release is not None),

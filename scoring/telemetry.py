@@ -7,7 +7,7 @@ import socket
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +32,7 @@ class EngineCounters:
         stages: times of what runs on the processor around the program; `program_stages` those of the program.
         in_flight: requests that are being answered.
         queue_depth: decisions that wait.
+        scheduling: the figures of the scheduler that forms the batches; None where none does.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,7 @@ class EngineCounters:
         self.latency_counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
         self.latency_sum_ms = 0.0
         self.queue_depth = 0
+        self.scheduling: Callable[[], dict[str, Any]] | None = None
         self.stages = StageTimes("cpu", "host")
         self.batch_rows, self.queue_age = Histogram(BATCH_BOUNDS), Histogram(AGE_BOUNDS)
         self._programs: dict[tuple[str, str], StageTimes] = {}

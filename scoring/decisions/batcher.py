@@ -86,6 +86,7 @@ class Batcher:
 
     def start(self, engine: DecisionEngine) -> None:
         """Give the engine, which from now on belongs to the batches and calls."""
+        engine.counters.scheduling = self._scheduler.figures
         self._engine = engine
         self._hand_on()
 

@@ -12,7 +12,9 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from scoring import metrics
+from scoring.decisions.schedule import new_scheduler
 from scoring.durability import UnsafeSetting, _state
+from scoring.engine import Priority
 from scoring.histograms import DECIDE
 from scoring.metrics import LAYOUT, close_metrics, observe_second, prometheus_text
 from scoring.metrics_folder import MetricsFolder
@@ -110,3 +112,32 @@ def test_guards_are_shown(monkeypatch):
     assert found["risk_disk_full"] == 0 and any(name.startswith("risk_disk_free_bytes{path=") for name in found)
     assert found["risk_device_busy_seconds_total{device=cpu}"] == pytest.approx(0.5)
     assert found["risk_commit_duration_seconds_count"] == 1, "the commit of the engine's one batch, and no work"
+
+
+def test_the_scheduler_tells_what_it_let_in_and_what_a_batch_costs():
+    engine, scheduler = IdleEngine(), new_scheduler()
+    without = samples_of(engine)
+    assert without["risk_arrivals_per_second"] == 0 and not any(name.startswith("risk_scheduled") for name in without)
+    engine.counters.scheduling = scheduler.figures
+    assert scheduler.admit(Priority.LIVE, 3, 1e9, 0.0) is None
+    scheduler.queue.put(Priority.LIVE, "payments", 3, 0.0, 1e9)
+    dispatch = scheduler.next(1.0)
+    scheduler.start(dispatch, 1.0)
+    scheduler.completed(dispatch, 1.0, 2_001.0, ok=False)
+    found, process = samples_of(engine), engine.counters.process
+    assert found["risk_scheduled_total{class=live,verdict=admitted}"] == 3
+    assert found["risk_scheduled_total{class=bulk,verdict=refused}"] == 0
+    assert found["risk_scheduler_batches_total{kind=failed}"] == 1 and found["risk_scheduler_batches_total{kind=spare}"] == 0
+    assert found[f"risk_batch_cost_fixed_seconds{{process={process},unit=engine,variant=full}}"] == pytest.approx(0.001)
+    assert found[f"risk_batch_cost_row_seconds{{process={process},unit=engine,variant=full}}"] == pytest.approx(30e-6)
+    assert sum(value for name, value in found.items() if name.startswith("risk_scheduler_policy_info")) == 1
+
+
+def test_the_learned_policy_tells_what_it_tried():
+    engine = IdleEngine()
+    policy = {"windows_by_tuning": [7, 2], "explored": 2, "held_after_change": 0, "switched_off": 1}
+    engine.counters.scheduling = lambda: {"policy": "learned", "policy_figures": policy, "rate_changes": 4}
+    found = samples_of(engine)
+    assert found["risk_scheduler_policy_windows_total{tuning=1}"] == 2 and found["risk_scheduler_rate_changes_total"] == 4
+    assert found["risk_scheduler_policy_events_total{event=switched_off}"] == 1
+    assert found["risk_scheduler_policy_info{policy=learned}"] == 1
