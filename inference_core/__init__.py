@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any
 
+from inference_core import table_rows
 from inference_core.answers import AnswerColumns, AnswerForm, Rendered, render_answers
 from inference_core.calibration import Calibration, fit_platt
 from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchedulingError, SchemaMismatch
@@ -132,6 +133,7 @@ __all__ = [
     "rule_to_json",
     "save_program",
     "spans_of",
+    "table_rows",
     "token_codes",
     "unpack_rows",
 ]

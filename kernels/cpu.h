@@ -166,6 +166,11 @@ void bin_row(const cut_table *cuts, const float *x, const uint8_t *memberships, 
 void rules_row(const rule_table *rules, const uint8_t *plain, uint8_t *registers, uint64_t *const out[3]);
 int64_t trees_row(const tree_table *trees, const uint8_t *twice, int64_t *changes);
 
+/* kernels/pack_rows/cpu.c: one packed row of x[width], which takes at most 5 + ceil(quads / 8) + quads + 4 width bytes with
+ * quads = ceil(width / 4); returns its end. The scratch is of so many bytes. */
+int64_t packed_row_scratch(int64_t width);
+uint8_t *pack_row(uint8_t *out, const float *x, int64_t width, uint8_t *scratch);
+
 /* kernels/top_values/cpu.c */
 void top_values(const float *x, int64_t rows, int64_t columns, int64_t k, int32_t *position, float *value);
 #endif

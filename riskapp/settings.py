@@ -7,6 +7,7 @@ from pathlib import Path
 import dj_database_url
 
 from riskapp.env import env_bool, env_choice, env_float, env_int, env_path, env_secret, env_str
+from scoring.sqlite_session import SqliteSession
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = env_path("DATA_DIR", BASE_DIR / "var")
@@ -31,6 +32,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         # Take the write lock at BEGIN, so that two writers queue instead of failing half way.
         "transaction_mode": "IMMEDIATE",
         "timeout": 30,
+        "factory": SqliteSession,
     }
 REDIS_URL = env_str("REDIS_URL", f"redis+socket://{DATA_DIR / 'redis.sock'}")
 ARTIFACT_DIR = env_path("ARTIFACT_DIR", DATA_DIR / "artifacts")

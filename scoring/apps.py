@@ -8,3 +8,6 @@ class ScoringConfig(AppConfig):
 
     def ready(self) -> None:
         from scoring import checks  # noqa: F401  registers the system checks
+        from scoring.engine import table_rows
+
+        table_rows.prepare_sessions()  # before the first one is opened

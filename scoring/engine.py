@@ -78,6 +78,7 @@ from inference_core import (
     rule_to_json,
     save_program,
     spans_of,
+    table_rows,
     trained_policy,
     unpack_rows,
 )
@@ -161,5 +162,6 @@ __all__ = [
     "rule_to_json",
     "save_program",
     "spans_of",
+    "table_rows",
     "unpack_rows",
 ]

@@ -127,9 +127,14 @@ static kinds kinds_of(const float *x, int64_t features) {
 /* four bits to the low halves of four codes */
 static const uint8_t SPREAD[16] = {0x00, 0x01, 0x04, 0x05, 0x10, 0x11, 0x14, 0x15, 0x40, 0x41, 0x44, 0x45, 0x50, 0x51, 0x54, 0x55};
 
-/* codes: room of a byte a quad and 16 more, content: of 4 bytes a feature */
-static uint8_t *pack_row(uint8_t *out, const float *x, int64_t width, uint8_t *codes, uint8_t *content) {
+/* Codes are made sixteen at a time: a byte a quad and 16 more; then the content, of up to 4 bytes a feature. */
+static int64_t code_room(int64_t width) { return (width + 3) / 4 + 16; }
+
+int64_t packed_row_scratch(int64_t width) { return code_room(width) + 4 * width; }
+
+uint8_t *pack_row(uint8_t *out, const float *x, int64_t width, uint8_t *scratch) {
     int64_t mask_bytes = ((width + 3) / 4 + 7) / 8;
+    uint8_t *codes = scratch, *content = scratch + code_room(width);
     uint8_t *mask = out + HEADER, *code = codes, *value = content;
     seen of;
     forget_all(&of);
@@ -166,12 +171,11 @@ static uint8_t *pack_row(uint8_t *out, const float *x, int64_t width, uint8_t *c
  * or -1 without memory. */
 int64_t pack_rows(const float *x, int64_t rows, int64_t width, void **found) {
     int64_t quads = (width + 3) / 4, longest = HEADER + (quads + 7) / 8 + quads + 4 * width;
-    int64_t code_room = quads + 16; /* codes are made sixteen at a time */
-    int64_t *ends = kernels_scratch((size_t)(rows * ((int64_t)sizeof(int64_t) + longest) + code_room + 4 * width));
+    int64_t *ends = kernels_scratch((size_t)(rows * ((int64_t)sizeof(int64_t) + longest) + packed_row_scratch(width)));
     if (ends == NULL) return -1;
-    uint8_t *start = (uint8_t *)(ends + rows), *out = start, *codes = start + rows * longest, *content = codes + code_room;
+    uint8_t *start = (uint8_t *)(ends + rows), *out = start, *scratch = start + rows * longest;
     for (int64_t row = 0; row < rows; row++) {
-        out = pack_row(out, x + row * width, width, codes, content);
+        out = pack_row(out, x + row * width, width, scratch);
         ends[row] = out - start;
     }
     *found = ends;

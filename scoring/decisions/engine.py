@@ -23,12 +23,12 @@ from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connection
 
 from scoring.decisions.accepted import Accepted, read_requests
-from scoring.decisions.evidence import Evidence
+from scoring.decisions.ledger_rows import ledger_rows
 from scoring.decisions.ownership import claim_database
 from scoring.decisions.program_source import LiveProgram, ProgramSource
 from scoring.decisions.requests import Decided, DecisionRequest
 from scoring.decisions.score_batch import ScoredBatch, score_batch
-from scoring.decisions.stamps import NORMAL, Stamp, is_degraded, mode_of
+from scoring.decisions.stamps import DEGRADING, Stamp
 from scoring.decisions.state_keeper import StateKeeper
 from scoring.engine import (
     ID_BYTES,
@@ -38,19 +38,18 @@ from scoring.engine import (
     LadderCounters,
     Outcome,
     ordered_ids,
-    pack_rows,
     render_answers,
+    table_rows,
 )
 from scoring.entity_index import catch_up
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
 from scoring.features.columns import TransactionColumns
 from scoring.features.state import FeatureState
 from scoring.histograms import COMMIT, DECIDE, FEATURES, IDEMPOTENCY, PARSE, PROGRAM, RENDER
-from scoring.ledger import LedgerRows, StoredAnswer, commit_decisions, find_answers
+from scoring.ledger import StoredAnswer, commit_decisions, find_answers
 from scoring.protection.guards import guards
 from scoring.rules.lists import ListSnapshot, read_lists
 from scoring.telemetry import EngineCounters
-from scoring.transaction_records import CURRENCY_CODES, transaction_reader
 from scoring.turns import ledger_turn
 
 logger = logging.getLogger(__name__)
@@ -74,7 +73,8 @@ class BatchWork:
     results: list[Decided | ScoringError | None]
     must_look_up: bool
     stored: dict[str, StoredAnswer] = field(default_factory=dict)
-    rows: LedgerRows | None = None
+    rows: table_rows.TableRows | None = None
+    last_decision_id: str = ""
     alerting: list[str] = field(default_factory=list)
     first: dict[str, int] | None = None  # transaction id -> position among the new ones, where some are not
     bodies: Sequence[bytes] = ()
@@ -284,10 +284,9 @@ class DecisionEngine:
         work.bodies = list(render_answers(live.form, answers))
         self._observe(scored, time.perf_counter_ns() - began, len(fresh))
         engine_us = (time.perf_counter_ns() - began) // 1000
-        ids = [_id_at(decision_ids, i) for i in range(len(fresh))]
-        work.rows = _ledger_rows(fresh, scored, answers, ids, live, engine_us)
+        work.rows, work.last_decision_id = ledger_rows(fresh, scored, answers, live, engine_us), _id_at(decision_ids, -1)
         work.alerting = [_id_at(decision_ids, i) for i in np.flatnonzero(needs_person).tolist()]
-        work.degraded = sum(work.rows.degraded)
+        work.degraded = int(np.count_nonzero(decided.stamps & np.uint32(DEGRADING)))
 
     def _marks(self) -> int:
         """Return the stamps that every decision of the moment carries."""
@@ -350,7 +349,7 @@ class DecisionEngine:
             if work.rows is not None:
                 self.state.confirm(work.scored.rows)
                 self._keeper.known.add(work.fresh.records.text, *work.fresh.id_spans)
-                self._keeper.note_committed(work.rows.decision_id[-1])
+                self._keeper.note_committed(work.last_decision_id)
                 self.counters.count_decisions(work.scored.decided.outcome, work.degraded, work.scored.decided.stamps)
         self.counters.count_batch(work.results)
         return True
@@ -407,15 +406,13 @@ def new_decision_ids(count: int) -> tuple[bytes, np.ndarray]:
     return ordered_ids(time.time_ns() // 1_000_000, int.from_bytes(drawn[:2]) & 0x7FF, drawn[2:])
 
 
-_TYPES, _CHANNELS = (
-    next(field.choices for field in transaction_reader().fields if field.name == name) for name in ("type", "channel")
-)
 
 
 _REVIEW = int(Outcome.REVIEW)
 
 
 def _id_at(decision_ids: bytes, place: int) -> str:
+    place %= len(decision_ids) // ID_BYTES
     return decision_ids[ID_BYTES * place : ID_BYTES * (place + 1)].decode()
 
 
@@ -455,56 +452,6 @@ def _answer_columns(
         outcome=decided.outcome,
         rule_codes=decided.rule_codes,
     )
-
-
-def _ledger_rows(
-    fresh: Accepted, scored: ScoredBatch, answers: AnswerColumns, decision_ids: list[str], live: LiveProgram, engine_us: int
-) -> LedgerRows:
-    n, records, codes = len(fresh), fresh.records, fresh.records.codes
-    packed, ends = pack_rows(scored.rows.x)
-    ends = ends.tolist()
-    decided = scored.decided
-    stamps, is_marked = decided.stamps.tolist(), decided.stamps.any()
-    evidence = Evidence(
-        np.stack([answers.queue_us, answers.features_us, answers.program_us], axis=1),
-        answers.top_features,
-        answers.top_contributions,
-        answers.rule_codes,
-    )
-    return LedgerRows(
-        decision_id=decision_ids,
-        transaction_id=fresh.ids,
-        occurred_at=answers.occurred_us,
-        received_at=answers.received_us,
-        amount_minor=records.integers["amount_minor"].tolist(),
-        currency=[CURRENCY_CODES[code] for code in codes["currency"].tolist()],
-        type=[_TYPES[code] for code in codes["type"].tolist()],
-        channel=[_CHANNELS[code] for code in codes["channel"].tolist()],
-        customer_id=fresh.tokens("customer_id"),
-        card_id=fresh.tokens("card_id"),
-        merchant_id=fresh.tokens("merchant_id"),
-        country=fresh.tokens("country"),
-        transaction=fresh.texts,
-        outcome=decided.outcome.tolist(),
-        score=answers.score.tolist(),
-        probability=_or_none(answers.probability),
-        margin=_or_none(scored.scored.margin.astype(np.float64)),
-        features=[packed[start:end] for start, end in zip(ends, ends[1:], strict=False)],
-        feature_schema=[live.program.schema.version] * n,
-        program_version=[live.program.version] * n,
-        degraded=[is_degraded(of) for of in stamps] if is_marked else [False] * n,
-        mode=[mode_of(of) for of in stamps] if is_marked else [NORMAL] * n,
-        stamps=stamps,
-        engine_us=[engine_us] * n,
-        form_id=[live.form_number] * n,
-        evidence=evidence.packed(),
-        response=[None] * n,
-    )
-
-
-def _or_none(numbers: np.ndarray) -> list[float | None]:
-    """Return float64 [n] as a list, with None for NaN, which alone differs from itself."""
-    return [number if number == number else None for number in numbers.tolist()]
 
 
 __all__ = ["BatchWork", "Decided", "DecisionEngine", "DecisionRequest", "new_decision_ids"]

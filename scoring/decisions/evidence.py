@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scoring.engine import table_rows
+
 _TIMES, _TOP = 12, 6
+EVIDENCE = table_rows.Joined(
+    ("queue_us", "features_us", "program_us", "top_features", "top_contributions", "rule_codes")
+)
+"""How it is made from a batch's arrays: uint32 [n] three times, uint16 [n, K], float32 [n, K], uint8 [n, R]."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +33,6 @@ class Evidence:
     top_features: np.ndarray
     top_contributions: np.ndarray
     rule_codes: np.ndarray
-
-    def packed(self) -> list[bytes]:
-        """Return the bytes of each decision."""
-        n = len(self.times_us)
-        parts = (
-            self.times_us.astype("<u4", copy=False),
-            self.top_features.astype("<u2"),
-            self.top_contributions.astype("<f4", copy=False),
-            self.rule_codes,
-        )
-        joined = np.concatenate([np.ascontiguousarray(part).view(np.uint8).reshape(n, -1) for part in parts], axis=1)
-        width, whole = joined.shape[1], joined.tobytes()
-        return [whole[at : at + width] for at in range(0, n * width, width)]
 
 
 def unpack_evidence(packed: list[bytes], rules: int) -> Evidence:

@@ -23,15 +23,7 @@ class Stamp(IntFlag):
 
 WORDS = tuple(stamp.name.lower() for stamp in Stamp)
 NOT_DEGRADED = (Stamp.BACKFILL.name.lower(),)
-_MODES = [NORMAL, *WORDS]
-_BACKFILL = int(Stamp.BACKFILL)  # arithmetic of an IntFlag takes a microsecond
-
-
-def mode_of(stamps: int) -> str:
-    """Return the word of the gravest stamp, or `normal`."""
-    return _MODES[(stamps & -stamps).bit_length()]
-
-
-def is_degraded(stamps: int) -> bool:
-    """Return whether any stamp says that the decision was made with less than it should have been."""
-    return stamps & ~_BACKFILL != 0
+MODES = (NORMAL, *WORDS)
+"""The mode of a decision: the first word without a stamp, otherwise that of the lowest bit, which is the gravest."""
+DEGRADING = sum(int(stamp) for stamp in Stamp if stamp != Stamp.BACKFILL)
+"""The stamps that say that a decision was made with less than it should have been."""
