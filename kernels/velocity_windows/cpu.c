@@ -724,11 +724,23 @@ static void fetch_ends(const store *s, const int32_t *rows, int64_t time) {
     }
 }
 
-static void fetch_same(store *s, const int32_t *rows, const int32_t *others) {
+/* The event on the stack of maxima below those that one of this amount takes the place of. */
+static void fetch_lower(const entity *e, int64_t amount) {
+    uint32_t top = e->stack_top;
+    for (int depth = 0; depth < 2 && top != NONE && top >= e->first; depth++) {
+        if (AT(e, top).amount > amount) return;
+        top = AT(e, top).previous;
+    }
+    if (top != NONE && top >= e->first) __builtin_prefetch(&AT(e, top), 1);
+}
+
+static void fetch_same(store *s, const int32_t *rows, const int32_t *others, int64_t amount) {
     for (int k = 0; k < s->kinds; k++) {
         const kind *of = &s->kind[k];
-        if (others[k] < 0 || !of->counts_distinct || !is_there(of, rows[k])) continue;
+        if (!is_there(of, rows[k])) continue;
         const entity *e = row_of(of, rows[k]);
+        fetch_lower(e, amount);
+        if (others[k] < 0 || !of->counts_distinct) continue;
         const slot *at = map_find(s, pair_key(k, rows[k], others[k]));
         if (at->key && at->position >= e->first && at->position < END(e)) __builtin_prefetch(&AT(e, at->position).again, 1);
     }
@@ -916,7 +928,7 @@ int velocity_process(store *s, int64_t n, const int64_t *time, const int64_t *am
     for (int64_t i = -ENTITIES_AHEAD; i < n && !failed; i++) {
         if (i + ENTITIES_AHEAD < n) fetch_entities(s, entities + (i + ENTITIES_AHEAD) * kinds, others + (i + ENTITIES_AHEAD) * kinds);
         if (i + ENDS_AHEAD >= 0 && i + ENDS_AHEAD < n) fetch_ends(s, entities + (i + ENDS_AHEAD) * kinds, time[i + ENDS_AHEAD]);
-        if (i + SAME_AHEAD >= 0 && i + SAME_AHEAD < n) fetch_same(s, entities + (i + SAME_AHEAD) * kinds, others + (i + SAME_AHEAD) * kinds);
+        if (i + SAME_AHEAD >= 0 && i + SAME_AHEAD < n) fetch_same(s, entities + (i + SAME_AHEAD) * kinds, others + (i + SAME_AHEAD) * kinds, amount[i + SAME_AHEAD]);
         if (i < 0) continue;
         float *row_out = out ? out + i * stride : NULL;
         late[i] = s->newest != INT64_MIN && time[i] < s->newest - exact ? BEHIND : 0;
