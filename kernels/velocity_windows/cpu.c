@@ -618,31 +618,47 @@ static void look_at_nothing(answer *a) {
 
 typedef float lanes[LANES];
 
-/* All aggregations of all windows at once: a loop an aggregation, so that the lanes become vectors. */
+/* Where a window holds nothing, or its sum is not above zero, NaN takes the place of the value. Numbers of one width are compared
+ * and chosen in a loop of its own: only so does a compiler make vectors of it. */
+INLINE void where(const uint32_t *count, const double *values, float *to) {
+    lanes narrow;
+    for (int w = 0; w < LANES; w++) narrow[w] = (float)values[w];
+    for (int w = 0; w < LANES; w++) to[w] = count[w] ? narrow[w] : NAN;
+}
+
+INLINE void all_of(const double *values, float *to) {
+    for (int w = 0; w < LANES; w++) to[w] = (float)values[w];
+}
+
+/* All aggregations of all windows at once: a loop a step, so that the lanes become vectors. */
 INLINE void aggregate(const answer *a, double amount, double deviation_floor, lanes *values) {
-    double count[LANES], sum[LANES], mean[LANES];
+    double count[LANES], sum[LANES], mean[LANES], other[LANES];
+    uint32_t positive[LANES];
     for (int w = 0; w < LANES; w++) count[w] = (double)a->count[w];
     for (int w = 0; w < LANES; w++) sum[w] = (double)a->sum[w];
     for (int w = 0; w < LANES; w++) mean[w] = sum[w] / count[w];
-    for (int w = 0; w < LANES; w++) values[COUNT][w] = (float)count[w];
-    for (int w = 0; w < LANES; w++) values[SUM][w] = (float)sum[w];
-    for (int w = 0; w < LANES; w++) values[DISTINCT][w] = (float)(double)a->distinct[w];
-    for (int w = 0; w < LANES; w++) values[MEAN][w] = count[w] > 0 ? (float)mean[w] : NAN;
-    for (int w = 0; w < LANES; w++) values[MAXIMUM][w] = count[w] > 0 ? (float)(double)a->largest[w] : NAN;
-    for (int w = 0; w < LANES; w++) values[RATIO][w] = count[w] > 0 && mean[w] > 0 ? (float)(amount / mean[w]) : NAN;
-    for (int w = 0; w < LANES; w++) {
-        double zscore = (amount - mean[w]) / (sqrt(a->squares[w]) / count[w] + deviation_floor);
-        values[ZSCORE][w] = count[w] > 0 ? (float)zscore : NAN;
-    }
+    all_of(count, values[COUNT]);
+    all_of(sum, values[SUM]);
+    where(a->count, mean, values[MEAN]);
+    for (int w = 0; w < LANES; w++) other[w] = (double)a->distinct[w];
+    all_of(other, values[DISTINCT]);
+    for (int w = 0; w < LANES; w++) other[w] = (double)a->largest[w];
+    where(a->count, other, values[MAXIMUM]);
+    for (int w = 0; w < LANES; w++) other[w] = amount / mean[w];
+    for (int w = 0; w < LANES; w++) positive[w] = values[SUM][w] > 0 ? a->count[w] : 0;
+    where(positive, other, values[RATIO]);
+    for (int w = 0; w < LANES; w++) other[w] = (amount - mean[w]) / (sqrt(a->squares[w]) / count[w] + deviation_floor);
+    where(a->count, other, values[ZSCORE]);
 }
 
 INLINE void aggregate_risks(const answer *a, lanes *values) {
-    double count[LANES], fraud[LANES];
+    double count[LANES], fraud[LANES], rate[LANES];
     for (int r = 0; r < LANES; r++) count[r] = (double)a->risk_count[r];
     for (int r = 0; r < LANES; r++) fraud[r] = (double)a->risk_fraud[r];
-    for (int r = 0; r < LANES; r++) values[RISK_COUNT][r] = (float)count[r];
-    for (int r = 0; r < LANES; r++) values[RISK_FRAUD][r] = (float)fraud[r];
-    for (int r = 0; r < LANES; r++) values[RISK_RATE][r] = count[r] > 0 ? (float)(fraud[r] / count[r]) : NAN;
+    for (int r = 0; r < LANES; r++) rate[r] = fraud[r] / count[r];
+    all_of(count, values[RISK_COUNT]);
+    all_of(fraud, values[RISK_FRAUD]);
+    where(a->risk_count, rate, values[RISK_RATE]);
 }
 
 INLINE void write_values(const kind *of, const answer *a, double amount, double deviation_floor, float *out) {
