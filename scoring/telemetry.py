@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from scoring.models import EngineSample, Outcome
 # Why work is turned away that was in order: it came too fast, too much of it, too late, or something it needs is ill.
 SHED_REASONS = ("rate_limit", "overloaded", "deadline", "concurrency", "breaker", "storage")
 WINDOW_SECONDS = 10.0
+_NO_LATENCIES = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
 
 
 class EngineCounters:
@@ -38,8 +38,6 @@ class EngineCounters:
         self.outcomes = [0] * len(Outcome)
         self.stamps = [0] * len(WORDS)
         self.shed = dict.fromkeys(SHED_REASONS, 0)
-        self.latency_counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
-        self.latency_sum_ms = 0.0
         self.queue_depth = 0
         self.stages = StageTimes("cpu", "host")
         self.batch_rows, self.queue_age = Histogram(BATCH_BOUNDS), Histogram(AGE_BOUNDS)
@@ -89,16 +87,19 @@ class EngineCounters:
 
     def observe_latency(self, seconds: float, requests: int = 1, door: str = "fast", status: int = 200) -> None:
         """Record how long a request took from its arrival at a door to its answer, and what it was answered with."""
-        milliseconds = seconds * 1000
-        self.latency_counts[bisect_left(LATENCY_BOUNDS_MS, milliseconds)] += requests
-        self.latency_sum_ms += milliseconds * requests
         key = door, status // 100
         found = self._requests.get(key)
         if found is None:
             found = self._requests[key] = Histogram(LATENCY_BOUNDS_MS)
-        found.observe(milliseconds, requests)
+        found.observe(seconds * 1000, requests)
 
     # --- reading ---------------------------------------------------------------------------------------------------
+
+    @property
+    def latency_counts(self) -> list[int]:
+        """The latency histogram of all requests, whatever they were answered with."""
+        histograms = list(self._requests.values())
+        return [sum(counts) for counts in zip(_NO_LATENCIES, *(h.counts for h in histograms), strict=True)]
 
     def state(self) -> dict[str, Any]:
         """Return every number that only grows, as plain data that adds up over processes."""
@@ -115,7 +116,7 @@ class EngineCounters:
     def tick(self, now: float) -> None:
         """Mark a second of the window that the gauges below look back on; called about once a second."""
         if not self._window or now - self._window[-1][0] >= 0.9:
-            self._window.append((now, list(self.latency_counts), self.busy_seconds()))
+            self._window.append((now, self.latency_counts, self.busy_seconds()))
 
     def recent_latency(self) -> list[int]:
         """Return the latency histogram of the last WINDOW_SECONDS."""
@@ -143,7 +144,7 @@ class EngineCounters:
         return {
             "decisions": self.decisions, "replays": self.replays, "refused": self.refused, "errors": self.errors,
             "degraded": self.degraded, "batches": self.batches, "outcomes": list(self.outcomes),
-            "latency_counts": list(self.latency_counts), "cpu_seconds": time.process_time(),
+            "latency_counts": self.latency_counts, "cpu_seconds": time.process_time(),
         }  # fmt: skip
 
     def write_sample(self, seconds: float) -> None:
