@@ -29,14 +29,14 @@ from django.db import DatabaseError  # noqa: E402
 
 from riskapp.body_limit import send_response, within_limit  # noqa: E402
 from scoring.api import fast_lane  # noqa: E402
+from scoring.api.accounting import account_for  # noqa: E402
 from scoring.api.answering import answer_batch, answer_one  # noqa: E402
 from scoring.api.lean import client_of  # noqa: E402
 from scoring.api.views.decide import BatchView, DecisionsView  # noqa: E402
 from scoring.api.views.operations import livez, readyz  # noqa: E402
 from scoring.decisions.service import engine_service, stop_engine_service  # noqa: E402
 from scoring.durability import require_durability  # noqa: E402
-from scoring.errors import AuthenticationRequired, RateLimited, TooManyInFlight, UnsafeDurability  # noqa: E402
-from scoring.request_log import request_log  # noqa: E402
+from scoring.errors import AuthenticationRequired, UnsafeDurability  # noqa: E402
 
 # address -> (how the fast lane answers, the view, the largest body)
 _HOT = {
@@ -47,9 +47,6 @@ _HOT = {
 SWITCH_SECONDS = 0.0005
 _HEALTH = {"/livez": livez, "/readyz": readyz}
 logger = logging.getLogger(__name__)
-# A conflict, and a decision that could not be made.
-_COUNTED_BY_ENGINE = (409, 503)
-_SHED_AT_THE_DOOR = {RateLimited.code: "rate_limit", TooManyInFlight.code: "concurrency"}
 
 
 async def application(scope, receive, send) -> None:
@@ -73,15 +70,8 @@ async def _decide(scope, receive, send) -> None:
         status, code, request_id = await (_by_fast_lane if settings.FAST_LANE else _by_drf)(scope, receive, send)
     except fast_lane.CallerGone:
         return
-    seconds, door = time.perf_counter() - began, "fast" if settings.FAST_LANE else "drf"
-    if status >= 400:
-        request_log.refusal(door, status, code, seconds, request_id)
-    if engine := engine_service().engine:
-        engine.counters.observe_latency(seconds, door=door, status=status)
-        if code in _SHED_AT_THE_DOOR:
-            engine.counters.count_shed(_SHED_AT_THE_DOOR[code])
-        elif status >= 400 and status not in _COUNTED_BY_ENGINE:
-            engine.counters.refused += 1
+    door = "fast" if settings.FAST_LANE else "drf"
+    account_for(door, status, code, time.perf_counter() - began, request_id)
 
 
 async def _by_fast_lane(scope, receive, send) -> tuple[int, str, str]:
@@ -93,7 +83,7 @@ async def _by_fast_lane(scope, receive, send) -> tuple[int, str, str]:
 
 async def _by_drf(scope, receive, send) -> tuple[int, str, str]:
     _, view, limit = _HOT[scope["path"]]
-    headers = fast_lane.Headers(scope)
+    headers = fast_lane.Headers(scope["headers"])
     wanted = headers.content_length <= limit and await _has_key(headers.authorization)
     body = await fast_lane.read_body(receive, limit) if wanted else b""
     request = ASGIRequest(scope, BytesIO(body))

@@ -42,7 +42,11 @@ _LABELLED_COUNTERS = {
     "breaker_opened": ("risk_breaker_opened", "Times that a dependency's breaker opened", "dependency"),
     "breaker_refused": ("risk_breaker_refused", "Calls that an open breaker refused", "dependency"),
     "scheduler_batches": ("risk_scheduler_batches", "Batches that were reduced, run by a spare unit, or failed", "kind"),
-    "policy_windows": ("risk_scheduler_policy_windows", "Windows that the learned policy spent with a tuning; 0 is safe", "tuning"),
+    "policy_windows": (
+        "risk_scheduler_policy_windows",
+        "Windows that the learned policy spent with a tuning, 0 the safe one",
+        "tuning",
+    ),
     "policy_events": ("risk_scheduler_policy_events", "Windows explored or held after a change, and times switched off", "event"),
     "shared_log": ("risk_shared_log", "What the feature state did with the log that it shares with others", "event"),
 }

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterable
 
 import msgspec
-from django.conf import settings
+
+from scoring.hot_settings import hot_settings
 
 logger = logging.getLogger("scoring.requests")
 
@@ -54,7 +55,7 @@ class RequestLog:
         Args:
             seconds: from the request's arrival until they were there.
         """
-        if not settings.LOG_DECISIONS:
+        if not hot_settings.LOG_DECISIONS:
             return
         figures = {"status": 200, "duration_ms": round(seconds * 1000, 3), "request_id": request_id}
         for answer in map(_answer.decode, answers):

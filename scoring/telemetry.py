@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ SHED_REASONS = ("rate_limit", "overloaded", "deadline", "concurrency", "breaker"
 WINDOW_SECONDS = 10.0
 # As many outcomes are counted one by one in the time that NumPy takes for any number.
 _FEW = 32
+_NO_LATENCIES = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
 
 
 class EngineCounters:
@@ -41,8 +41,6 @@ class EngineCounters:
         self.outcomes = [0] * len(Outcome)
         self.stamps = [0] * len(WORDS)
         self.shed = dict.fromkeys(SHED_REASONS, 0)
-        self.latency_counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
-        self.latency_sum_ms = 0.0
         self.queue_depth = 0
         self.scheduling: Callable[[], dict[str, Any]] | None = None
         self.stages = StageTimes("cpu", "host")
@@ -97,16 +95,19 @@ class EngineCounters:
 
     def observe_latency(self, seconds: float, requests: int = 1, door: str = "fast", status: int = 200) -> None:
         """Record how long a request took from its arrival at a door to its answer, and what it was answered with."""
-        milliseconds = seconds * 1000
-        self.latency_counts[bisect_left(LATENCY_BOUNDS_MS, milliseconds)] += requests
-        self.latency_sum_ms += milliseconds * requests
         key = door, status // 100
         found = self._requests.get(key)
         if found is None:
             found = self._requests[key] = Histogram(LATENCY_BOUNDS_MS)
-        found.observe(milliseconds, requests)
+        found.observe(seconds * 1000, requests)
 
     # --- reading ---------------------------------------------------------------------------------------------------
+
+    @property
+    def latency_counts(self) -> list[int]:
+        """The latency histogram of all requests, whatever they were answered with."""
+        histograms = list(self._requests.values())
+        return [sum(counts) for counts in zip(_NO_LATENCIES, *(h.counts for h in histograms), strict=True)]
 
     def state(self) -> dict[str, Any]:
         """Return every number that only grows, as plain data that adds up over processes."""
@@ -123,7 +124,7 @@ class EngineCounters:
     def tick(self, now: float) -> None:
         """Mark a second of the window that the gauges below look back on; called about once a second."""
         if not self._window or now - self._window[-1][0] >= 0.9:
-            self._window.append((now, list(self.latency_counts), self.busy_seconds()))
+            self._window.append((now, self.latency_counts, self.busy_seconds()))
 
     def recent_latency(self) -> list[int]:
         """Return the latency histogram of the last WINDOW_SECONDS."""
@@ -151,7 +152,7 @@ class EngineCounters:
         return {
             "decisions": self.decisions, "replays": self.replays, "refused": self.refused, "errors": self.errors,
             "degraded": self.degraded, "batches": self.batches, "outcomes": list(self.outcomes),
-            "latency_counts": list(self.latency_counts), "cpu_seconds": time.process_time(),
+            "latency_counts": self.latency_counts, "cpu_seconds": time.process_time(),
         }  # fmt: skip
 
     def write_sample(self, seconds: float) -> None:

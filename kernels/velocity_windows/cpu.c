@@ -26,9 +26,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../cpu.h"
+
 #define NONE UINT32_MAX
 #define NEVER INT64_MAX
 #define MAX_WINDOWS 6
+#define LANES 8 /* MAX_WINDOWS, and as many more as fill a vector */
 #define AGGREGATIONS 11
 #define SEGMENTS 256
 #define UNKNOWN_ENTITY (-2) /* present in the event, never met before, and not to be remembered */
@@ -88,7 +91,7 @@ typedef struct {
     int64_t window_us[MAX_WINDOWS], risk_us[MAX_WINDOWS];
     int counts_distinct, wants_maximum, wants_squares;
     int64_t columns;
-    int32_t *places; /* [columns] where the column is found among aggregation * MAX_WINDOWS + window */
+    int32_t *places; /* [columns] where the column is found among aggregation * LANES + window */
 } kind;
 
 typedef struct {
@@ -206,7 +209,7 @@ static int plan(kind *of, int k, const int64_t *window_us, const int64_t *risk_u
     for (int64_t c = 0; c < columns; c++) {
         int what = column_aggregation[c];
         if (column_kind[c] != k) continue;
-        of->places[place++] = what * MAX_WINDOWS + (what == SINCE_LAST ? 0 : at[what >= RISK_COUNT][column_window[c]]);
+        of->places[place++] = what * LANES + (what == SINCE_LAST ? 0 : at[what >= RISK_COUNT][column_window[c]]);
     }
     return 1;
 }
@@ -353,6 +356,18 @@ static void remember_edges(const kind *kind, entity *e) {
     for (int r = 0; r < kind->risks; r++) risks_of(kind, e)[r].low_time = TIME(e, risks_of(kind, e)[r].low);
 }
 
+enum { LATER_AHEAD = 12 };
+
+/* What the next function will ask of memory for an event that has been overtaken. */
+static void fetch_for_later(const store *s, const entity *e, int k, int64_t row, const event *later) {
+    if (later->other < 0) return;
+    if (later->same != NONE && later->same >= e->first) __builtin_prefetch(&AT(e, later->same).again, 1);
+    if (later->again != NONE) return;
+    uint64_t hash = mix(pair_key(k, row, later->other));
+    const segment *of = &s->segments[hash >> 56];
+    __builtin_prefetch(&of->slots[hash & of->mask], 1);
+}
+
 /* The event at `position` was put before later ones, which have moved up by one: mend what refers to them. */
 static void enter_late(store *s, entity *e, int k, int64_t row, uint32_t position) {
     const kind *kind = &s->kind[k];
@@ -362,6 +377,7 @@ static void enter_late(store *s, entity *e, int k, int64_t row, uint32_t positio
     int again = 0; /* the counterpart occurs among the later events */
     now->same = now->again = NONE;
     for (uint32_t p = position + 1; p < end; p++) {
+        if (p + LATER_AHEAD < end) fetch_for_later(s, e, k, row, &AT(e, p + LATER_AHEAD));
         event *later = &AT(e, p);
         if (later->other < 0) continue;
         if (later->again != NONE) later->again++;
@@ -453,22 +469,41 @@ static void forget_counterparts(store *s, entity *e, int k, int64_t row) {
         if (AT(e, p).other >= 0) map_remove(s, pair_key(k, row, AT(e, p).other));
 }
 
-/* First position whose time is at least t. */
-static uint32_t position_from(const entity *e, int64_t t) {
+/* First position whose time is at least t, sought outwards from a position that is likely to be near: an event that is late by
+ * seconds lies next to the newest ones, and its windows begin next to where the present ones do. */
+static uint32_t position_from(const entity *e, int64_t t, uint32_t near) {
     uint32_t low = e->first, high = END(e);
+    if (near < low) near = low;
+    if (near < high && AT(e, near).time < t) {
+        low = near + 1;
+        for (uint32_t width = 1; width <= high - low; width *= 2) {
+            uint32_t probe = low + width - 1;
+            if (AT(e, probe).time >= t) { high = probe; break; }
+            low = probe + 1;
+        }
+    } else {
+        if (near < high) high = near;
+        for (uint32_t width = 1; width <= high - low; width *= 2) {
+            uint32_t probe = high - width;
+            if (AT(e, probe).time < t) { low = probe + 1; break; }
+            high = probe;
+        }
+    }
     while (low < high) { uint32_t middle = low + (high - low) / 2; if (AT(e, middle).time < t) low = middle + 1; else high = middle; }
     return low;
 }
 
 /* First position whose time is above t: where an event of time t that arrives now belongs. */
-static uint32_t position_after(const entity *e, int64_t t) { return position_from(e, t + 1); }
+static uint32_t position_after(const entity *e, int64_t t) { return position_from(e, t + 1, END(e)); }
 
 /* ---- answers --------------------------------------------------------------------------------------------------- */
 
+/* What is known of each window, in whole numbers; lanes of no window hold what an earlier answer left. */
 typedef struct {
     double since_last;
-    double count[MAX_WINDOWS], sum[MAX_WINDOWS], squares[MAX_WINDOWS], maximum[MAX_WINDOWS], distinct[MAX_WINDOWS];
-    double risk_count[MAX_WINDOWS], risk_fraud[MAX_WINDOWS];
+    int64_t sum[LANES], largest[LANES]; /* largest: where there is an event */
+    double squares[LANES]; /* n * sum(x^2) - sum(x)^2 */
+    uint32_t count[LANES], distinct[LANES], risk_count[LANES], risk_fraud[LANES];
 } answer;
 
 /* n * sum(x^2) - sum(x)^2 without the cancellation that doubles would suffer. */
@@ -488,10 +523,8 @@ static void read_windows(const store *s, entity *e, int k, int64_t now, answer *
     a->since_last = end == e->first || now - e->last_time > s->reach_us ? NAN : (double)(now - e->last_time) * 1e-6;
     for (int w = 0; w < kind->windows; w++) {
         const window *of = &windows_of(e)[w];
-        uint32_t count = end - of->tail;
-        a->count[w] = count; a->sum[w] = (double)of->sum; a->distinct[w] = of->distinct;
-        a->squares[w] = kind->wants_squares ? scaled_variance(count, of->sum, of->squares) : 0;
-        a->maximum[w] = count ? (double)of->largest : NAN;
+        a->count[w] = end - of->tail; a->sum[w] = of->sum; a->distinct[w] = of->distinct; a->largest[w] = of->largest;
+        if (kind->wants_squares) a->squares[w] = scaled_variance(end - of->tail, of->sum, of->squares);
     }
     for (int r = 0; r < kind->risks; r++) {
         const risk_window *of = &risks_of(kind, e)[r];
@@ -519,9 +552,9 @@ static totals scan(const entity *e, uint32_t from, uint32_t to) {
     return found;
 }
 
-/* The same, by stepping from what the window holds now: [tail, end). */
-static totals step(const entity *e, const window *of, uint32_t from, uint32_t to) {
-    totals found = {of->sum, of->squares, of->distinct};
+/* The same, by stepping from what the window holds now: [tail, end), of which those from `to` on are `later` together. */
+static totals step(const entity *e, const window *of, uint32_t from, uint32_t to, const totals *later) {
+    totals found = {of->sum - later->sum, of->squares - later->squares, of->distinct};
     for (uint32_t p = of->tail; p > from; p--) { /* further back: new where no later event has the counterpart */
         const event *in = &AT(e, p - 1);
         add(&found, in, 1, in->again == NONE);
@@ -530,117 +563,202 @@ static totals step(const entity *e, const window *of, uint32_t from, uint32_t to
         const event *out = &AT(e, p);
         add(&found, out, -1, out->again == NONE);
     }
-    for (uint32_t p = END(e); p > to; p--) { /* those that came later: gone where no earlier one in the window has the counterpart */
-        const event *out = &AT(e, p - 1);
-        add(&found, out, -1, out->same == NONE || out->same < from);
+    for (uint32_t p = to; p < END(e); p++) { /* gone where no earlier one in the window has the counterpart */
+        const event *out = &AT(e, p);
+        found.distinct -= out->other >= 0 && (out->same == NONE || out->same < from);
     }
     return found;
 }
 
-static int64_t frauds(const entity *e, uint32_t from, uint32_t to) {
-    int64_t found = 0;
+static uint32_t frauds(const entity *e, uint32_t from, uint32_t to) {
+    uint32_t found = 0;
     for (uint32_t p = from; p < to; p++) found += AT(e, p).key >> 31;
     return found;
 }
 
-static int64_t stepped_frauds(const entity *e, const risk_window *of, uint32_t from, uint32_t to) {
-    int64_t found = of->fraud;
-    found += from < of->low ? frauds(e, from, of->low) : -frauds(e, of->low, from);
-    return found + (to > e->risk_high ? frauds(e, e->risk_high, to) : -frauds(e, to, e->risk_high));
+static uint32_t stepped_frauds(const entity *e, const risk_window *of, uint32_t from, uint32_t to) {
+    uint32_t found = of->fraud + frauds(e, from, of->low) - frauds(e, of->low, from); /* one of the two is empty */
+    return found + frauds(e, e->risk_high, to) - frauds(e, to, e->risk_high);
 }
 
 /* The answer for any moment, which changes nothing. */
 static void look(const store *s, entity *e, int k, int64_t now, answer *a) {
     const kind *kind = &s->kind[k];
     uint32_t end = END(e), to = position_after(e, now);
+    totals later = {0, 0, 0}; /* sum and squares of the events that came after that moment */
+    for (uint32_t p = to; p < end; p++) add(&later, &AT(e, p), 1, 0);
     a->since_last = since_last(s, e, to, now);
     for (int w = 0; w < kind->windows; w++) {
         const window *of = &windows_of(e)[w];
-        uint32_t from = position_from(e, now - kind->window_us[w]), count = to - from;
+        uint32_t from = position_from(e, now - kind->window_us[w], of->tail), count = to - from;
         int near = count > distance(of->tail, from) + (end - to);
-        totals found = near ? step(e, of, from, to) : scan(e, from, to);
-        a->count[w] = count; a->sum[w] = (double)found.sum; a->distinct[w] = found.distinct;
-        a->squares[w] = kind->wants_squares ? scaled_variance(count, found.sum, found.squares) : 0; a->maximum[w] = NAN;
+        totals found = near ? step(e, of, from, to, &later) : scan(e, from, to);
+        a->count[w] = count; a->sum[w] = found.sum; a->distinct[w] = found.distinct;
+        if (kind->wants_squares) a->squares[w] = scaled_variance(count, found.sum, found.squares);
         if (!count || !kind->wants_maximum) continue;
         uint32_t largest = to - 1;
         while (AT(e, largest).previous != NONE && AT(e, largest).previous >= from) largest = AT(e, largest).previous;
-        a->maximum[w] = (double)AT(e, largest).amount;
+        a->largest[w] = AT(e, largest).amount;
     }
     if (!kind->risks) return;
-    uint32_t high = position_from(e, now - s->delay_us);
+    uint32_t high = position_from(e, now - s->delay_us, e->risk_high);
     for (int r = 0; r < kind->risks; r++) {
         const risk_window *of = &risks_of(kind, e)[r];
-        uint32_t low = position_from(e, now - s->delay_us - kind->risk_us[r]);
+        uint32_t low = position_from(e, now - s->delay_us - kind->risk_us[r], of->low);
         int near = high - low > distance(of->low, low) + distance(e->risk_high, high);
         a->risk_count[r] = high - low;
-        a->risk_fraud[r] = (double)(near ? stepped_frauds(e, of, low, high) : frauds(e, low, high));
+        a->risk_fraud[r] = near ? stepped_frauds(e, of, low, high) : frauds(e, low, high);
     }
 }
 
 static void look_at_nothing(answer *a) {
     memset(a, 0, sizeof *a);
     a->since_last = NAN;
-    for (int w = 0; w < MAX_WINDOWS; w++) a->maximum[w] = NAN;
 }
 
-/* All aggregations of all windows at once, then the columns that are asked for. */
-static void write_columns(const store *s, const kind *of, const answer *a, double amount, float *out) {
-    float values[AGGREGATIONS][MAX_WINDOWS];
-    for (int w = 0; w < MAX_WINDOWS; w++) {
-        double count = a->count[w], mean = a->sum[w] / count;
-        double zscore = (amount - mean) / (sqrt(a->squares[w]) / count + s->deviation_floor), ratio = amount / mean;
-        values[COUNT][w] = (float)count; values[SUM][w] = (float)a->sum[w];
-        values[MAXIMUM][w] = (float)a->maximum[w]; values[DISTINCT][w] = (float)a->distinct[w];
-        values[MEAN][w] = count == 0 ? NAN : (float)mean;
-        values[RATIO][w] = count != 0 && mean > 0 ? (float)ratio : NAN;
-        values[ZSCORE][w] = count == 0 ? NAN : (float)zscore;
-    }
+typedef float lanes[LANES];
+
+/* Where a window holds nothing, or its sum is not above zero, NaN takes the place of the value. Numbers of one width are compared
+ * and chosen in a loop of its own: only so does a compiler make vectors of it. */
+INLINE void where(const uint32_t *count, const double *values, float *to) {
+    lanes narrow;
+    for (int w = 0; w < LANES; w++) narrow[w] = (float)values[w];
+    for (int w = 0; w < LANES; w++) to[w] = count[w] ? narrow[w] : NAN;
+}
+
+INLINE void all_of(const double *values, float *to) {
+    for (int w = 0; w < LANES; w++) to[w] = (float)values[w];
+}
+
+/* All aggregations of all windows at once: a loop a step, so that the lanes become vectors. */
+INLINE void aggregate(const answer *a, double amount, double deviation_floor, lanes *values) {
+    double count[LANES], sum[LANES], mean[LANES], other[LANES];
+    uint32_t positive[LANES];
+    for (int w = 0; w < LANES; w++) count[w] = (double)a->count[w];
+    for (int w = 0; w < LANES; w++) sum[w] = (double)a->sum[w];
+    for (int w = 0; w < LANES; w++) mean[w] = sum[w] / count[w];
+    all_of(count, values[COUNT]);
+    all_of(sum, values[SUM]);
+    where(a->count, mean, values[MEAN]);
+    for (int w = 0; w < LANES; w++) other[w] = (double)a->distinct[w];
+    all_of(other, values[DISTINCT]);
+    for (int w = 0; w < LANES; w++) other[w] = (double)a->largest[w];
+    where(a->count, other, values[MAXIMUM]);
+    for (int w = 0; w < LANES; w++) other[w] = amount / mean[w];
+    for (int w = 0; w < LANES; w++) positive[w] = values[SUM][w] > 0 ? a->count[w] : 0;
+    where(positive, other, values[RATIO]);
+    for (int w = 0; w < LANES; w++) other[w] = (amount - mean[w]) / (sqrt(a->squares[w]) / count[w] + deviation_floor);
+    where(a->count, other, values[ZSCORE]);
+}
+
+INLINE void aggregate_risks(const answer *a, lanes *values) {
+    double count[LANES], fraud[LANES], rate[LANES];
+    for (int r = 0; r < LANES; r++) count[r] = (double)a->risk_count[r];
+    for (int r = 0; r < LANES; r++) fraud[r] = (double)a->risk_fraud[r];
+    for (int r = 0; r < LANES; r++) rate[r] = fraud[r] / count[r];
+    all_of(count, values[RISK_COUNT]);
+    all_of(fraud, values[RISK_FRAUD]);
+    where(a->risk_count, rate, values[RISK_RATE]);
+}
+
+INLINE void write_values(const kind *of, const answer *a, double amount, double deviation_floor, float *out) {
+    lanes values[AGGREGATIONS];
+    if (of->windows) aggregate(a, amount, deviation_floor, values);
+    if (of->risks) aggregate_risks(a, values);
     values[SINCE_LAST][0] = (float)a->since_last;
-    if (of->risks) for (int r = 0; r < MAX_WINDOWS; r++) {
-        float rate = (float)(a->risk_fraud[r] / a->risk_count[r]);
-        values[RISK_COUNT][r] = (float)a->risk_count[r]; values[RISK_FRAUD][r] = (float)a->risk_fraud[r];
-        values[RISK_RATE][r] = a->risk_count[r] > 0 ? rate : NAN;
-    }
     const float *from = values[0];
     for (int64_t c = 0; c < of->columns; c++) out[c] = from[of->places[c]];
 }
 
-/* ---- what one row asks of memory -------------------------------------------------------------------------------- */
+#if HAS_X86
+FOR_AVX512 static void write_values_avx512(const kind *of, const answer *a, double amount, double deviation_floor, float *out) {
+    write_values(of, a, amount, deviation_floor, out);
+}
 
-static void fetch_entities(const store *s, const int32_t *rows) {
+FOR_AVX2 static void write_values_avx2(const kind *of, const answer *a, double amount, double deviation_floor, float *out) {
+    write_values(of, a, amount, deviation_floor, out);
+}
+#endif
+
+/* The columns of a kind; the same bits whatever writes them. */
+static void write_columns(const store *s, const kind *of, const answer *a, double amount, float *out) {
+#if HAS_X86
+    if (kernels_variant() == AVX512) { write_values_avx512(of, a, amount, s->deviation_floor, out); return; }
+    if (kernels_variant() == AVX2) { write_values_avx2(of, a, amount, s->deviation_floor, out); return; }
+#endif
+    write_values(of, a, amount, s->deviation_floor, out);
+}
+
+/* ---- what the rows to come ask of memory ------------------------------------------------------------------------ */
+
+/* How many rows ahead memory is asked for, in three waves, since each is found with what the one before has brought: first the
+ * entities and the places of their counterparts, then the ends of their logs, then the last event with the same counterpart. */
+enum { ENTITIES_AHEAD = 8, ENDS_AHEAD = 5, SAME_AHEAD = 2 };
+
+static int is_there(const kind *of, int32_t row) { return row >= 0 && row < of->count; }
+
+static void fetch_entities(const store *s, const int32_t *rows, const int32_t *others) {
     for (int k = 0; k < s->kinds; k++) {
         const kind *of = &s->kind[k];
-        if (rows[k] < 0 || rows[k] >= of->count) continue;
+        if (!is_there(of, rows[k])) continue;
         const char *at = of->rows + rows[k] * of->stride;
-        for (int64_t b = 0; b < of->stride + 63; b += 64) __builtin_prefetch(at + b, 1);
+        for (int64_t b = 0; b < of->stride; b += 64) __builtin_prefetch(at + b, 1);
+        if (others[k] < 0 || !of->counts_distinct) continue;
+        uint64_t hash = mix(pair_key(k, rows[k], others[k]));
+        const segment *segment = &s->segments[hash >> 56];
+        __builtin_prefetch(&segment->slots[hash & segment->mask], 1);
     }
 }
 
 static void fetch_two(const event *first) {
-    __builtin_prefetch(first);
-    __builtin_prefetch((const char *)(first + 2) - 1);
+    __builtin_prefetch(first, 1);
+    __builtin_prefetch((const char *)(first + 2) - 1, 1);
 }
 
-/* The events at the edges, once the entities are there. */
-static void fetch_events(const store *s, const int32_t *rows, const int32_t *others, int64_t time) {
+static void fetch_edge(const entity *e, uint32_t position, uint32_t back) {
+    fetch_two(&AT(e, position > e->first ? position - back : position));
+}
+
+static void fetch_ends(const store *s, const int32_t *rows, int64_t time) {
     for (int k = 0; k < s->kinds; k++) {
         const kind *of = &s->kind[k];
-        if (rows[k] < 0 || rows[k] >= of->count) continue;
+        if (!is_there(of, rows[k])) continue;
         entity *e = row_of(of, rows[k]);
-        if (others[k] >= 0 && of->counts_distinct) {
-            uint64_t hash = mix(pair_key(k, rows[k], others[k]));
-            const segment *segment = &s->segments[hash >> 56];
-            __builtin_prefetch(&segment->slots[hash & segment->mask], 1);
-        }
         if (!e->length) continue;
-        __builtin_prefetch(e->events + e->length - 1, 1); __builtin_prefetch(e->events + e->length, 1);
-        for (int w = 0; w < of->windows; w++)
-            if (windows_of(e)[w].tail_time < time - of->window_us[w]) fetch_two(&AT(e, windows_of(e)[w].tail));
+        fetch_two(e->events + e->length - 1);
+        if (e->stack_top != NONE && e->stack_top >= e->first) fetch_two(&AT(e, e->stack_top));
+        uint32_t back = time < e->last_time; /* a late event looks at what lies before the edges */
+        for (int w = 0; w < of->windows; w++) {
+            const window *window = &windows_of(e)[w];
+            if (back || window->tail_time < time - of->window_us[w]) fetch_edge(e, window->tail, back);
+        }
         for (int r = 0; r < of->risks; r++) {
             const risk_window *risk = &risks_of(of, e)[r];
-            if (risk->low_time < time - s->delay_us - of->risk_us[r]) fetch_two(&AT(e, risk->low));
+            if (back || risk->low_time < time - s->delay_us - of->risk_us[r]) fetch_edge(e, risk->low, back);
         }
-        if (of->risks && e->high_time < time - s->delay_us) fetch_two(&AT(e, e->risk_high));
+        if (of->risks && (back || e->high_time < time - s->delay_us)) fetch_edge(e, e->risk_high, back);
+    }
+}
+
+/* The event on the stack of maxima below those that one of this amount takes the place of. */
+static void fetch_lower(const entity *e, int64_t amount) {
+    uint32_t top = e->stack_top;
+    for (int depth = 0; depth < 2 && top != NONE && top >= e->first; depth++) {
+        if (AT(e, top).amount > amount) return;
+        top = AT(e, top).previous;
+    }
+    if (top != NONE && top >= e->first) __builtin_prefetch(&AT(e, top), 1);
+}
+
+static void fetch_same(store *s, const int32_t *rows, const int32_t *others, int64_t amount) {
+    for (int k = 0; k < s->kinds; k++) {
+        const kind *of = &s->kind[k];
+        if (!is_there(of, rows[k])) continue;
+        const entity *e = row_of(of, rows[k]);
+        fetch_lower(e, amount);
+        if (others[k] < 0 || !of->counts_distinct) continue;
+        const slot *at = map_find(s, pair_key(k, rows[k], others[k]));
+        if (at->key && at->position >= e->first && at->position < END(e)) __builtin_prefetch(&AT(e, at->position).again, 1);
     }
 }
 
@@ -776,12 +894,11 @@ enum late { LEFT_OUT = 1, BEHIND = 2 };
 
 /* Answer one event for one kind unless out is NULL, and absorb it where it is to be inserted. Returns 1 when memory ran out. */
 static int process_one(store *s, int k, int64_t row, int64_t time, int64_t amount, uint64_t key, int32_t other, int insert, float *out,
-                       uint8_t *late) {
+                       answer *a, uint8_t *late) {
     const kind *kind = &s->kind[k];
-    answer a;
     if (row == UNKNOWN_ENTITY || (!insert && row >= kind->count)) { /* nothing is allocated for a look */
-        look_at_nothing(&a);
-        if (out) write_columns(s, kind, &a, (double)amount, out);
+        look_at_nothing(a);
+        if (out) write_columns(s, kind, a, (double)amount, out);
         return 0;
     }
     if (row < 0) { for (int64_t c = 0; out && c < kind->columns; c++) out[c] = NAN; return 0; }
@@ -793,9 +910,8 @@ static int process_one(store *s, int k, int64_t row, int64_t time, int64_t amoun
     int looks = behind || !insert;
     if (!looks) advance(s, e, k, time);
     if (out) {
-        a = (answer){0};
-        if (looks) look(s, e, k, time, &a); else read_windows(s, e, k, time, &a);
-        write_columns(s, kind, &a, (double)amount, out);
+        if (looks) look(s, e, k, time, a); else read_windows(s, e, k, time, a);
+        write_columns(s, kind, a, (double)amount, out);
     }
     if (!insert) return 0;
     if (behind && time < e->last_time - s->retention_us) { *late |= LEFT_OUT; return 0; }
@@ -822,19 +938,20 @@ int velocity_process(store *s, int64_t n, const int64_t *time, const int64_t *am
                      const int32_t *entities, const int32_t *others, const uint8_t *insert, int64_t stride, float *out,
                      uint8_t *late) {
     int failed = 0, kinds = s->kinds;
+    answer room = {0};
     int64_t exact = s->retention_us - s->reach_us;
     pthread_mutex_lock(&s->lock);
-    for (int64_t i = 0; i < n && i < 2; i++) fetch_entities(s, entities + i * kinds);
-    if (n) fetch_events(s, entities, others, time[0]);
-    for (int64_t i = 0; i < n && !failed; i++) {
-        if (i + 2 < n) fetch_entities(s, entities + (i + 2) * kinds);
-        if (i + 1 < n) fetch_events(s, entities + (i + 1) * kinds, others + (i + 1) * kinds, time[i + 1]);
+    for (int64_t i = -ENTITIES_AHEAD; i < n && !failed; i++) {
+        if (i + ENTITIES_AHEAD < n) fetch_entities(s, entities + (i + ENTITIES_AHEAD) * kinds, others + (i + ENTITIES_AHEAD) * kinds);
+        if (i + ENDS_AHEAD >= 0 && i + ENDS_AHEAD < n) fetch_ends(s, entities + (i + ENDS_AHEAD) * kinds, time[i + ENDS_AHEAD]);
+        if (i + SAME_AHEAD >= 0 && i + SAME_AHEAD < n) fetch_same(s, entities + (i + SAME_AHEAD) * kinds, others + (i + SAME_AHEAD) * kinds, amount[i + SAME_AHEAD]);
+        if (i < 0) continue;
         float *row_out = out ? out + i * stride : NULL;
         late[i] = s->newest != INT64_MIN && time[i] < s->newest - exact ? BEHIND : 0;
         if (insert[i] && time[i] > s->newest) s->newest = time[i];
         for (int k = 0; k < kinds && !failed; k++) {
             int64_t at = i * kinds + k;
-            failed = process_one(s, k, entities[at], time[i], amount[i], key[i], others[at], insert[i], row_out, &late[i]);
+            failed = process_one(s, k, entities[at], time[i], amount[i], key[i], others[at], insert[i], row_out, &room, &late[i]);
             if (row_out) row_out += s->kind[k].columns;
         }
     }

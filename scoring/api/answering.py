@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 from django.conf import settings
@@ -11,11 +13,13 @@ from rest_framework.exceptions import UnsupportedMediaType
 
 from scoring.api.replies import JSON, NDJSON, Reply, Sent
 from scoring.api.throttling import take_tokens
+from scoring.decisions.batcher import Deliver, set_result
 from scoring.decisions.engine import DecisionEngine
 from scoring.decisions.requests import Decided, DecisionRequest, request_now
 from scoring.decisions.service import engine_service
 from scoring.engine import Priority
 from scoring.errors import BodyTooLarge, InvalidInput, ScoringError
+from scoring.hot_settings import hot_settings
 from scoring.problems import problem_of
 from scoring.reading import split_items
 from scoring.request_log import request_log
@@ -61,12 +65,33 @@ async def answer_one(sent: Sent) -> Reply:
     Raises:
         ScoringError, UnsupportedMediaType: there is no decision, and why.
     """
-    check_body(sent, settings.MAX_BODY_BYTES, JSON)
+    future = asyncio.get_running_loop().create_future()
+    request = ask_for_one(sent, partial(set_result, future))
+    return reply_of_one(await future, request, sent.request_id)
+
+
+def ask_for_one(sent: Sent, deliver: Deliver) -> DecisionRequest:
+    """Queue the one transaction that was sent; `deliver` is called with what `reply_of_one` makes the reply of.
+
+    Raises:
+        ScoringError, UnsupportedMediaType: there will be no decision, and why.
+    """
+    check_body(sent, hot_settings.MAX_BODY_BYTES, JSON)
     request = request_now(sent.body)
-    (result,) = await engine_service().submit((request,), Priority.LIVE, within_us(sent))
-    if not isinstance(result, Decided):
+    engine_service().enqueue((request,), deliver, Priority.LIVE, within_us(sent))
+    return request
+
+
+def reply_of_one(results: Sequence[Decided | ScoringError], request: DecisionRequest, request_id: str) -> Reply:
+    """Return the reply to one transaction.
+
+    Raises:
+        ScoringError: there is no decision, and why.
+    """
+    (result,) = results
+    if type(result) is not Decided:
         raise result
-    request_log.decisions((result.body,), _seconds_since(request), sent.request_id)
+    request_log.decisions((result.body,), _seconds_since(request), request_id)
     return Reply(200, _REPLAYED_HEADERS if result.replayed else _JSON_HEADERS, result.body)
 
 

@@ -6,15 +6,17 @@ It asks the same questions as the DRF views in the same order, of the same objec
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from scoring.api.keys import Client
 from scoring.api.lean import client_of
 from scoring.api.replies import JSON, Reply, Sent, error_reply
 from scoring.api.throttling import take_tokens
 from scoring.errors import AuthenticationRequired, ScopeMissing
 from scoring.problems import request_id_from
 from scoring.protection.guards import guards
+from scoring.protection.token_bucket import RateVerdict
 
 SCOPE = "decisions:write"
 Answer = Callable[[Sent], Awaitable[Reply]]
@@ -25,13 +27,17 @@ class CallerGone(Exception):
 
 
 class Headers:
-    """The headers that matter here, out of an ASGI scope; one that is sent twice is joined by a comma, as Django does it."""
+    """The headers that matter here; one that is sent twice is joined by a comma, as Django does it.
+
+    Args:
+        sent: name, in lower case, and value of each.
+    """
 
     __slots__ = ("authorization", "content_length", "content_type", "deadline_ms", "request_id")
 
-    def __init__(self, scope: dict[str, Any]) -> None:
+    def __init__(self, sent: Iterable[tuple[bytes, bytes]]) -> None:
         found: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
+        for name, value in sent:
             if name in _READ:
                 found[name] = found[name] + b"," + value if name in found else value
         content_type, length = found.get(b"content-type", b""), found.get(b"content-length", b"")
@@ -55,16 +61,14 @@ async def serve(scope: dict[str, Any], receive: Any, answer: Answer, limit: int)
     Raises:
         CallerGone: there is nobody to reply to.
     """
-    headers = Headers(scope)
+    headers = Headers(scope["headers"])
     request_id, verdict = request_id_from(headers.request_id), None
     try:
         # Who has no valid key sends no body either.
         client = await client_of(headers.authorization)
         if client is None:
             raise AuthenticationRequired
-        if SCOPE not in client.scopes:
-            raise ScopeMissing(SCOPE)
-        verdict = take_tokens(client)
+        verdict = admit(client)
         with guards().concurrency.holding():
             body = await read_body(receive, limit) if headers.content_length <= limit else b""
             sent = Sent(body, headers.content_type, headers.content_length, request_id, headers.deadline_ms, client)
@@ -73,10 +77,21 @@ async def serve(scope: dict[str, Any], receive: Any, answer: Answer, limit: int)
         raise
     except Exception as error:
         reply = error_reply(error, request_id)
-    return reply if verdict is None else _with_headers(reply, verdict.headers()), request_id
+    return reply if verdict is None else with_headers(reply, verdict.headers()), request_id
 
 
-def _with_headers(reply: Reply, added: dict[str, str]) -> Reply:
+def admit(client: Client) -> RateVerdict | None:
+    """Let a caller ask for a decision; return what its limit says, None where it has none.
+
+    Raises:
+        ScopeMissing, RateLimited: it may not.
+    """
+    if SCOPE not in client.scopes:
+        raise ScopeMissing(SCOPE)
+    return take_tokens(client)
+
+
+def with_headers(reply: Reply, added: dict[str, str]) -> Reply:
     """Return the reply with more headers behind its content type; its own count where both have one."""
     (first, *own), names = reply.headers, {name for name, _ in reply.headers}
     return reply._replace(headers=(first, *((name, of) for name, of in added.items() if name not in names), *own))

@@ -74,6 +74,7 @@ class KeyCache:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, Client | None]] = {}
+        self._tokens: dict[str, str] = {}  # the header that a good key came in -> the key
 
     def remembered(self, token: str) -> tuple[bool, Client | None]:
         """Return (whether the verdict is known, the client or None) without touching the database."""
@@ -81,6 +82,18 @@ class KeyCache:
         if found is None or found[0] < time.monotonic():
             return False, None
         return True, found[1]
+
+    def caller(self, header: str) -> Client | None:
+        """Return whom an Authorization header is remembered to belong to; None where that has to be found out."""
+        token = self._tokens.get(header)
+        if token is None:
+            token = bearer_token(header)
+            if not token or not self.remembered(token)[1]:
+                return None
+            if len(self._tokens) >= _MAX_REMEMBERED:
+                self._tokens.clear()
+            self._tokens[header] = token
+        return self.remembered(token)[1]
 
     def client(self, token: str) -> Client | None:
         """Return the client that the token belongs to, None where it is not valid."""

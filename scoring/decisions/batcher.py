@@ -21,9 +21,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
-
-from django.conf import settings
 
 from scoring.decisions.database_thread import DatabaseThread
 from scoring.decisions.engine import BatchWork, DecisionEngine, DecisionRequest
@@ -31,6 +30,7 @@ from scoring.decisions.schedule import new_scheduler
 from scoring.engine import Dispatch, Priority, Waiting
 from scoring.errors import CircuitOpen, DeadlineExceeded, EngineOverloaded, EngineUnavailable, StorageFull
 from scoring.histograms import DELIVER
+from scoring.hot_settings import hot_settings
 from scoring.protection.guards import guards
 
 CALL_LIMIT = 256
@@ -38,16 +38,19 @@ _OVERDUE_SECONDS = 0.05
 logger = logging.getLogger(__name__)
 
 
+Deliver = Callable[[list], None]
+
+
 class _Group:
     """Requests that came together and are answered together."""
 
-    __slots__ = ("count", "deadline_us", "future", "left", "loop", "overdue", "requests", "results")
+    __slots__ = ("count", "deadline_us", "deliver", "is_answered", "left", "loop", "results")
 
-    def __init__(self, requests: Sequence[DecisionRequest], loop: asyncio.AbstractEventLoop, deadline_us: float) -> None:
-        self.requests, self.loop, self.future, self.deadline_us = requests, loop, loop.create_future(), deadline_us
-        self.left = self.count = len(requests)
+    def __init__(self, count: int, deliver: Deliver, loop: asyncio.AbstractEventLoop, deadline_us: float) -> None:
+        self.deliver, self.loop, self.deadline_us = deliver, loop, deadline_us
+        self.left = self.count = count
         self.results: list = []
-        self.overdue = False
+        self.is_answered = False
 
     def take_results(self, start: int, results: Sequence) -> bool:
         """Keep the results of a part; return whether that was the last."""
@@ -69,6 +72,7 @@ class Batcher:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._scheduler = new_scheduler()
+        self._deadlines_us = [self._scheduler.config.deadline_us(of) for of in Priority]
         self._calls: deque[tuple[Callable[[DecisionEngine], Any], Future]] = deque()
         self._busy = True  # until there is an engine
         self._step: tuple[asyncio.AbstractEventLoop, Callable[[], None]] | None = None  # what is to run next, and where
@@ -93,7 +97,19 @@ class Batcher:
     def submit(
         self, requests: Sequence[DecisionRequest], priority: Priority = Priority.LIVE, within_us: float | None = None
     ) -> asyncio.Future:
-        """Queue requests from a running event loop; the future gives one result a request, in order.
+        """As `enqueue`; the future gives the results."""
+        future = asyncio.get_running_loop().create_future()
+        self.enqueue(requests, partial(set_result, future), priority, within_us)
+        return future
+
+    def enqueue(
+        self,
+        requests: Sequence[DecisionRequest],
+        deliver: Deliver,
+        priority: Priority = Priority.LIVE,
+        within_us: float | None = None,
+    ) -> None:
+        """Queue requests from a running event loop, on which `deliver` is called with one result a request, in order.
 
         Args:
             within_us: how long the caller waits for an answer, microseconds; None for what its class usually has.
@@ -102,26 +118,29 @@ class Batcher:
             EngineOverloaded: they could not be answered in time, or more than ENGINE_QUEUE_LIMIT would wait.
             EngineUnavailable: the engine has stopped.
         """
-        loop = asyncio.get_running_loop()
-        scheduler, now = self._scheduler, _now_us()
-        deadline = now + (scheduler.config.deadline_us(priority) if within_us is None else within_us)
-        group = _Group(requests, loop, deadline)
+        loop, scheduler, now, count = asyncio.get_running_loop(), self._scheduler, _now_us(), len(requests)
+        deadline = now + (self._deadlines_us[priority] if within_us is None else within_us)
+        group = _Group(count, deliver, loop, deadline)
         with self._lock:
             self._refuse_if_stopped()
-            self._refuse_what_cannot_be_stored(group.count)
-            self._admit(priority, group.count, deadline, now)
+            self._refuse_what_cannot_be_stored(count)
+            self._admit(priority, count, deadline, now)
             most = scheduler.config.max_batch_size
-            for start in range(0, group.count, most):
-                part = requests if group.count <= most else requests[start : start + most]
-                scheduler.queue.put(priority, (group, start, part), len(part), now, deadline)
+            if count <= most:
+                scheduler.queue.put(priority, (group, 0, requests), count, now, deadline)
+            else:
+                for start in range(0, count, most):
+                    part = requests[start : start + most]
+                    scheduler.queue.put(priority, (group, start, part), len(part), now, deadline)
             step = self._lost_step() if self._busy else self._drive
             self._busy = True
         if step is not None:
             self.run_on(loop, step)
-        return group.future
 
     def _refuse_what_cannot_be_stored(self, count: int) -> None:
         guard = guards()
+        if guard.disk.full is None and guard.database.blocked_for() <= 0:
+            return
         try:
             guard.disk.refuse_if_full()
             if (wait := guard.database.blocked_for()) > 0:
@@ -133,7 +152,7 @@ class Batcher:
 
     def _admit(self, priority: Priority, count: int, deadline: float, now: float) -> None:
         scheduler = self._scheduler
-        if scheduler.queue.total + count > settings.ENGINE_QUEUE_LIMIT:
+        if scheduler.queue.total + count > hot_settings.ENGINE_QUEUE_LIMIT:
             reason, retry_after = f"{scheduler.queue.total} decisions are waiting already", 1.0
         elif refusal := scheduler.admit(priority, count, deadline, now):
             reason, retry_after = refusal
@@ -283,8 +302,7 @@ class Batcher:
             self._hand_on()
             return
         engine.counters.queue_depth = waiting
-        for of in taken:
-            engine.counters.queue_age.observe((now - of.arrived_us) / 1e6, of.rows)
+        engine.counters.queue_age.observe_all([(now - of.arrived_us) / 1e6 for of in taken], [of.rows for of in taken])
         engine.counters.batch_rows.observe(dispatch.rows)
         _Drive(self, engine, self._database, dispatch, [of.item for of in taken]).begin()
 
@@ -298,10 +316,10 @@ class Batcher:
                     late.append(queue.remove(priority, head.item).item)
         self._refuse_late(late)
         for group, _, _ in in_flight:
-            if group.deadline_us <= now and not (group.overdue or group.future.done()):
-                group.overdue = True
+            if group.deadline_us <= now and not group.is_answered:
+                group.is_answered = True
                 self._engine.counters.count_shed("deadline", group.count)
-                _call(group.loop, _expire, group)
+                _call(group.loop, group.deliver, [DeadlineExceeded(is_known=False)] * group.count)
 
     def _refuse_late(self, parts: list[_Part]) -> None:
         error = DeadlineExceeded()
@@ -431,11 +449,6 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable, *arguments: Any) 
     return True
 
 
-def _expire(group: _Group) -> None:
-    if not group.future.done():
-        group.future.set_result([DeadlineExceeded(is_known=False)] * group.count)
-
-
 def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()
@@ -445,8 +458,18 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 def _resolve(groups: list[_Group]) -> None:
     for group in groups:
-        if not group.future.done():
-            group.future.set_result(group.results)
+        if not group.is_answered:
+            group.is_answered = True
+            try:
+                group.deliver(group.results)
+            except Exception:  # the others of its batch wait for theirs
+                logger.exception("an answer could not be handed over")
+
+
+def set_result(future: asyncio.Future, results: list) -> None:
+    """Resolve a future that a coroutine waits on."""
+    if not future.done():  # else its caller has gone
+        future.set_result(results)
 
 
 def _carry_out(engine: DecisionEngine, function: Callable[[DecisionEngine], Any], future: Future) -> None:
@@ -460,4 +483,4 @@ def _carry_out(engine: DecisionEngine, function: Callable[[DecisionEngine], Any]
         future.set_result(result)
 
 
-__all__ = ["Batcher"]
+__all__ = ["Batcher", "Deliver", "set_result"]

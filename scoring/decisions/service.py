@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection
 
 from scoring.database_connection import commit_at_leisure, drop_broken_connection
-from scoring.decisions.batcher import Batcher
+from scoring.decisions.batcher import Batcher, Deliver
 from scoring.decisions.checkpointer import Checkpointer
 from scoring.decisions.engine import DecisionEngine
 from scoring.decisions.ownership import release_database
@@ -38,7 +38,7 @@ class EngineService:
         self._build, self._observe = build, observe
         self._batcher = Batcher()
         self._stopping = threading.Event()
-        self._failed = False
+        self.stopped = False  # it has ended, or is about to
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
         self._thread.start()
 
@@ -46,11 +46,6 @@ class EngineService:
     def ready(self) -> bool:
         """Whether the engine has been built and takes requests."""
         return self._batcher.engine is not None and not self.stopped
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it has ended, or is about to."""
-        return self._stopping.is_set() or self._failed
 
     @property
     def engine(self) -> DecisionEngine | None:
@@ -63,12 +58,17 @@ class EngineService:
         """See Batcher.submit."""
         return self._batcher.submit(requests, priority, within_us)
 
+    def enqueue(self, requests: Sequence[DecisionRequest], deliver: Deliver, priority: Priority, within_us: float | None) -> None:
+        """See Batcher.enqueue."""
+        self._batcher.enqueue(requests, deliver, priority, within_us)
+
     def call(self, function: Callable[[DecisionEngine], Any]) -> Future:
         """See Batcher.call."""
         return self._batcher.call(function)
 
     def stop(self) -> None:
         """Answer what is queued, then end."""
+        self.stopped = True
         self._stopping.set()
         self._batcher.stop(_SHUTTING_DOWN)
         self._thread.join(10)
@@ -86,7 +86,7 @@ class EngineService:
             self._keep_house(engine)
         except Exception:
             logger.exception("the engine stopped")
-            self._failed = True
+            self.stopped = True
             self._batcher.stop("the engine could not start or stopped; its log says why")
         finally:
             checkpointer.stop()

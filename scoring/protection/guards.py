@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection
 
 from scoring.features.shared.state import BREAKER_POLICY
+from scoring.hot_settings import hot_settings
 from scoring.protection.circuit_breaker import CircuitBreaker
 from scoring.protection.clock_watch import ClockWatch
 from scoring.protection.concurrency import ConcurrencyLimit
@@ -58,10 +59,10 @@ def limit_of(rate_per_second: float | None, burst: int | None) -> RateLimit | No
 
     A burst that is not given is what the rate lets through in a second.
     """
-    rate = settings.RATE_LIMIT_PER_SECOND if rate_per_second is None else rate_per_second
+    rate = hot_settings.RATE_LIMIT_PER_SECOND if rate_per_second is None else rate_per_second
     if not rate:
         return None
-    return _limit(rate, burst or (settings.RATE_LIMIT_BURST if rate_per_second is None else 0) or max(1.0, rate))
+    return _limit(rate, burst or (hot_settings.RATE_LIMIT_BURST if rate_per_second is None else 0) or max(1.0, rate))
 
 
 @lru_cache(maxsize=1024)

@@ -6,6 +6,7 @@ import uvicorn
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
+from riskapp.decision_protocol import DecisionProtocol
 from riskapp.log_format import log_uncaught
 from scoring.rules.builtin import install_builtin_rules
 
@@ -26,7 +27,7 @@ class Command(BaseCommand):
             host=options["host"],
             port=options["port"],
             loop="uvloop",
-            http="httptools",
+            http=DecisionProtocol,
             ws="none",
             workers=1,  # the feature state lives in this process
             log_config=None,

@@ -1,7 +1,7 @@
 """Ways to the API: Django's test client, and the ASGI application that the server runs, spoken to directly.
 
-DOORS are the three ways that a decision can take through that application: the fast lane, the DRF views without Django's
-handler, and Django's own handling of the same ASGI messages.
+DOORS are the four ways that a decision can take: through the server's protocol and, as messages to that application, by the
+fast lane, the DRF views without Django's handler, and Django's own handling.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from urllib.parse import unquote
 
 from django.test import Client as DjangoClient
 from django.test import override_settings
+from uvicorn.config import Config
+from uvicorn.server import ServerState
 
 JSON, NDJSON, PROBLEM = "application/json", "application/x-ndjson", "application/problem+json"
 
@@ -171,5 +173,88 @@ async def _converse(application: Any, scope: dict, parts: list[bytes]) -> Answer
     return Answer(start["status"], headers, b"".join(message.get("body", b"") for message in sent[1:]))
 
 
+class Wire:
+    """The transport of one connection: what is written to it is kept."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.closed = self.paused = False
+        self.news = asyncio.Event()
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+        self.news.set()
+
+    def close(self) -> None:
+        self.closed = True
+        self.news.set()
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return {"sockname": ("127.0.0.1", 8_000), "peername": ("127.0.0.1", 50_000)}.get(name, default)
+
+    async def answer(self) -> Answer:
+        """Take the next answer off."""
+        while (end := self.written.find(b"\r\n\r\n")) < 0:
+            await self._more()
+        status, *lines = bytes(self.written[:end]).split(b"\r\n")
+        headers = dict(line.decode("latin-1").split(": ", 1) for line in lines)
+        size = end + 4 + int(headers["content-length"])
+        while len(self.written) < size:
+            await self._more()
+        body = bytes(self.written[end + 4 : size])
+        del self.written[:size]
+        return Answer(int(status.split()[1]), headers, body)
+
+    async def _more(self) -> None:
+        self.news.clear()
+        await asyncio.wait_for(self.news.wait(), 30)
+
+
+def connect(application: Any, protocol: type | None = None, server_headers: list[tuple[bytes, bytes]] = ()) -> tuple[Any, Wire]:
+    """Return a connection of the server's protocol in front of an application, and its wire; for a running loop."""
+    from riskapp.decision_protocol import DecisionProtocol
+
+    config = Config(application, loop="asyncio", http=protocol or DecisionProtocol, ws="none", log_config=None, access_log=False)
+    config.load()
+    state = ServerState()
+    state.default_headers = list(server_headers)
+    connection, wire = config.http_protocol_class(config, state, {}, asyncio.get_running_loop()), Wire()
+    connection.connection_made(wire)
+    return connection, wire
+
+
+def in_bytes(method: str, path: str, headers: list[tuple[bytes, bytes]], parts: list[bytes]) -> list[bytes]:
+    """Return a request as it goes over the wire, its head and each part by itself; in chunks where no length is told."""
+    is_told = any(name == b"content-length" for name, _ in headers)
+    lines = [b"%b %b HTTP/1.1" % (method.encode(), path.encode()), *(b"%b: %b" % header for header in headers)]
+    if not is_told:
+        lines.append(b"transfer-encoding: chunked")
+        parts = [b"%x\r\n%b\r\n" % (len(part), part) for part in parts if part] + [b"0\r\n\r\n"]
+    return [b"\r\n".join(lines) + b"\r\n\r\n", *(part for part in parts if part)]
+
+
+class ThroughProtocol(ThroughFastLane):
+    """The server's own protocol, fed with the bytes of a request."""
+
+    async def exchange(self, method: str, path: str, headers: list[tuple[bytes, bytes]], parts: list[bytes]) -> Answer:
+        with override_settings(FAST_LANE=True):
+            connection, wire = connect(self.application())
+            for part in in_bytes(method, path, headers, parts):
+                connection.data_received(part)
+            try:
+                return await wire.answer()
+            finally:
+                connection.connection_lost(None)
+
+
 WAYS = {"django": ThroughDjango, "asgi": ThroughAsgi}
-DOORS = {"fast lane": ThroughFastLane, "views": ThroughViews, "django": ThroughDjangoAsgi}
+DOORS = {"protocol": ThroughProtocol, "fast lane": ThroughFastLane, "views": ThroughViews, "django": ThroughDjangoAsgi}

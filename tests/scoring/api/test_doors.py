@@ -1,4 +1,4 @@
-"""The three ways that a decision can take give the same status, headers and bytes, whatever is sent."""
+"""The four ways that a decision can take give the same status, headers and bytes, whatever is sent."""
 
 from __future__ import annotations
 
@@ -195,8 +195,10 @@ CASES: dict[str, Case] = {
     "deleted": one(method="DELETE"),
     "a slash behind": one(path=f"{ONE}/"),
 }
-# What the server itself refuses before any of the three is asked, so that they may differ in it.
+# What the server itself refuses before any door is asked, so that they may differ in it.
 NOT_SENT_BY_A_SERVER = {"a length that is none", "a length below nothing"}
+# A line break ends a header on a wire.
+CANNOT_BE_SENT = {("protocol", "a request id with a line break")}
 BY_NATURE = [
     (rb'"decision_id":"[0-9a-f-]{36}"', b'"decision_id":"ID"'),
     (rb'"received_at":"[^"]+"', b'"received_at":"NOW"'),
@@ -242,9 +244,7 @@ def send(door: ThroughAsgi, case: Case, authorization: list[bytes]) -> Answer:
     usual = {"host": "127.0.0.1", "content-type": JSON, "x-request-id": "same"}
     if case.announced:
         usual["content-length"] = str(sum(map(len, case.parts)))
-    headers = [
-        (name.encode(), value.encode("latin-1")) for name, value in (usual | case.headers).items() if value is not None
-    ]
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in (usual | case.headers).items() if value is not None]
     if "authorization" not in case.headers:
         headers += [(b"authorization", value) for value in authorization]
     return asyncio.run(door.exchange(case.method, case.path, headers + case.more, case.parts))
@@ -273,7 +273,7 @@ def assert_alike(results: dict[str, dict[str, Any]]) -> None:
     differing = {
         name: {door: found[name] for door, found in results.items()}
         for name in reference
-        if any(found[name] != reference[name] for found in results.values())
+        if any(found[name] != reference[name] for door, found in results.items() if (door, name) not in CANNOT_BE_SENT)
     }
     assert not differing, "\n".join(f"{name}: {by_door}"[:1_500] for name, by_door in differing.items())
 
@@ -336,7 +336,8 @@ def test_what_fails_behind_the_door_is_told_alike(at_each_door, monkeypatch, err
     def story(door, known):
         send(door, one(), known["good"])
         with monkeypatch.context() as patched:
-            patched.setattr(engine_service(), "submit", _refuse(error))
+            for way in ("submit", "enqueue"):
+                patched.setattr(engine_service(), way, _refuse(error))
             found = {"one": told(send(door, one(), known["good"])), "batch": told(send(door, batch(MANY), known["good"]))}
         with monkeypatch.context() as patched:
             patched.setattr("scoring.api.keys._verify", _refuse(error))
