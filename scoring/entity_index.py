@@ -178,7 +178,8 @@ def _insert_at_once(kind: int, entries: str, values: Sequence[int], busy_share: 
     began = time.monotonic()
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {_INDEX} (kind, entity, seq) SELECT {kind}, entity, seq FROM ({entries}) AS sorted ON CONFLICT DO NOTHING",
+            f"INSERT INTO {_INDEX} (kind, entity, seq) SELECT {kind}, entity, seq FROM ({entries}) AS sorted "
+            "ON CONFLICT DO NOTHING",
             values,
         )
     _rest(began, busy_share)

@@ -165,7 +165,8 @@ def _store(texts: Sequence[bytes]) -> None:
 
     from scoring.decisions.accepted import Accepted, read_texts
     from scoring.decisions.engine import new_decision_ids
-    from scoring.ledger import LedgerRows, commit_decisions
+    from scoring.ledger import commit_decisions
+    from tests.scoring.decisions.ledger_samples import PlainRows, packed
 
     n = len(texts)
     accepted = Accepted(range(n), read_texts(texts))
@@ -185,7 +186,7 @@ def _store(texts: Sequence[bytes]) -> None:
         "transaction": accepted.texts,
         **{name: accepted.tokens(name) for name in ("customer_id", "card_id", "merchant_id", "country")},
     }
-    commit_decisions(LedgerRows(**rows), [], datetime.now(UTC))
+    commit_decisions(packed(PlainRows(**rows)), [], datetime.now(UTC))
 
 
 def _process(keeper, later: list[tuple[dict, bytes]], writer) -> tuple[dict[str, float], dict[str, float]]:

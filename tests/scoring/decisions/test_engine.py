@@ -14,14 +14,16 @@ import scoring.decisions.engine as engine_module
 import scoring.ledger
 from scoring.decisions.engine import DecisionEngine
 from scoring.decisions.requests import Decided, DecisionRequest, request_now
-from scoring.engine import Outcome
+from scoring.engine import Outcome, table_rows
 from scoring.errors import EngineUnavailable, ScoringError, TransactionConflict
 from scoring.feature_rows import stored_row
 from scoring.features.schema import current_schema
+from scoring.ledger_tables import OUTBOX
 from scoring.models import Alert, Decision, EngineSample, Label, ListEntry, OutboxEvent
 from scoring.services.record_labels import record_labels
 from scoring.stored_answers import stored_answer
 from tests.scoring.decisions.conftest import NOON, payment
+from tests.scoring.decisions.ledger_samples import PlainRows, packed, unpacked
 from tests.scoring.decisions.programs import risk_program
 
 pytestmark = [pytest.mark.any_database, pytest.mark.django_db]
@@ -208,7 +210,9 @@ def test_a_clock_that_a_failed_batch_moved_goes_back(make_champion, fresh_engine
 
 
 def test_decisions_and_alerts_are_stored_together_or_not_at_all(engine, monkeypatch):
-    monkeypatch.setattr(scoring.ledger, "ALERT_TOPIC", None)  # breaks NOT NULL after the decisions were written
+    columns = scoring.ledger._ALERT_COLUMNS | {"topic": table_rows.Constant(None)}
+    broken = table_rows.RowLayout(scoring.ledger._ALERTS.arrays, OUTBOX.ordered(columns), texts=1)
+    monkeypatch.setattr(scoring.ledger, "_ALERTS", broken)  # breaks NOT NULL after the decisions were written
     results = decide(engine, payment(1), payment(2))
     assert all(isinstance(r, EngineUnavailable) for r in results)
     assert Decision.objects.count() == OutboxEvent.objects.count() == 0
@@ -227,15 +231,15 @@ def test_an_unexpected_failure_takes_the_events_back_as_well(engine, monkeypatch
 def test_one_row_that_the_database_refuses_stores_nothing_of_its_batch(engine):
     rows = _rows(engine, payment(1), payment(2))
     with pytest.raises((DatabaseError, IntegrityError)), transaction.atomic():
-        scoring.ledger.commit_decisions(rows._replace(score=[10, 1_001]), [], timezone.now())
+        scoring.ledger.commit_decisions(packed(rows._replace(score=[10, 1_001])), [], timezone.now())
     assert Decision.objects.count() == 0
 
 
-def _rows(engine, *bodies: dict) -> scoring.ledger.LedgerRows:
+def _rows(engine, *bodies: dict) -> PlainRows:
     """Return the ledger rows of a batch that is not committed."""
     work = engine.begin([sent(body) for body in bodies])
     engine.prepare(work)
-    rows = work.rows
+    rows = unpacked(work.rows)
     engine.abandon(work)
     return rows
 

@@ -11,15 +11,18 @@ from django.db import IntegrityError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.ledger import LedgerRows, _postgres_lines, commit_decisions, find_answers
+from scoring.engine import table_rows
+from scoring.ledger import commit_decisions, find_answers
+from scoring.ledger_tables import DECISIONS
 from scoring.models import Decision, OutboxEvent
+from tests.scoring.decisions.ledger_samples import PlainRows, packed
 from tests.strategies import examples
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
-def rows(n: int, first: int = 0, **columns) -> LedgerRows:
+def rows(n: int, first: int = 0, **columns) -> PlainRows:
     """n rows of plain values; `columns` replaces some."""
     names = [f"{first + i}" for i in range(n)]
     plain = {
@@ -51,18 +54,18 @@ def rows(n: int, first: int = 0, **columns) -> LedgerRows:
         "evidence": [b""] * n,
         "response": [None] * n,
     }
-    return LedgerRows(**plain | columns)
+    return PlainRows(**plain | columns)
 
 
 def stored() -> list[dict]:
-    """What the ORM reads, in order of arrival, as LedgerRows' fields."""
-    found = Decision.objects.order_by("seq").values(*LedgerRows._fields)
+    """What the ORM reads, in order of arrival, as PlainRows' fields."""
+    found = Decision.objects.order_by("seq").values(*PlainRows._fields)
     return [
         {name: bytes(value) if name in ("features", "evidence") else value for name, value in row.items()} for row in found
     ]
 
 
-def expected(given_: LedgerRows) -> list[dict]:
+def expected(given_: PlainRows) -> list[dict]:
     columns = given_._asdict() | {
         name: [EPOCH + timedelta(microseconds=int(us)) for us in getattr(given_, name)] for name in ("occurred_at", "received_at")
     }
@@ -71,7 +74,7 @@ def expected(given_: LedgerRows) -> list[dict]:
 
 def test_a_row_has_the_columns_of_the_table_in_their_order():
     columns = [field.column for field in Decision._meta.concrete_fields if not field.primary_key]
-    assert list(LedgerRows._fields) == columns
+    assert list(PlainRows._fields) == columns
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -116,7 +119,7 @@ def test_the_orm_reads_back_exactly_what_was_given(many):
     for name in ("occurred_at", "received_at"):
         columns[name] = np.array(columns[name], np.int64)
     given_ = rows(len(many), **columns)
-    commit_decisions(given_, [], NOW)
+    commit_decisions(packed(given_), [], NOW)
     found = stored()
     assert found == expected(given_)
     for before, after in zip(expected(given_), found, strict=True):
@@ -130,7 +133,7 @@ def test_the_orm_reads_back_exactly_what_was_given(many):
 @pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 200])
 def test_any_number_of_rows_arrives_whole_and_in_order(n):
     given_ = rows(n)
-    commit_decisions(given_, ["d-0", f"d-{n - 1}"], NOW)
+    commit_decisions(packed(given_), ["d-0", f"d-{n - 1}"], NOW)
     assert stored() == expected(given_)
     assert list(OutboxEvent.objects.order_by("id").values_list("subject", "topic", "created_at", "attempts", "last_error")) == [
         (name, "alert.raise", NOW, 0, "") for name in ("d-0", f"d-{n - 1}")
@@ -141,7 +144,8 @@ def test_any_number_of_rows_arrives_whole_and_in_order(n):
 @pytest.mark.django_db
 def test_times_and_floats_can_be_searched_by_the_orm_like_rows_that_it_wrote():
     times = np.array([1_772_452_800_000_000, 1_772_452_800_000_001, 1_772_452_800_500_000], np.int64)
-    commit_decisions(rows(3, occurred_at=times, received_at=times, probability=[0.1, math.nextafter(0.1, 1), None]), [], NOW)
+    given_ = rows(3, occurred_at=times, received_at=times, probability=[0.1, math.nextafter(0.1, 1), None])
+    commit_decisions(packed(given_), [], NOW)
     for row in Decision.objects.all():
         assert Decision.objects.get(occurred_at=row.occurred_at).pk == row.pk
         assert row.occurred_at == row.received_at
@@ -155,21 +159,21 @@ def test_times_and_floats_can_be_searched_by_the_orm_like_rows_that_it_wrote():
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("at", [0, 1, 64])
 def test_one_id_that_is_stored_already_refuses_all_rows_and_their_alerts(at):
-    commit_decisions(rows(1, first=at), [], NOW)
+    commit_decisions(packed(rows(1, first=at)), [], NOW)
     with pytest.raises(IntegrityError):
-        commit_decisions(rows(65), ["d-3"], NOW)
+        commit_decisions(packed(rows(65)), ["d-3"], NOW)
     assert Decision.objects.count() == 1 and not OutboxEvent.objects.exists()
-    commit_decisions(rows(3, first=100), [], NOW)  # the connection goes on
+    commit_decisions(packed(rows(3, first=100)), [], NOW)  # the connection goes on
     assert Decision.objects.count() == 4
 
 
-def test_a_copied_line_holds_what_postgresql_reads():
-    given_ = rows(1, features=[b"\x00\t\n\\\xff"], occurred_at=np.array([1], np.int64), margin=[-0.0], degraded=[True])
-    (line,) = _postgres_lines(given_).decode().removesuffix("\n").split("\n")
-    told = dict(zip(LedgerRows._fields, line.split("\t"), strict=True))
-    assert told["features"] == "\\\\x00090a5cff" and told["evidence"] == "\\\\x"
-    assert told["occurred_at"] == "1970-01-01T00:00:00.000001+00"
-    assert (told["margin"], told["probability"], told["degraded"]) == ("-0.0", "\\N", "True")
+def test_rows_that_were_packed_say_what_they_held():
+    given_ = rows(2, features=[b"\x00\t\n\\\xff", b""], occurred_at=np.array([1, -1], np.int64), margin=[-0.0, None])
+    assert isinstance(packed(given_), table_rows.TableRows)
+    told = [dict(zip(DECISIONS.columns, row, strict=True)) for row in packed(given_).values()]
+    assert told[0]["features"] == b"\x00\t\n\\\xff" and told[1]["evidence"] == b""
+    assert [row["occurred_at"] for row in told] == [1, -1]
+    assert math.copysign(1, told[0]["margin"]) == -1 and told[1]["margin"] is None
 
 
 @pytest.mark.any_database
@@ -177,7 +181,7 @@ def test_a_copied_line_holds_what_postgresql_reads():
 def test_many_ids_are_looked_up_in_parts_and_strangers_are_left_out():
     n = 600
     answers = [f'{{"n":{i}}}' for i in range(n)]
-    commit_decisions(rows(n, form_id=[None] * n, response=answers), [], NOW)
+    commit_decisions(packed(rows(n, form_id=[None] * n, response=answers)), [], NOW)
     found = find_answers([f"t-{i}" for i in range(-5, n + 5)])
     assert {name: (of.transaction, of.body) for name, of in found.items()} == {
         f"t-{i}": ("{}", answers[i].encode()) for i in range(n)

@@ -9,13 +9,23 @@ import numpy as np
 import pytest
 
 from scoring.decisions.answer_form import form_json
-from scoring.decisions.stamps import NORMAL, NOT_DEGRADED, WORDS, Stamp, is_degraded, mode_of
+from scoring.decisions.stamps import DEGRADING, MODES, NORMAL, NOT_DEGRADED, WORDS, Stamp
 from scoring.engine import AnswerColumns, AnswerForm, render_answers
 from scoring.models import Decision
 from tests.scoring.decisions.programs import risk_program
 
 PAIRS = list(itertools.combinations(Stamp, 2))
 SETS = [0, *map(int, Stamp), *(int(a | b) for a, b in PAIRS), 2 ** len(Stamp) - 1]
+
+
+def mode_of(stamps: int) -> str:
+    """As the ledger's column `mode` is made: kernels.table_rows.LowestBit."""
+    return MODES[(stamps & -stamps).bit_length()]
+
+
+def is_degraded(stamps: int) -> bool:
+    """As the ledger's column `degraded` is made: kernels.table_rows.Flag."""
+    return stamps & DEGRADING != 0
 
 
 def test_numbers_and_words_are_kept_for_ever():
