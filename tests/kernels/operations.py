@@ -47,6 +47,19 @@ from tests.kernels.answer_samples import columns_of, form_json
 from tests.kernels.flat_texts import READER, arrays_of
 from tests.kernels.packed_samples import window_rows
 from tests.kernels.random_tables import Shape, random_tables, rows_near
+from tests.kernels.row_samples import (
+    decide_arrays,
+    decide_fast,
+    decide_plain,
+    id_arrays,
+    ids_fast,
+    ids_plain,
+    rows_fast,
+    rows_plain,
+    sqlite_fast,
+    sqlite_plain,
+    table_arrays,
+)
 from tests.kernels.shap_forests import random_bins, random_table
 from tests.strategies import KINDS, SMALL_LAYOUT
 
@@ -210,6 +223,10 @@ def _text_arrays(rows: int) -> Arrays:
 
 
 OPERATIONS = {
+    "decide_rows": Operation(decide_arrays, decide_fast, decide_plain, relative=0.0),
+    "ordered_ids": Operation(id_arrays, ids_fast, ids_plain, relative=0.0),
+    "table_rows": Operation(table_arrays, rows_fast, rows_plain, relative=0.0),
+    "sqlite_rows": Operation(table_arrays, sqlite_fast, sqlite_plain, relative=0.0),
     "value_columns": Operation(
         _values,
         _filled(value_columns.NativeValueColumns(_BOOK).fill),

@@ -49,7 +49,7 @@ def forgetful(fresh_engine):
 def test_an_id_that_only_the_ledger_knows_is_found_at_the_commit(forgetful, monkeypatch):
     engine, sent = forgetful
     tries, commit = [], engine_module.commit_decisions
-    counted = lambda rows, *rest: (tries.append(len(rows.stamps)), commit(rows, *rest))  # noqa: E731
+    counted = lambda rows, *rest: (tries.append(rows.count), commit(rows, *rest))  # noqa: E731
     monkeypatch.setattr(engine_module, "commit_decisions", counted)
     results = decide(engine, payment(20), payment(3), payment(4, amount_minor=1), payment(21), payment(20))
     assert results[1] == Decided(sent[3], True)
