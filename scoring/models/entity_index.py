@@ -22,9 +22,5 @@ class EntityDecision(models.Model):
     entity = models.CharField(max_length=64)
     seq = models.BigIntegerField()
 
-    class Meta:
-        # How far the index reaches; grows at one end, so that it costs little.
-        indexes = [models.Index(fields=["seq"], name="entity_decision_seq")]
-
     def __str__(self) -> str:
         return f"{self.entity} {self.seq}"
