@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.errors import KernelInputError
+from kernels.native import VARIANTS
 from kernels.velocity_windows import (
     ABSENT,
     BEHIND,
@@ -22,6 +23,7 @@ from kernels.velocity_windows import (
     WindowLayout,
 )
 from kernels.velocity_windows.reference import ReferenceWindowStore
+from tests.kernels.variants import each_instruction_set, instruction_set
 from tests.strategies import SMALL_LAYOUT, Step, arrivals_of, event_batch, examples, window_steps
 
 STORES = pytest.mark.parametrize("store_type", [NativeWindowStore, ReferenceWindowStore])
@@ -67,6 +69,20 @@ def test_native_store_equals_the_reference(steps: list[Step]):
             native.remove(*at(arrived, step.chosen))
             reference.remove(*at(arrived, step.chosen))
         assert native.event_count() == reference.event_count()
+
+
+@each_instruction_set
+@examples(40)
+@given(steps=window_steps(others_than_events=False))
+def test_every_instruction_set_writes_the_same_bits(instructions: str, steps: list[Step]):
+    rows = [row for _, placed in arrivals_of(steps) for row in placed]
+    with instruction_set(VARIANTS[0]):
+        plain, _ = process(NativeWindowStore(SMALL_LAYOUT), rows)
+    with instruction_set(instructions):
+        ours, _ = process(NativeWindowStore(SMALL_LAYOUT), rows)
+    # Of a NaN the sign says nothing.
+    np.testing.assert_array_equal(np.nan_to_num(ours, nan=-1.5).view(np.uint32), np.nan_to_num(plain, nan=-1.5).view(np.uint32))
+    assert_same(ours, process(ReferenceWindowStore(SMALL_LAYOUT), rows)[0])
 
 
 @examples(40)
