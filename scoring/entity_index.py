@@ -15,8 +15,11 @@ from scoring.turns import ledger_turn
 
 Kind = EntityDecision.Kind
 FIELDS = {"customer_id": Kind.CUSTOMER, "card_id": Kind.CARD, "merchant_id": Kind.MERCHANT}
-# Many at once and in entity order: an entry for itself would rewrite a page of the index, three a decision.
-_CHUNK_ROWS = 50_000
+# Many at once and in entity order: an entry for itself would rewrite a page of the index, three a decision. Not so many that
+# sorting them, which takes a core some ten milliseconds for each ten thousand, keeps decisions waiting.
+_CHUNK_ROWS = 5_000
+# So many chunks a call while decisions are being made: other work of the thread waits meanwhile.
+_BUSY_CHUNKS = 10
 # A transaction so short that on SQLite, which has one writer, no decision waits for it.
 _SLICE_ENTRIES = 500
 # The kind of the rows that say how far the index reaches: the mark, with no entity, and the gaps before it.
@@ -65,15 +68,16 @@ def catch_up(busy_share: float = 1.0) -> int:
     if busy_share < 1.0 and _newest() - mark < _CHUNK_ROWS:
         return 0
     done = _fill(gaps) if gaps else 0
-    while True:
+    for _ in range(_BUSY_CHUNKS) if busy_share < 1.0 else itertools.count():
         # A chunk is counted in rows: numbers may be missing, thousands in a row.
         chunk = list(Decision.objects.filter(seq__gt=mark).order_by("seq").values_list("seq", flat=True)[:_CHUNK_ROWS])
         if not chunk:
             return done
         _index(chunk[0], chunk[-1], _gaps_in(mark, chunk), busy_share)
         done, mark = done + len(chunk), chunk[-1]
-        if busy_share < 1.0:
-            return done
+        if busy_share < 1.0 and len(chunk) < _CHUNK_ROWS:
+            break
+    return done
 
 
 def find_decisions(conditions: dict[str, Any]) -> QuerySet[Decision]:
@@ -188,11 +192,13 @@ def _insert_at_once(kind: int, entries: str, values: Sequence[int], busy_share: 
 def _insert_in_slices(kind: int, entries: str, values: Sequence[int], busy_share: float) -> None:
     with connection.cursor() as cursor:
         # Only this session sees it, and filling it keeps nobody from writing.
+        began = time.monotonic()
         cursor.execute("CREATE TEMP TABLE IF NOT EXISTS entity_entries (entity TEXT, seq INTEGER)")
         cursor.execute("DELETE FROM entity_entries")
         cursor.execute(f"INSERT INTO entity_entries (entity, seq) {entries}", values)
         cursor.execute("SELECT MAX(rowid) FROM entity_entries")
         (last,) = cursor.fetchone()
+    _rest(began, busy_share)
     insert = (
         f"INSERT OR IGNORE INTO {_INDEX} (kind, entity, seq) SELECT {kind}, entity, seq FROM entity_entries "
         "WHERE rowid > %s AND rowid <= %s ORDER BY rowid"
