@@ -117,7 +117,7 @@ _publisher = _Publisher()
 
 def _counters_of(engine: DecisionEngine) -> dict[str, Any]:
     ladder, guard = engine.ladder_counters(), guards()
-    return engine.counters.state() | _scheduler_counters(engine) | {
+    return engine.counters.state() | _scheduler_counters(engine.counters.scheduling()) | {
         "ladder": {
             "static": ladder.hits, "dynamic": ladder.dynamic, "miss": ladder.misses,
             "guard_failure": ladder.guard_failures, "busy": ladder.busy,
@@ -134,8 +134,7 @@ def _counters_of(engine: DecisionEngine) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _scheduler_counters(engine: DecisionEngine) -> dict[str, Any]:
-    found = engine.counters.scheduling() if engine.counters.scheduling else {}
+def _scheduler_counters(found: dict[str, Any]) -> dict[str, Any]:
     policy = found.get("policy_figures", {})
     return {
         "scheduled": {
@@ -148,8 +147,7 @@ def _scheduler_counters(engine: DecisionEngine) -> dict[str, Any]:
     }
 
 
-def _scheduler_gauges(engine: DecisionEngine) -> dict[str, Any]:
-    found = engine.counters.scheduling() if engine.counters.scheduling else {}
+def _scheduler_gauges(found: dict[str, Any]) -> dict[str, Any]:
     costs = {
         f"{unit} {variant}": [line["fixed_us"] / 1e6, line["row_us"] / 1e6]
         for unit, of in found.get("units", {}).items()
@@ -161,7 +159,7 @@ def _scheduler_gauges(engine: DecisionEngine) -> dict[str, Any]:
 def _gauges_of(engine: DecisionEngine, outbox_lag: float | None) -> dict[str, Any]:
     counters, guard, now = engine.counters, guards(), time.monotonic()
     p99 = percentile_ms(counters.recent_latency(), 0.99)
-    return _scheduler_gauges(engine) | {
+    return _scheduler_gauges(counters.scheduling()) | {
         "queue_depth": counters.queue_depth, "in_flight": counters.in_flight,
         "feature_events": engine.state.event_count(), "feature_bytes": engine.state.memory_bytes(),
         "release_refused": int(engine.refused_release is not None),

@@ -32,7 +32,7 @@ class EngineCounters:
         stages: times of what runs on the processor around the program; `program_stages` those of the program.
         in_flight: requests that are being answered.
         queue_depth: decisions that wait.
-        scheduling: the figures of the scheduler that forms the batches; None where none does.
+        scheduling: gives the figures of the scheduler that forms the batches; nothing where none does.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class EngineCounters:
         self.stamps = [0] * len(WORDS)
         self.shed = dict.fromkeys(SHED_REASONS, 0)
         self.queue_depth = 0
-        self.scheduling: Callable[[], dict[str, Any]] | None = None
+        self.scheduling: Callable[[], dict[str, Any]] = dict
         self.stages = StageTimes("cpu", "host")
         self.batch_rows, self.queue_age = Histogram(BATCH_BOUNDS), Histogram(AGE_BOUNDS)
         self._programs: dict[tuple[str, str], StageTimes] = {}

@@ -139,8 +139,6 @@ class Batcher:
 
     def _refuse_what_cannot_be_stored(self, count: int) -> None:
         guard = guards()
-        if guard.disk.full is None and guard.database.blocked_for() <= 0:
-            return
         try:
             guard.disk.refuse_if_full()
             if (wait := guard.database.blocked_for()) > 0:

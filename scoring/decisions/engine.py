@@ -284,7 +284,7 @@ class DecisionEngine:
         work.bodies = list(render_answers(live.form, answers))
         self._observe(scored, time.perf_counter_ns() - began, len(fresh))
         engine_us = (time.perf_counter_ns() - began) // 1000
-        work.rows, work.last_decision_id = ledger_rows(fresh, scored, answers, live, engine_us), _id_at(decision_ids, -1)
+        work.rows, work.last_decision_id = ledger_rows(fresh, scored, answers, live, engine_us), decision_ids[-ID_BYTES:].decode()
         work.alerting = [_id_at(decision_ids, i) for i in np.flatnonzero(needs_person).tolist()]
         work.degraded = int(np.count_nonzero(decided.stamps & np.uint32(DEGRADING)))
 
@@ -412,7 +412,6 @@ _REVIEW = int(Outcome.REVIEW)
 
 
 def _id_at(decision_ids: bytes, place: int) -> str:
-    place %= len(decision_ids) // ID_BYTES
     return decision_ids[ID_BYTES * place : ID_BYTES * (place + 1)].decode()
 
 

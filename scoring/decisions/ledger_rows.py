@@ -11,7 +11,7 @@ from scoring.decisions.evidence import EVIDENCE
 from scoring.decisions.program_source import LiveProgram
 from scoring.decisions.score_batch import ScoredBatch
 from scoring.decisions.stamps import DEGRADING, MODES
-from scoring.engine import AnswerColumns
+from scoring.engine import ID_BYTES, AnswerColumns
 from scoring.engine import table_rows as of
 from scoring.ledger_tables import DECISIONS
 from scoring.transaction_records import CURRENCY_CODES, transaction_reader
@@ -21,7 +21,6 @@ _TYPES, _CHANNELS = (
     next(field.choices for field in _READER.fields if field.name == name) for name in ("type", "channel")
 )
 _TEXT, _DECISION_IDS = range(2)
-_DECISION_ID_BYTES = 36
 
 
 def ledger_rows(
@@ -58,7 +57,7 @@ def _layout(form: int, feature_schema: str, program_version: str, features: int,
         "outcome": of.Array("u1"), "rule_codes": of.Array("u1", rules),
     }  # fmt: skip
     columns = {
-        "decision_id": of.Slice(_DECISION_IDS, _DECISION_ID_BYTES),
+        "decision_id": of.Slice(_DECISION_IDS, ID_BYTES),
         "currency": of.Word("currency", CURRENCY_CODES),
         "type": of.Word("type", _TYPES),
         "channel": of.Word("channel", _CHANNELS),
