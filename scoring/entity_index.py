@@ -1,48 +1,37 @@
-"""Keeping and using the index of decisions by customer, card and merchant."""
+"""Keeping and using the index of decisions by customer, card and merchant.
+
+It follows the ledger: segments (`scoring.entity_segments`) up to a mark, written by the thread that keeps house. Readers look
+into the segments and through the decisions behind the mark, so they find the newest commit and never write.
+"""
 
 from __future__ import annotations
 
 import itertools
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
+from django.db.models.expressions import RawSQL
 
-from scoring.models import Decision, EntityDecision
+from scoring.entity_segments import MOST_NUMBERS, bucket_of, find_in_segment, hash_of, pack_segments
+from scoring.models import Decision, EntityIndexGap, EntityIndexMark, EntitySegment
 from scoring.turns import ledger_turn
 
-Kind = EntityDecision.Kind
+Kind = EntitySegment.Kind
 FIELDS = {"customer_id": Kind.CUSTOMER, "card_id": Kind.CARD, "merchant_id": Kind.MERCHANT}
-# Many at once and in entity order: an entry for itself would rewrite a page of the index, three a decision. Not so many that
-# sorting them, which takes a core some ten milliseconds for each ten thousand, keeps decisions waiting.
-_CHUNK_ROWS = 5_000
+# What readers look through one by one, at most, and what shares a segment of each bucket.
+_CHUNK_ROWS = 8_192
 # So many chunks a call while decisions are being made: other work of the thread waits meanwhile.
 _BUSY_CHUNKS = 10
-# A transaction so short that on SQLite, which has one writer, no decision waits for it.
-_SLICE_ENTRIES = 500
-# The kind of the rows that say how far the index reaches: the mark, with no entity, and the gaps before it.
-_PROGRESS = 0
-_MARK = ""
-_INDEX = EntityDecision._meta.db_table
+# Read at once: the interpreter is kept from the decisions for so long.
+_SLICE_ROWS = 256
 # A number is taken before its transaction counts as in progress; this is ample for the moment between.
 _GAP_SECONDS = 2.0
-
-
-class _Gap(NamedTuple):
-    """Numbers first to last, missing when the mark passed them: never used, or of a commit that was still on its way.
-
-    It stays open until all transactions have ended that were in progress then: those below `horizon`.
-    """
-
-    first: int
-    last: int
-    horizon: int
-    since: float
-
-    def as_entity(self) -> str:
-        return f"{self.last}:{self.horizon}:{self.since:.3f}"
+_MARK = 1
 
 
 class _Now(NamedTuple):
@@ -53,90 +42,148 @@ class _Now(NamedTuple):
     clock: float
 
 
-def catch_up(busy_share: float = 1.0) -> int:
-    """Index the decisions that are not indexed yet; return how many were indexed.
+class _Chunk(NamedTuple):
+    """Decisions that are to be indexed: seqs [n] int64 ascending, and for each of FIELDS the entities [n]."""
 
-    Below 1, `busy_share` is the share of the time that it may take from decisions that are being made: then it waits until
-    a whole chunk has come, and pauses between its transactions.
+    seqs: np.ndarray
+    entities: Sequence[Sequence[str | None]]
+
+
+# --- writing -----------------------------------------------------------------------------------------------------------
+
+
+def catch_up(busy_share: float = 1.0) -> int:
+    """Index the whole chunks of decisions that are not indexed yet; return how many decisions were indexed.
+
+    Below 1, `busy_share` is the share of the time that it may take from decisions that are being made: it pauses between
+    its steps, and leaves what is more than some chunks to the next call.
 
     A mark tells where to go on. On PostgreSQL, where several processes commit, a smaller number may be committed after a
     larger one: the numbers that are missing below the mark are remembered as gaps, and looked at again until nobody can
-    fill them any more. Mark and gaps lie in the same table, under a kind of their own: the largest seq of the others would
-    not move past decisions that name nobody.
+    fill them any more. Several processes may call this at once; one of them does the work.
     """
-    mark, gaps = _progress()
-    if busy_share < 1.0 and _newest() - mark < _CHUNK_ROWS:
-        return 0
-    done = _fill(gaps) if gaps else 0
+    done = _fill_gaps()
     for _ in range(_BUSY_CHUNKS) if busy_share < 1.0 else itertools.count():
-        # A chunk is counted in rows: numbers may be missing, thousands in a row.
-        chunk = list(Decision.objects.filter(seq__gt=mark).order_by("seq").values_list("seq", flat=True)[:_CHUNK_ROWS])
-        if not chunk:
-            return done
-        _index(chunk[0], chunk[-1], _gaps_in(mark, chunk), busy_share)
-        done, mark = done + len(chunk), chunk[-1]
-        if busy_share < 1.0 and len(chunk) < _CHUNK_ROWS:
+        mark = _mark()
+        if (end := _end_of_chunk(mark)) is None:
             break
+        chunk = _read(Q(seq__gt=mark, seq__lte=end), busy_share)
+        began = time.monotonic()
+        if not _index(mark, chunk):
+            break  # another process was quicker
+        done += len(chunk.seqs)
+        _rest(began, busy_share)
     return done
 
 
-def find_decisions(conditions: dict[str, Any]) -> QuerySet[Decision]:
-    """Return the decisions that meet all conditions (look-ups of Decision), the newest commit included.
-
-    customer_id, card_id and merchant_id go through the index; anything else is an ordinary look-up.
-    """
-    entities = {field: conditions[field] for field in FIELDS if field in conditions}
-    found = Decision.objects.filter(**{name: value for name, value in conditions.items() if name not in entities})
-    if entities:
-        catch_up()
-    for field, entity in entities.items():
-        found = found.filter(seq__in=EntityDecision.objects.filter(kind=FIELDS[field], entity=entity).values("seq"))
-    return found
+def _mark() -> int:
+    return EntityIndexMark.objects.filter(id=_MARK).values_list("seq", flat=True).first() or 0
 
 
-def _progress() -> tuple[int, list[_Gap]]:
-    """Return the mark and the open gaps."""
-    mark, gaps = 0, []
-    for entity, seq in EntityDecision.objects.filter(kind=_PROGRESS).values_list("entity", "seq"):
-        if entity == _MARK:
-            mark = max(mark, seq)
-        else:
-            last, horizon, since = entity.split(":")
-            gaps.append(_Gap(seq, int(last), int(horizon), float(since)))
-    return mark, gaps
+def _end_of_chunk(mark: int) -> int | None:
+    """Return the last number of the chunk behind the mark; None where there is no whole one."""
+    newest = Decision.objects.order_by("-seq").values_list("seq", flat=True).first() or 0
+    if newest - mark < _CHUNK_ROWS:
+        return None
+    # A chunk is counted in rows: numbers may be missing, thousands in a row.
+    seqs = Decision.objects.filter(seq__gt=mark).order_by("seq").values_list("seq", flat=True)
+    return next(iter(seqs[_CHUNK_ROWS - 1 : _CHUNK_ROWS]), None)
 
 
-def _gaps_in(mark: int, chunk: Sequence[int]) -> list[_Gap]:
-    """Return the numbers that the chunk, read after `mark`, leaves out and that may still come."""
-    if connection.vendor != "postgresql" or chunk[-1] - mark == len(chunk):
+def _read(condition: Q, busy_share: float) -> _Chunk:
+    rows: list[tuple] = []
+    last = -1
+    while True:
+        began = time.monotonic()
+        found = Decision.objects.filter(condition, seq__gt=last).order_by("seq").values_list("seq", *FIELDS)[:_SLICE_ROWS]
+        rows += found
+        if not found:
+            break
+        last = rows[-1][0]
+        _rest(began, busy_share)
+    seqs, *entities = zip(*rows, strict=True) if rows else ((), *((),) * len(FIELDS))
+    return _Chunk(np.array(seqs, np.int64), entities)
+
+
+def _index(mark: int, chunk: _Chunk) -> bool:
+    """Store the chunk's segments, its gaps and the new mark, all or nothing; False where the mark is not `mark` any more."""
+    gaps, segments = _gaps_in(mark, chunk.seqs), list(_segments(chunk))
+    with ledger_turn(), transaction.atomic():
+        if not _move_mark(mark, int(chunk.seqs[-1])):
+            return False
+        EntitySegment.objects.bulk_create(segments)
+        EntityIndexGap.objects.bulk_create(gaps)
+    return True
+
+
+def _move_mark(old: int, new: int) -> bool:
+    """Move the mark, where nobody else has; from then on others wait for the end of this transaction."""
+    if EntityIndexMark.objects.filter(id=_MARK, seq=old).update(seq=new):
+        return True
+    if old:
+        return False
+    return EntityIndexMark.objects.get_or_create(id=_MARK, defaults={"seq": new})[1]
+
+
+def _segments(chunk: _Chunk) -> Iterator[EntitySegment]:
+    """Yield what is to be stored. Where numbers lie too far apart to be counted from the first, there are several stretches."""
+    start = 0
+    while start < len(chunk.seqs):
+        end = int(np.searchsorted(chunk.seqs, chunk.seqs[start] + MOST_NUMBERS))
+        for kind, entities in zip(FIELDS.values(), chunk.entities, strict=True):
+            for bucket, entries in pack_segments(entities[start:end], chunk.seqs[start:end]):
+                yield EntitySegment(kind=kind, bucket=bucket, first_seq=int(chunk.seqs[start]), entries=entries)
+        start = end
+
+
+def _rest(began: float, busy_share: float) -> None:
+    """Pause for as long as leaves the work since `began` that share of the time."""
+    if busy_share < 1.0:
+        time.sleep((time.monotonic() - began) * (1.0 / busy_share - 1.0))
+
+
+# --- gaps --------------------------------------------------------------------------------------------------------------
+
+
+def _gaps_in(mark: int, seqs: np.ndarray) -> list[EntityIndexGap]:
+    """Return the numbers that a chunk, read after `mark`, leaves out and that may still come."""
+    if connection.vendor != "postgresql" or seqs[-1] - mark == len(seqs):
         return []  # SQLite's one writer commits in the order of the numbers
     now = _now()
     return [
-        _Gap(before + 1, after - 1, now.next, now.clock)
-        for before, after in itertools.pairwise([mark, *chunk])
+        EntityIndexGap(first=before + 1, last=after - 1, horizon=now.next, since=now.clock)
+        for before, after in itertools.pairwise([mark, *seqs.tolist()])
         if after > before + 1
     ]
 
 
-def _fill(gaps: Sequence[_Gap]) -> int:
-    """Index what has come into the gaps and forget those into which nothing can come; return how many there were."""
-    now = _now()  # before the look: what had ended by now is seen by it
-    missing = Q()
-    for gap in gaps:
-        missing |= Q(seq__gte=gap.first, seq__lte=gap.last)
-    found = list(Decision.objects.filter(missing).order_by("seq").values_list("seq", flat=True))
-    for start in range(0, len(found), _SLICE_ENTRIES):
-        chunk = found[start : start + _SLICE_ENTRIES]
-        _insert_entries(f"seq IN ({','.join(['%s'] * len(chunk))})", chunk, 1.0)
-    over = [gap for gap in gaps if gap.horizon <= now.oldest and gap.since + _GAP_SECONDS <= now.clock]
-    filled = [gap for gap in gaps if gap not in over and _count(gap, found) == gap.last - gap.first + 1]
-    for gap in (*over, *filled):
-        EntityDecision.objects.filter(kind=_PROGRESS, entity=gap.as_entity(), seq=gap.first).delete()
-    return len(found)
+def _fill_gaps() -> int:
+    """Index what has come into the gaps and forget those into which nothing can come; return how many decisions came."""
+    if connection.vendor != "postgresql" or not EntityIndexGap.objects.exists():
+        return 0
+    with transaction.atomic():
+        list(EntityIndexMark.objects.select_for_update().filter(id=_MARK))  # one process at a time
+        gaps, now = list(EntityIndexGap.objects.all()), _now()  # the clock before the look: what had ended by now is seen by it
+        chunk = _read(_within(gaps), 1.0)
+        EntitySegment.objects.bulk_create(_segments(chunk))
+        for gap in gaps:
+            came = np.count_nonzero((chunk.seqs >= gap.first) & (chunk.seqs <= gap.last))
+            is_over = gap.horizon <= now.oldest and gap.since + _GAP_SECONDS <= now.clock
+            left = _parts(gap, chunk.seqs) if came and not is_over else []
+            if came or is_over:
+                gap.delete()
+            EntityIndexGap.objects.bulk_create(left)
+    return len(chunk.seqs)
 
 
-def _count(gap: _Gap, found: Sequence[int]) -> int:
-    return sum(gap.first <= seq <= gap.last for seq in found)
+def _parts(gap: EntityIndexGap, seqs: np.ndarray) -> list[EntityIndexGap]:
+    """Return what is left of a gap between the numbers that came: those are indexed and not to be found again."""
+    came = seqs[(seqs >= gap.first) & (seqs <= gap.last)].tolist()
+    return [
+        EntityIndexGap(first=before + 1, last=after - 1, horizon=gap.horizon, since=gap.since)
+        for before, after in itertools.pairwise([gap.first - 1, *came, gap.last + 1])
+        if after > before + 1
+    ]
 
 
 def _now() -> _Now:
@@ -149,68 +196,52 @@ def _now() -> _Now:
     return _Now(int(oldest), int(following), float(clock))
 
 
-def _newest() -> int:
-    return Decision.objects.order_by("-seq").values_list("seq", flat=True).first() or 0
+def _within(gaps: Sequence[EntityIndexGap]) -> Q:
+    inside = Q()
+    for gap in gaps:
+        inside |= Q(seq__gte=gap.first, seq__lte=gap.last)
+    return inside
 
 
-def _index(first: int, last: int, gaps: Sequence[_Gap], busy_share: float) -> None:
-    """Index the decisions from `first` to `last`, and move the mark there when all of them are."""
-    _insert_entries("seq >= %s AND seq <= %s", [first, last], busy_share)
-    insert = f"INSERT INTO {_INDEX} (kind, entity, seq) VALUES ({_PROGRESS}, %s, %s) ON CONFLICT DO NOTHING"
-    with ledger_turn(), transaction.atomic(), connection.cursor() as cursor:
-        for entity, seq in [*((gap.as_entity(), gap.first) for gap in gaps), (_MARK, last)]:
-            cursor.execute(insert, [entity, seq])
-        cursor.execute(f"DELETE FROM {_INDEX} WHERE kind = {_PROGRESS} AND entity = %s AND seq < %s", [_MARK, last])
+# --- reading -----------------------------------------------------------------------------------------------------------
 
 
-def _insert_entries(condition: str, values: Sequence[int], busy_share: float) -> None:
-    """Insert the entries of the decisions that meet the condition. Two processes may do the same rows.
+def find_decisions(conditions: dict[str, Any]) -> QuerySet[Decision]:
+    """Return the decisions that meet all conditions (look-ups of Decision), the newest commit included.
 
-    In entity order, so that each page of the index is touched once, and within the database: as Python's values they would
-    cost three times as much. On SQLite, which has one writer, in transactions so short that no decision waits for one.
+    customer_id, card_id and merchant_id go through the index, which is asked at once; anything else is an ordinary look-up.
     """
-    insert = _insert_at_once if connection.vendor == "postgresql" else _insert_in_slices
-    for field, kind in FIELDS.items():
-        entries = (
-            f"SELECT {field} AS entity, seq FROM {Decision._meta.db_table} WHERE {condition} AND {field} IS NOT NULL "
-            f"ORDER BY {field}, seq"
-        )
-        insert(int(kind), entries, values, busy_share)
+    entities = {field: value for field, value in conditions.items() if field in FIELDS}
+    found = Decision.objects.filter(**conditions)
+    return found.filter(seq__in=_as_rows(_candidates(entities))) if entities else found
 
 
-def _insert_at_once(kind: int, entries: str, values: Sequence[int], busy_share: float) -> None:
-    began = time.monotonic()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {_INDEX} (kind, entity, seq) SELECT {kind}, entity, seq FROM ({entries}) AS sorted "
-            "ON CONFLICT DO NOTHING",
-            values,
-        )
-    _rest(began, busy_share)
+def _candidates(entities: dict[str, str]) -> np.ndarray:
+    """Return the numbers of all decisions that name the entities, and perhaps of a few more of the same hashes."""
+    # The mark first, then the gaps, then the segments: what moves into a segment meanwhile is found twice and not missed.
+    behind = Q(seq__gt=_mark())
+    if connection.vendor == "postgresql":
+        behind |= _within(list(EntityIndexGap.objects.all()))
+    tail = Decision.objects.filter(behind, **entities).values_list("seq", flat=True)
+    indexed = [_indexed(FIELDS[field], entity) for field, entity in entities.items()]
+    both = indexed[0]
+    for other in indexed[1:]:
+        both = np.intersect1d(both, other)
+    return np.union1d(both, np.array(tail, np.int64))
 
 
-def _insert_in_slices(kind: int, entries: str, values: Sequence[int], busy_share: float) -> None:
-    with connection.cursor() as cursor:
-        # Only this session sees it, and filling it keeps nobody from writing.
-        began = time.monotonic()
-        cursor.execute("CREATE TEMP TABLE IF NOT EXISTS entity_entries (entity TEXT, seq INTEGER)")
-        cursor.execute("DELETE FROM entity_entries")
-        cursor.execute(f"INSERT INTO entity_entries (entity, seq) {entries}", values)
-        cursor.execute("SELECT MAX(rowid) FROM entity_entries")
-        (last,) = cursor.fetchone()
-    _rest(began, busy_share)
-    insert = (
-        f"INSERT OR IGNORE INTO {_INDEX} (kind, entity, seq) SELECT {kind}, entity, seq FROM entity_entries "
-        "WHERE rowid > %s AND rowid <= %s ORDER BY rowid"
-    )
-    for start in range(0, last or 0, _SLICE_ENTRIES):
-        began = time.monotonic()
-        with ledger_turn(), transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(insert, [start, start + _SLICE_ENTRIES])
-        _rest(began, busy_share)
+def _indexed(kind: int, entity: str) -> np.ndarray:
+    segments = EntitySegment.objects.filter(kind=kind, bucket=bucket_of(entity)).values_list("first_seq", "entries")
+    wanted = hash_of(entity)
+    found = [find_in_segment(bytes(entries), first, wanted) for first, entries in segments]
+    return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def _rest(began: float, busy_share: float) -> None:
-    """Pause for as long as leaves the work since `began` that share of the time."""
-    if busy_share < 1.0:
-        time.sleep((time.monotonic() - began) * (1.0 / busy_share - 1.0))
+def _as_rows(seqs: np.ndarray) -> RawSQL:
+    """Return a subquery that gives the numbers: a parameter each would be too many for a busy merchant."""
+    if connection.vendor == "postgresql":
+        return RawSQL("SELECT unnest(%s::bigint[])", [seqs.tolist()])
+    return RawSQL("SELECT value FROM json_each(%s)", [json.dumps(seqs.tolist())])
+
+
+__all__ = ["FIELDS", "catch_up", "find_decisions"]

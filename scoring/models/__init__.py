@@ -5,7 +5,7 @@ from scoring.models.api_key import ApiKey
 from scoring.models.audit import AuditEntry
 from scoring.models.decision import BACKFILL, AnswerForm, Decision, Outcome
 from scoring.models.engine_sample import EngineSample
-from scoring.models.entity_index import EntityDecision
+from scoring.models.entity_index import EntityIndexGap, EntityIndexMark, EntitySegment
 from scoring.models.label import Label, LabelKind, LabelSource
 from scoring.models.outbox import OutboxEvent
 from scoring.models.release import ProgramRelease
@@ -20,7 +20,9 @@ __all__ = [
     "AuditEntry",
     "Decision",
     "EngineSample",
-    "EntityDecision",
+    "EntityIndexGap",
+    "EntityIndexMark",
+    "EntitySegment",
     "Label",
     "LabelKind",
     "LabelSource",

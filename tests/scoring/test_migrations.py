@@ -14,7 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.utils import ConnectionHandler
 
 from scoring.feature_rows import stored_row
-from scoring.models import Decision, EntityDecision, Label
+from scoring.models import Decision, Label
 from scoring.stored_answers import stored_answers
 
 pytestmark = pytest.mark.any_database
@@ -95,7 +95,6 @@ def test_what_the_first_release_stored_is_kept(old):
     was.get_model("scoring", "Label").objects.using(old).create(
         label_id="l", decision=first, label="fraud", source="network", occurred_at=NOON, reported_at=NOON, received_at=NOON
     )
-    was.get_model("scoring", "EntityDecision").objects.using(old).create(kind=1, entity="c", seq=first.seq)
     same = ["seq", "decision_id", "transaction_id", "occurred_at", "amount_minor", "customer_id", "transaction", "outcome",
             "score", "probability", "margin", "feature_schema", "degraded", "mode", "response"]  # fmt: skip
     before = list(decisions.objects.using(old).order_by("seq").values_list(*same))
@@ -113,7 +112,7 @@ def test_what_the_first_release_stored_is_kept(old):
     assert bytes(found[-1].features) == rows[-1], "damaged before, and left as it was"
     with pytest.raises(ValueError, match="packed row 0"):
         stored_row(found[-1].features)
-    assert Label.objects.using(old).get().decision_id == first.seq == EntityDecision.objects.using(old).get().seq
+    assert Label.objects.using(old).get().decision_id == first.seq
 
 
 def test_more_rows_than_are_read_at_once(old):

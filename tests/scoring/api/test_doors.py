@@ -16,7 +16,7 @@ from scoring.api.keys import create_key, key_cache
 from scoring.decisions.runtime import discard_engine
 from scoring.decisions.service import engine_service, stop_engine_service
 from scoring.errors import EngineOverloaded, EngineUnavailable
-from scoring.models import ApiKey, Decision, EntityDecision, OutboxEvent
+from scoring.models import ApiKey, Decision, EntityIndexMark, EntitySegment, OutboxEvent
 from scoring.models.api_key import SCOPES
 from scoring.protection.guards import discard_guards, guards
 from tests.scoring.api.clients import DOORS, Answer, ThroughAsgi
@@ -261,7 +261,7 @@ def at_each_door(ledger) -> Iterator[Callable]:
             results[name] = story(door(), keys())
             stop_engine_service()
             discard_engine()
-            for table in (OutboxEvent, EntityDecision, Decision, ApiKey):
+            for table in (OutboxEvent, EntitySegment, EntityIndexMark, Decision, ApiKey):
                 table.objects.all().delete()
         return results
 

@@ -93,7 +93,7 @@ def both(ledger, django_db_blocker) -> dict[str, dict[str, tuple]]:
     from scoring.api.keys import key_cache
     from scoring.decisions.runtime import discard_engine
     from scoring.decisions.service import stop_engine_service
-    from scoring.models import ApiKey, Decision, EntityDecision, Label, OutboxEvent
+    from scoring.models import ApiKey, Decision, EntityIndexMark, EntitySegment, Label, OutboxEvent
 
     played = {}
     for way in WAYS:
@@ -101,7 +101,7 @@ def both(ledger, django_db_blocker) -> dict[str, dict[str, tuple]]:
         stop_engine_service()
         discard_engine()
         key_cache.__init__()
-        for table in (Label, OutboxEvent, EntityDecision, Decision, ApiKey):
+        for table in (Label, OutboxEvent, EntitySegment, EntityIndexMark, Decision, ApiKey):
             table.objects.all().delete()
     return played
 
