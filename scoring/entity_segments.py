@@ -22,14 +22,14 @@ def bucket_of(entity: str) -> int:
     return hash_of(entity) % BUCKETS
 
 
-def pack_segments(entities: Sequence[str | None], seqs: np.ndarray) -> Iterator[tuple[int, bytes]]:
+def pack_segments(entities: Sequence[str], seqs: np.ndarray) -> Iterator[tuple[int, bytes]]:
     """Yield (bucket, entries) for each bucket that has any.
 
     Args:
-        entities: [n], one at least; None where a decision names none.
+        entities: [n], one at least; empty where a decision names none.
         seqs: [n] int64 ascending; all lie within MOST_NUMBERS of the first.
     """
-    hashes = np.array([-1 if entity is None else zlib.crc32(entity.encode()) for entity in entities], np.int64)
+    hashes = np.array([zlib.crc32(entity.encode()) if entity else -1 for entity in entities], np.int64)
     named = np.flatnonzero(hashes >= 0)
     hashes, counted = hashes[named].astype("<u4"), (seqs[named] - seqs[0]).astype("<u4")
     buckets = hashes % BUCKETS
