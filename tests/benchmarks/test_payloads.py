@@ -34,8 +34,10 @@ def test_transaction_ids_are_unique_and_carry_the_prefix(population):
 def test_every_kind_and_most_of_the_population_occurs(population):
     seen = [json.loads(body) for body in payloads.transactions(population, count=20_000, prefix="t")]
     assert {(t["type"], t["channel"]) for t in seen} == {(kind, channel) for _, kind, channel in payloads.KINDS}
-    assert len({t["customer_id"] for t in seen}) > 3_000
-    assert len({t["merchant_id"] for t in seen if "merchant_id" in t}) > 1_000
+    assert len({t["customer_id"] for t in seen}) > 15_000
+    assert len({t["merchant_id"] for t in seen if "merchant_id" in t}) > 5_000
+    at_home = [t["country"] == t["home_country"] for t in seen if "country" in t]
+    assert 0.93 < sum(at_home) / len(at_home) < 0.97
 
 
 def test_batches_are_arrays_of_the_asked_size(population, tmp_path):
