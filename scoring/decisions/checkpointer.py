@@ -8,6 +8,7 @@ the copy is copied as well, and the few pages that came during that while no com
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -49,7 +50,7 @@ class Checkpointer:
             while not self._stopping.wait(INTERVAL_SECONDS):
                 try:
                     keep_log_short()
-                except DatabaseError:
+                except (DatabaseError, OSError):
                     # The log grows until a later one succeeds, or a commit does it at wal_autocheckpoint.
                     logger.exception("a checkpoint failed")
         finally:
@@ -60,9 +61,19 @@ def keep_log_short() -> None:
     """Copy what is committed into the database, and where the log is long, let the next commit begin it anew."""
     if _checkpoint() < LONG_LOG_PAGES:
         return
+    # A checkpoint that is overtaken by a commit leaves what it copied unsynced, for the one that no commit may overtake.
+    database = _descriptor(str(database_file()))
+    os.fsync(database)
     _checkpoint()
+    os.fsync(database)
     with ledger_turn():
         _checkpoint()
+
+
+@functools.cache
+def _descriptor(path: str) -> int:
+    # Never closed: with any descriptor of a file that closes, POSIX lets go of all locks on it that SQLite holds in this process.
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
 
 def _checkpoint() -> int:
