@@ -155,7 +155,7 @@ class Scheduler:
             the others is told. Beside what admit() refuses, none is admitted for which the queue has no room.
         """
         waiting, rows = self.queue.rows, len(deadlines_us)
-        ahead = sum(waiting[: priority + 1]) if priority else waiting[0]
+        ahead = sum(waiting[: priority + 1])
         begin = self._free_us if self._free_us > now_us else now_us
         allowed = np.zeros(rows, np.int64)
         for paces in {self._paces[0], self._paces[-1]}:

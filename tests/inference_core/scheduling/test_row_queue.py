@@ -81,8 +81,9 @@ def test_ring_gives_the_rows_that_a_list_of_objects_would(capacity, story):
                 continue
             arrived = [now + gap for gap, _ in gaps]
             deadlines = [now + within for _, within in gaps]
-            first = queue.write(LIVE, rows_of(range(plain.written, plain.written + len(gaps))), *map(np.array, (arrived, deadlines)))
-            assert plain.write(arrived, deadlines)[0] == first
+            numbers = list(range(plain.written, plain.written + len(gaps)))
+            assert queue.write(LIVE, rows_of(numbers), np.array(arrived), np.array(deadlines)) == numbers[0]
+            assert plain.write(arrived, deadlines) == numbers
         elif what == "take":
             taken, late = queue.take((how, 0, 0), now)
             expected, expected_late = plain.queue.take((how, 0, 0), now)
