@@ -200,9 +200,14 @@ class RowLane:
     def launch(self, places: Sequence[slice]) -> None:
         """Start on a batch, which is these slices of the ring one after the other; does not wait.
 
-        The lane must be idle, and the slices hold `most_rows` rows at most.
+        The lane must be idle: what it does is no longer known where it is not.
+
+        Raises:
+            KernelInputError: the slices hold no row, or more than `most_rows`.
         """
         rows = sum(place.stop - place.start for place in places)
+        if not 0 < rows <= len(self._x):
+            raise KernelInputError(f"a batch of this lane is from 1 to {len(self._x)} rows; got {rows}")
         self._running = bucket = self._buckets[(rows - 1).bit_length()]
         with self._stream.active():
             self._begin.record()

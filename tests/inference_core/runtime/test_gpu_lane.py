@@ -108,6 +108,10 @@ def test_what_a_ring_cannot_carry_is_refused():
     on = on_device(TABLES)
     with pytest.raises(KernelInputError, match="capacity"):
         RowLane(on, np.zeros((8, 2), np.float32), AnswerRing(on, 8, 0), 4, PlainStream())
+    lane = RowLane(on, pinned_rows(on, 8), AnswerRing(on, 8, 0), 4, PlainStream())
+    for places in ([], [slice(0, 3), slice(4, 6)]):
+        with pytest.raises(KernelInputError, match="from 1 to 4 rows"):
+            lane.launch(places)
 
 
 @examples(30)
