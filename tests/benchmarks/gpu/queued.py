@@ -247,7 +247,8 @@ def benchmark(requests: int = REQUESTS, repeats: int = 3, cases: Sequence[tuple[
     tables = upload(forest.tables, "cuda:0")
     x = random_rows(requests, FEATURES)
     answers = np.empty(requests, np.float32)
-    expected = gpu_cuda.score_rows(tables, torch.from_numpy(x).to("cuda:0"), None, TOP).margin.cpu().numpy()
+    scored = gpu_cuda.score_rows(tables, torch.from_numpy(x).to("cuda:0"), None, TOP).to_host()
+    expected = scored.margin
     lanes = {f"cuda:0/{i}": GpuLane(tables, x, answers, max(most for _, most in cases), TOP) for i in range(LANES)}
     sizes = [1, 16, 256, 1_024, 16_384]
     lines = [(name, "full", measure("full", lane.run, sizes)) for name, lane in lanes.items()]
@@ -267,7 +268,7 @@ def benchmark(requests: int = REQUESTS, repeats: int = 3, cases: Sequence[tuple[
     arriving = one(1, best["max_batch_size"], 100.0, poisson_arrivals(requests, rate))
     return {
         "device": torch.cuda.get_device_name(0), "program": f"200 trees, depth 6, {FEATURES} features, 50 rules, top {TOP}",
-        "row_queue": row_queue_figures(forest.tables, x, expected, requests, repeats),
+        "row_queue": row_queue_figures(forest.tables, x, scored, requests, repeats),
         "lanes": LANES, "lines_us": [[line.fixed_us, line.row_us] for _, _, line in lines],
         "all_queued": queued, "pinned_calls": [pinned_calls(tables, x, rows, most) for rows, most in PINNED],
         "arriving": {"per_s": rate, **arriving},

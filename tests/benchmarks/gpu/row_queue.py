@@ -2,21 +2,39 @@
 
 Each row is admitted or refused on its own deadline, written into the ring in chunks as a reader of the network would, scored from
 where it lies, and its answer read by its ticket. After each run it is checked that every admitted row was answered once, or
-dropped late, and that each margin equals that of the same row in one large batch.
+dropped late, and that each margin equals that of the same row in one large batch; where the ring holds all of them, that every
+other answer does too.
+
+    python -m tests.benchmarks.gpu.row_queue      # these cases alone, as JSON
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from inference_core.runtime.cost import measure
 from inference_core.scheduling import Priority, RowQueue, RowRing, Scheduler, Waiting
-from tests.benchmarks.gpu.queued import LOAD, TOP, figures, median_of, now_us, plain_scheduler, poisson_arrivals, serve, union_us
+from kernels.score_rows import ScoredRows
+from tests.benchmarks.gpu.queued import (
+    FEATURES,
+    LOAD,
+    REQUESTS,
+    TOP,
+    figures,
+    median_of,
+    now_us,
+    plain_scheduler,
+    poisson_arrivals,
+    serve,
+    union_us,
+)
 
-CAPACITY, CHUNK, ARRIVING = 1 << 20, 4_096, 10_000_000
+CAPACITY, CHUNK, ARRIVING = 1 << 20, 16_384, 10_000_000
 LOADS = (0.5, LOAD)
 # (lanes, largest batch)
 CASES = ((2, 1_024), (2, 4_096), (2, 16_384), (2, 65_536), (2, 131_072), (3, 16_384), (3, 65_536), (3, 131_072))
@@ -98,16 +116,17 @@ class RowFeed:
 
 
 def row_queue_figures(
-    tables, source: np.ndarray, expected: np.ndarray, requests: int, repeats: int, cases: Sequence[tuple[int, int]] = CASES
+    tables, source: np.ndarray, expected: ScoredRows, requests: int, repeats: int, cases: Sequence[tuple[int, int]] = CASES
 ) -> dict:
     """Return the figures of the cases, all queued, and of arrivals at LOADS of the case that is quickest with the queueing.
 
     Args:
         tables: ScoreTables of the program.
-        source, expected: [B, F] rows, and [B] their margins in one large batch.
+        source: [B, F] float32.
+        expected: the answers to its rows in one large batch.
 
     Raises:
-        AssertionError: see RowFeed.check.
+        AssertionError: an answer is missing, given twice or differs.
     """
     import torch
 
@@ -131,7 +150,9 @@ def row_queue_figures(
         feed = RowFeed(ring, answers.margin, source, count)
         scheduler = plain_scheduler(lines[:lanes], most, deadline_ms, RowQueue({Priority.LIVE: ring}))
         record = serve(scheduler, {f"cuda:0/{i}": lane for i, lane in enumerate(made[:lanes])}, feed, count, arrivals)
-        feed.check(expected)
+        feed.check(expected.margin)
+        if arrivals is None and not record.refused and not record.late and count <= min(CAPACITY, len(source)):
+            check_answers(answers, expected, count)
         kernel_share = union_us(feed.kernel_spans) / record.serve_us
         return {"lanes": lanes, "max_batch_size": most, **figures(record, count, 1), "kernel_busy_share": kernel_share}
 
@@ -146,7 +167,17 @@ def row_queue_figures(
     return {"capacity": CAPACITY, "chunk": CHUNK, "lines_us": lines_us, "all_queued": queued, "arriving": arriving}
 
 
-def runner(lane: Any):
+def check_answers(answers: Any, expected: ScoredRows, rows: int) -> None:
+    """Raise AssertionError unless the first slots of an AnswerRing hold the answers to the first rows, bit for bit."""
+    pairs = {
+        "hit": expected.bits.hit, "insufficient": expected.bits.insufficient, "error": expected.bits.error,
+        "top_features": expected.top_features, "top_contributions": expected.top_contributions,
+    }  # fmt: skip
+    for name, column in pairs.items():
+        assert (getattr(answers, name)[:rows] == column[:rows]).all(), f"{name} differs from the one in a single large batch"
+
+
+def runner(lane: Any) -> Callable[[int], None]:
     """Return what scores the first n rows of the ring and waits, for measuring costs."""
 
     def run(rows: int) -> None:
@@ -155,3 +186,23 @@ def runner(lane: Any):
         lane.collect()
 
     return run
+
+
+def main(requests: int = REQUESTS, repeats: int = 3) -> None:
+    """Print the figures of these cases."""
+    import torch
+
+    from kernels.gpu import upload
+    from kernels.score_rows import gpu_cuda
+    from tests.benchmarks.gpu.forest import random_forest, random_rows
+
+    tables, source = random_forest(missing_left=0.5, features=FEATURES).tables, random_rows(requests, FEATURES)
+    whole = torch.from_numpy(source).to("cuda:0")
+    expected = gpu_cuda.score_rows(upload(tables, "cuda:0"), whole, None, TOP).to_host()
+    gc.collect()
+    gc.freeze()  # as the server does once it has started
+    print(json.dumps(row_queue_figures(tables, source, expected, requests, repeats), indent=1))
+
+
+if __name__ == "__main__":
+    main()
