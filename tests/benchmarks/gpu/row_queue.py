@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -201,7 +202,28 @@ def main(requests: int = REQUESTS, repeats: int = 3) -> None:
     expected = gpu_cuda.score_rows(upload(tables, "cuda:0"), whole, None, TOP).to_host()
     gc.collect()
     gc.freeze()  # as the server does once it has started
-    print(json.dumps(row_queue_figures(tables, source, expected, requests, repeats), indent=1))
+    told = row_queue_figures(tables, source, expected, requests, repeats)
+    print(table(told), file=sys.stderr)
+    print(json.dumps(told, indent=1))
+
+
+def table(told: dict) -> str:
+    """Return the figures as the table of docs/benchmarks.md."""
+    lines = [
+        "| lanes | largest batch | batch, median | rows/s | writing included | busy, copies too | kernel alone | p50 / p99 ms |",
+        "| --- " * 8 + "|",
+    ]
+    for of in (*told["all_queued"], *told["arriving"]):
+        latency = f"{of['latency_ms']['p50']:.2f} / {of['latency_ms']['p99']:.2f}"
+        arriving = f"; {of['per_s'] / 1e6:.1f} M/s come" if "per_s" in of else ""
+        lines.append(
+            f"| {of['lanes']} | {of['max_batch_size']:,}{arriving} | {of['batch_rows']['median']:,.0f} "
+            f"| {of['rows_per_s'] / 1e6:.1f} M | {of['rows_per_s_with_queueing'] / 1e6:.1f} M "
+            f"| {of['device_busy_share']:.1%} | {of['kernel_busy_share']:.1%} | {latency} |"
+        )
+        if of["refused"] or of["late"]:
+            lines.append(f"  {of['refused']} refused, {of['late']} late")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
