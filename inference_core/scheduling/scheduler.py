@@ -154,31 +154,44 @@ class Scheduler:
             [n] bool, which are admitted: all of these, and no others, are to be queued now, in one go. And what the last of
             the others is told. Beside what admit() refuses, none is admitted for which the queue has no room.
         """
-        waiting, rows = self.queue.rows, len(deadlines_us)
-        ahead = sum(waiting[: priority + 1])
+        rows, ahead = len(deadlines_us), sum(self.queue.rows[: priority + 1])
         begin = self._free_us if self._free_us > now_us else now_us
-        allowed = np.zeros(rows, np.int64)
-        for paces in {self._paces[0], self._paces[-1]}:
-            done = rows_done_by(deadlines_us, begin + paces[0], paces[1 + priority], ahead + rows)
-            np.maximum(allowed, done - ahead, out=allowed)
-        if not self.queue.total and self._free_us <= 0.0 and (in_time := now_us < deadlines_us).any():
-            first = int(in_time.argmax())
-            allowed[first] = max(int(allowed[first]), 1)
-        room = self.queue.room(priority)
-        admitted = admitted_in_order(np.minimum(allowed, room))
+        paces, room = self._paces[0], self.queue.room(priority)
+        # The usual case: the last of them would be in time for the earliest deadline.
+        if rows and rows <= room and begin + paces[0] + (ahead + rows) * paces[1 + priority] <= deadlines_us.min():
+            self._count_admitted(priority, rows)
+            return np.ones(rows, bool), None
+        in_time = self._rows_in_time(priority, deadlines_us, now_us, begin, ahead)
+        admitted = admitted_in_order(np.minimum(in_time, room))
         count = int(np.count_nonzero(admitted))
-        self.admitted[priority] += count
-        self.traffic.arrived[priority] += count
+        self._count_admitted(priority, count)
         if count == rows:
             return admitted, None
         last = rows - 1 - int(admitted[::-1].argmin())
         before = int(np.count_nonzero(admitted[:last]))
-        if before < allowed[last]:  # in time, but there is no room
+        if before < in_time[last]:  # there is no room
             self.refused[priority] += rows - count
             return admitted, Refusal("the queue is full", _LEAST_RETRY_S)
         reduced, deadline = self._paces[-1], float(deadlines_us[last])
         end = begin + reduced[0] + (ahead + before + 1) * reduced[1 + priority]
         return admitted, self._refuse(priority, rows - count, end - deadline, deadline <= now_us)
+
+    def _rows_in_time(self, priority: int, deadlines_us: np.ndarray, now_us: float, begin_us: float, ahead: int) -> np.ndarray:
+        """Return [n] int64: behind how many others of these each row would be late; those ahead wait already. See admit()."""
+        rows = len(deadlines_us)
+        in_time = np.zeros(rows, np.int64)
+        for paces in {self._paces[0], self._paces[-1]}:
+            done = rows_done_by(deadlines_us, begin_us + paces[0], paces[1 + priority], ahead + rows)
+            np.maximum(in_time, done - ahead, out=in_time)
+        # One batch is admitted whatever the costs say.
+        if not self.queue.total and self._free_us <= 0.0 and (open_ones := now_us < deadlines_us).any():
+            first = int(open_ones.argmax())
+            in_time[first] = max(int(in_time[first]), 1)
+        return in_time
+
+    def _count_admitted(self, priority: int, rows: int) -> None:
+        self.admitted[priority] += rows
+        self.traffic.arrived[priority] += rows
 
     def _refuse(self, priority: int, rows: int, over_us: float, passed: bool) -> Refusal:
         self.refused[priority] += rows

@@ -58,24 +58,25 @@ def numbers_of(found: list) -> list[int]:
     return [ticket for of in found for ticket in range(of.item.first, of.item.first + of.rows)]
 
 
-chunks = st.lists(st.tuples(st.integers(0, 3), st.integers(-2, 30)), min_size=1, max_size=9)
+# So short that deadlines are met to the microsecond, missed in the middle of a batch, and kept.
+chunks = st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 9)), min_size=1, max_size=9)
 steps = st.one_of(
     st.tuples(st.just("write"), chunks),
     st.tuples(st.just("steady"), st.integers(1, 9)),  # one time to the deadline for all
     st.tuples(st.just("take"), st.integers(1, 12)),
     st.tuples(st.just("release"), st.integers(0, 5)),
-    st.tuples(st.just("pass"), st.integers(0, 25)),
+    st.tuples(st.just("pass"), st.integers(0, 6)),
 )
 
 
 @examples(200)
-@given(st.integers(1, 17), st.lists(steps, max_size=40))
+@given(st.integers(1, 17), st.lists(steps, min_size=15, max_size=60))
 def test_ring_gives_the_rows_that_a_list_of_objects_would(capacity, story):
     queue, plain, now, at_work = RowQueue({LIVE: ring(capacity)}), PlainRows(capacity), 0.0, []
     of = queue.ring(LIVE)
     for what, how in story:
         if what in ("write", "steady"):
-            gaps = how if what == "write" else [(0, 10)] * how
+            gaps = how if what == "write" else [(0, 7)] * how
             gaps = gaps[: plain.room()]
             if not gaps:
                 continue
