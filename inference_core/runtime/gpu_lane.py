@@ -52,11 +52,11 @@ class Stream(Protocol):
         ...
 
     def event(self, captured: bool = False) -> Event:
-        """Return an event with a time; `captured` for use inside capture()."""
+        """Return an event with a time; `captured` for capture()."""
         ...
 
-    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Return what starts the same work again on the stream in use and does not wait."""
+    def capture(self, work: Callable[[], None], begin: Event, end: Event) -> Callable[[], None]:
+        """Return what starts the same work again on the stream in use, between these captured events, and does not wait."""
         ...
 
     def wait(self) -> None:
@@ -80,7 +80,7 @@ class CudaStream:
         """See Stream."""
         return self._torch.cuda.Event(enable_timing=True, external=captured)
 
-    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+    def capture(self, work: Callable[[], None], begin: Event, end: Event) -> Callable[[], None]:
         """See Stream."""
         with self.active():
             for _ in range(2):  # compiles, and allocates what the first run needs
@@ -89,7 +89,9 @@ class CudaStream:
             graph = self._torch.cuda.CUDAGraph()
             # Other threads may go on using the device meanwhile.
             with self._torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                begin.record()
                 work()
+                end.record()
         return graph.replay
 
     def wait(self) -> None:
@@ -191,11 +193,9 @@ class RowLane:
         begin, end = self._stream.event(captured=True), self._stream.event(captured=True)
 
         def work() -> None:
-            begin.record()
             self._kernel(tables, x, None, top, "auto", out)
-            end.record()
 
-        return _Bucket(self._stream.capture(work), out, begin, end)
+        return _Bucket(self._stream.capture(work, begin, end), out, begin, end)
 
     def launch(self, places: Sequence[slice]) -> None:
         """Start on a batch, which is these slices of the ring one after the other; does not wait.

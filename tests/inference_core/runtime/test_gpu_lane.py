@@ -49,9 +49,15 @@ class PlainStream:
     def event(self, captured: bool = False) -> PlainEvent:
         return PlainEvent()
 
-    def capture(self, work):
+    def capture(self, work, begin, end):
         work()
-        return work
+
+        def replay() -> None:
+            begin.record()
+            work()
+            end.record()
+
+        return replay
 
     def wait(self) -> None:
         pass

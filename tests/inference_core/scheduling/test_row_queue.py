@@ -232,7 +232,8 @@ def test_number_of_rows_in_time_is_exact(deadlines, begin, row):
     st.sampled_from([TWO_UNITS, ONE_UNIT, {("gpu:0", "full"): (900.0, 0.7)}]),
     st.lists(
         st.tuples(st.floats(0, 300), st.sampled_from(Priority), st.lists(st.integers(-20, 3_000), min_size=1, max_size=12)),
-        max_size=12,
+        min_size=4,
+        max_size=16,
     ),
     st.booleans(),
 )
@@ -279,7 +280,8 @@ def test_full_ring_refuses_at_once():
 @given(
     st.lists(
         st.tuples(st.sampled_from(["come", "end", "fail"]), st.floats(0, 400), st.sampled_from(Priority), st.integers(1, 12)),
-        max_size=40,
+        min_size=15,
+        max_size=50,
     )
 )
 def test_scheduler_decides_the_same_about_rows_in_columns_and_objects(events):
