@@ -17,12 +17,15 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from inference_core.errors import SchedulingError
 from inference_core.runtime.cost import CostLine
 from inference_core.scheduling.config import DynamicBatchConfig, Priority
 from inference_core.scheduling.cost_model import CostModel
 from inference_core.scheduling.expected_completion import ExpectedCompletion
 from inference_core.scheduling.policy import Policy, Situation, Unit
+from inference_core.scheduling.row_admission import admitted_in_order, rows_done_by
 from inference_core.scheduling.traffic import Traffic
 from inference_core.scheduling.waiting_queue import CLASSES, Waiting, WaitingQueue
 
@@ -74,13 +77,15 @@ class Scheduler:
     """
 
     def __init__(
-        self, config: DynamicBatchConfig, costs: CostModel, policy: Policy | None = None, spare: str | None = None
-    ) -> None:
+        self, config: DynamicBatchConfig, costs: CostModel, policy: Policy | None = None, spare: str | None = None,
+        queue: WaitingQueue | None = None,
+    ) -> None:  # fmt: skip
         """Args:
         config: limits and target.
         costs: a line for each device and variant; the variants of a device from the full program to the most reduced one.
         policy: ExpectedCompletion where none is given.
         spare: the device that is kept for bursts of LIVE work.
+        queue: where work waits, a RowQueue for single rows in columns; a WaitingQueue where none is given.
 
         Raises:
             SchedulingError: no device is left beside the spare one, or devices differ in their variants.
@@ -94,7 +99,7 @@ class Scheduler:
             raise SchedulingError("every device is the spare one; name one more, or no spare")
         if len({unit.variants for unit in self._all.values()}) != 1:
             raise SchedulingError("all devices need the same variants in the same order")
-        self.queue = WaitingQueue()
+        self.queue = WaitingQueue() if queue is None else queue
         self.traffic = Traffic()
         self._spare = self._all[spare] if spare else None
         self._units = units
@@ -138,6 +143,55 @@ class Scheduler:
         self.admitted[priority] += rows
         self.traffic.arrived[priority] += rows
         return None
+
+    def admit_rows(self, priority: int, deadlines_us: np.ndarray, now_us: float) -> tuple[np.ndarray, Refusal | None]:
+        """As admit() for n requests of one row each, as if each were queued before the next is asked for.
+
+        Args:
+            deadlines_us: [n] float64, in the order of arrival.
+
+        Returns:
+            [n] bool, which are admitted: all of these, and no others, are to be queued now, in one go. And what the last of
+            the others is told. Beside what admit() refuses, none is admitted for which the queue has no room.
+        """
+        rows, ahead = len(deadlines_us), sum(self.queue.rows[: priority + 1])
+        begin = self._free_us if self._free_us > now_us else now_us
+        paces, room = self._paces[0], self.queue.room(priority)
+        # The usual case: the last of them would be in time for the earliest deadline.
+        if rows and rows <= room and begin + paces[0] + (ahead + rows) * paces[1 + priority] <= deadlines_us.min():
+            self._count_admitted(priority, rows)
+            return np.ones(rows, bool), None
+        in_time = self._rows_in_time(priority, deadlines_us, now_us, begin, ahead)
+        admitted = admitted_in_order(np.minimum(in_time, room))
+        count = int(np.count_nonzero(admitted))
+        self._count_admitted(priority, count)
+        if count == rows:
+            return admitted, None
+        last = rows - 1 - int(admitted[::-1].argmin())
+        before = int(np.count_nonzero(admitted[:last]))
+        if before < in_time[last]:  # there is no room
+            self.refused[priority] += rows - count
+            return admitted, Refusal("the queue is full", _LEAST_RETRY_S)
+        reduced, deadline = self._paces[-1], float(deadlines_us[last])
+        end = begin + reduced[0] + (ahead + before + 1) * reduced[1 + priority]
+        return admitted, self._refuse(priority, rows - count, end - deadline, deadline <= now_us)
+
+    def _rows_in_time(self, priority: int, deadlines_us: np.ndarray, now_us: float, begin_us: float, ahead: int) -> np.ndarray:
+        """Return [n] int64: behind how many others of these each row would be late; those ahead wait already. See admit()."""
+        rows = len(deadlines_us)
+        in_time = np.zeros(rows, np.int64)
+        for paces in {self._paces[0], self._paces[-1]}:
+            done = rows_done_by(deadlines_us, begin_us + paces[0], paces[1 + priority], ahead + rows)
+            np.maximum(in_time, done - ahead, out=in_time)
+        # One batch is admitted whatever the costs say.
+        if not self.queue.total and self._free_us <= 0.0 and (open_ones := now_us < deadlines_us).any():
+            first = int(open_ones.argmax())
+            in_time[first] = max(int(in_time[first]), 1)
+        return in_time
+
+    def _count_admitted(self, priority: int, rows: int) -> None:
+        self.admitted[priority] += rows
+        self.traffic.arrived[priority] += rows
 
     def _refuse(self, priority: int, rows: int, over_us: float, passed: bool) -> Refusal:
         self.refused[priority] += rows

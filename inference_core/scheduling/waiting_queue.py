@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from inference_core.scheduling.config import Priority
 
 CLASSES = len(Priority)
+UNBOUNDED = 1 << 62
 
 
 class Waiting(NamedTuple):
@@ -49,6 +50,10 @@ class WaitingQueue:
         self.rows[priority] += rows
         self.total += rows
 
+    def room(self, priority: int) -> int:
+        """Return how many more rows of a class may wait."""
+        return UNBOUNDED
+
     def oldest_us(self) -> float:
         """Return when the oldest of all waiting items arrived; infinity where none waits."""
         oldest = float("inf")
@@ -71,26 +76,30 @@ class WaitingQueue:
         taken: list[Waiting] = []
         late: list[Waiting] = []
         for priority, room in enumerate(counts):
-            if room <= 0:
-                continue
-            queue = self._queues[priority]
-            out = 0
-            while queue:
-                waiting = queue[0]
-                if waiting.deadline_us <= now_us:
-                    late.append(queue.popleft())
-                    out += waiting.rows
-                    continue
-                if waiting.rows > room and taken:
-                    break
-                taken.append(queue.popleft())
-                out += waiting.rows
-                room -= waiting.rows
-                if room <= 0:
-                    break
-            self.rows[priority] -= out
-            self.total -= out
+            if room > 0:
+                out = self._take_class(priority, room, now_us, taken, late)
+                self.rows[priority] -= out
+                self.total -= out
         return taken, late
+
+    def _take_class(self, priority: int, room: int, now_us: float, taken: list[Waiting], late: list[Waiting]) -> int:
+        """Take from one class onto the ends of the lists; return how many rows left the queue."""
+        queue = self._queues[priority]
+        out = 0
+        while queue:
+            waiting = queue[0]
+            if waiting.deadline_us <= now_us:
+                late.append(queue.popleft())
+                out += waiting.rows
+                continue
+            if waiting.rows > room and taken:
+                break
+            taken.append(queue.popleft())
+            out += waiting.rows
+            room -= waiting.rows
+            if room <= 0:
+                break
+        return out
 
     def remove(self, priority: int, item: Any) -> Waiting | None:
         """Take an item out because its caller has gone; None where it is not waiting (any more). Linear in the queue."""

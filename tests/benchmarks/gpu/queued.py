@@ -2,10 +2,15 @@
 
     python -m tests.benchmarks.gpu.queued      # the figures as JSON; they are also in those of `make gpu`, as "queued"
 
-The core alone, in one thread: admit, queue, next, start, gather the rows into pinned memory, copy, score (rules, 200 trees, four
-contributions), copy back, completed. Two lanes (streams with buffers of their own) are two units of the scheduler, so that the
-host prepares one batch, and the copies of one run, while the device scores the other. Times of the device are between events
-inside the captured graphs: from the first byte in to the last byte out, not when the host came to launch or to look.
+The core alone, in one thread: admit, queue, next, start, bring the rows to the device, score (rules, 200 trees, four
+contributions), bring the answers back, completed. Lanes (streams with buffers of their own) are units of the scheduler, so that
+the host prepares one batch, and the copies of one run, while the device scores the other. Two ways of queueing are measured:
+
+- objects: every request is a Waiting of its own in Python, and the host gathers its row into pinned memory;
+- rows (row_queue.py): single rows are written into a ring of pinned memory and leave it as slices, from where the device copies.
+
+Times of the device are between events on its streams: from the first byte in to the last byte out, not when the host came to
+launch or to look.
 """
 
 from __future__ import annotations
@@ -15,26 +20,23 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from inference_core.runtime.cost import measure
-from inference_core.scheduling import CostModel, DynamicBatchConfig, Priority, Scheduler
+from inference_core.scheduling import CostModel, DynamicBatchConfig, Priority, Scheduler, Waiting, WaitingQueue
 
 REQUESTS, TOP, LANES, FEATURES = 1_000_000, 4, 2, 64
 LOAD = 0.8
+_LEAD_US = 100_000.0  # before the first arrival, so that none is late from the start
 # (rows a request, largest batch)
 PINNED = ((1_000, 16_384), (10_000, 131_072))
 CASES = ((1, 16), (1, 64), (1, 256), (1, 1_024), (1, 16_384), (1_000, 16_384), (1_000, 131_072))
 
 
 class Lane(Protocol):
-    """One of the device's streams, which runs a batch at a time."""
-
-    def launch(self, first: Sequence[int], rows: int) -> None:
-        """Bring requests of `rows` rows each, which begin at row `first[i]`, to the device and start; does not wait."""
-        ...
+    """One of the device's streams, which runs a batch at a time; what starts one differs (GpuLane, RowLane)."""
 
     def is_done(self) -> bool:
         """Whether the answers of the batch lie in the host's memory."""
@@ -45,19 +47,87 @@ class Lane(Protocol):
         ...
 
 
+class Feed(Protocol):
+    """How requests are queued, and how what the scheduler takes is run.
+
+    Attributes:
+        chunk: the most requests that are queued between two looks at the lanes.
+    """
+
+    chunk: int
+
+    def times(self, at: np.ndarray) -> Sequence[float]:
+        """Return the arrivals as queue() reads them."""
+        ...
+
+    def queue(self, scheduler: Scheduler, numbers: range, at: Sequence[float]) -> int:
+        """Ask for admission and queue these requests, which arrived at[number]; return how many were refused."""
+        ...
+
+    def launch(self, lane: Any, taken: Sequence[Waiting]) -> Sequence[float]:
+        """Start a batch; return when its requests had arrived."""
+        ...
+
+    def answered(self, scheduler: Scheduler, lane: Any, taken: Sequence[Waiting]) -> None:
+        """Pass the answers on; the lane has collected them."""
+        ...
+
+    def late(self, scheduler: Scheduler, late: Sequence[Waiting]) -> int:
+        """Drop what is late; return how many requests it was."""
+        ...
+
+
+class ObjectFeed:
+    """Requests of `rows` rows each as objects of a WaitingQueue: a call of admit() and of put() each."""
+
+    chunk = 1 << 62
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def times(self, at: np.ndarray) -> list[float]:
+        """See Feed."""
+        return at.tolist()
+
+    def queue(self, scheduler: Scheduler, numbers: range, at: Sequence[float]) -> int:
+        """See Feed."""
+        refused, rows, within = 0, self._rows, scheduler.config.deadline_us(Priority.LIVE)
+        admit, put, now = scheduler.admit, scheduler.queue.put, now_us()
+        for number in numbers:
+            arrived = at[number]
+            if admit(Priority.LIVE, rows, arrived + within, now) is None:
+                put(Priority.LIVE, number, rows, arrived, arrived + within)
+            else:
+                refused += 1
+        return refused
+
+    def launch(self, lane: Any, taken: Sequence[Waiting]) -> list[float]:
+        """See Feed."""
+        lane.launch([of.item * self._rows for of in taken], self._rows)
+        return [of.arrived_us for of in taken]
+
+    def answered(self, scheduler: Scheduler, lane: Any, taken: Sequence[Waiting]) -> None:
+        """See Feed; the lane has spread them."""
+
+    def late(self, scheduler: Scheduler, late: Sequence[Waiting]) -> int:
+        """See Feed."""
+        return len(late)
+
+
 @dataclass
 class Record:
     """What a run did; times in microseconds."""
 
     batches: list[int] = field(default_factory=list)
     spans: list[tuple[float, float]] = field(default_factory=list)
-    latencies: list[tuple[float, list[float]]] = field(default_factory=list)
+    latencies: list[tuple[float, Sequence[float]]] = field(default_factory=list)
     queue_us: float = 0.0
     serve_us: float = 0.0
     scheduler_us: float = 0.0
     launch_us: float = 0.0
     collect_us: float = 0.0
     refused: int = 0
+    late: int = 0
 
 
 def union_us(spans: Sequence[tuple[float, float]]) -> float:
@@ -74,35 +144,40 @@ def poisson_arrivals(requests: int, per_s: float, seed: int = 0) -> np.ndarray:
     return np.cumsum(np.random.default_rng(seed).exponential(1e6 / per_s, requests))
 
 
-def serve(scheduler: Scheduler, lanes: dict[str, Lane], requests: int, rows: int, arrivals: np.ndarray | None = None) -> Record:
-    """Run requests of `rows` rows each, all queued before the first batch, or at their arrivals; one thread, which polls."""
-    record, clock, running = Record(), _now_us, {}
-    begun, next_one = clock(), 0
+def serve(scheduler: Scheduler, lanes: dict[str, Any], feed: Feed, requests: int, arrivals: np.ndarray | None = None) -> Record:
+    """Run requests, all queued before the first batch, or at their arrivals; one thread, which polls."""
+    record, clock, running = Record(), now_us, {}
+    next_one = 0
     if arrivals is None:
-        next_one = requests
-        record.refused = _queue(scheduler, range(requests), rows, [begun] * requests)
-        record.queue_us = clock() - begun
         begun = clock()
-    at = [] if arrivals is None else (arrivals + begun).tolist()
+        at, next_one = feed.times(np.full(requests, begun)), requests
+        begun = clock()
+        record.refused = feed.queue(scheduler, range(requests), at)
+        record.queue_us = clock() - begun
+        arrivals = np.zeros(requests)
+        begun = clock()
+    else:
+        begun = clock() + _LEAD_US
+        at = feed.times(arrivals + begun)
     while next_one < requests or running or scheduler.queue.total:
         now = clock()
-        came = next_one
-        while came < requests and at[came] <= now:
-            came += 1
-        if came > next_one:
-            record.refused += _queue(scheduler, range(next_one, came), rows, at)
-            next_one, now = came, clock()
+        if next_one < requests:
+            came = min(int(np.searchsorted(arrivals, now - begun, "right")), next_one + feed.chunk)
+            if came > next_one:
+                record.refused += feed.queue(scheduler, range(next_one, came), at)
+                next_one, now = came, clock()
         for device in [name for name in running if lanes[name].is_done()]:
-            _complete(scheduler, lanes[device], record, *running.pop(device))
+            _complete(scheduler, lanes[device], feed, record, *running.pop(device))
             now = clock()
         while (dispatch := scheduler.next(now)) is not None:
             taken, late = scheduler.start(dispatch, now)
             started = clock()
             record.scheduler_us += started - now
-            record.refused += len(late)
+            if late:
+                record.late += feed.late(scheduler, late)
             if taken:
-                lanes[dispatch.device].launch([of.item * rows for of in taken], rows)
-                running[dispatch.device] = dispatch, started, [of.arrived_us for of in taken]
+                arrived = feed.launch(lanes[dispatch.device], taken)
+                running[dispatch.device] = dispatch, started, taken, arrived
                 record.batches.append(dispatch.rows)
             now = clock()
             record.launch_us += now - started
@@ -110,32 +185,24 @@ def serve(scheduler: Scheduler, lanes: dict[str, Lane], requests: int, rows: int
     return record
 
 
-def _complete(scheduler: Scheduler, lane: Lane, record: Record, dispatch, launched: float, arrived: list[float]) -> None:
-    begun = _now_us()
+def _complete(
+    scheduler: Scheduler, lane: Lane, feed: Feed, record: Record, dispatch, launched: float, taken: Sequence[Waiting], arrived
+) -> None:
+    begun = now_us()
     began, ended = lane.collect()
-    now = _now_us()
+    feed.answered(scheduler, lane, taken)
+    now = now_us()
     record.collect_us += now - begun
     record.spans.append((began, ended))
     record.latencies.append((now, arrived))
     # The device's own time: what the host did meanwhile for the other lane is no cost of this batch.
-    begun = _now_us()
+    begun = now_us()
     scheduler.completed(dispatch, launched, launched + ended - began)
-    record.scheduler_us += _now_us() - begun
+    record.scheduler_us += now_us() - begun
 
 
-def _queue(scheduler: Scheduler, numbers: range, rows: int, at: Sequence[float]) -> int:
-    refused, within = 0, scheduler.config.deadline_us(Priority.LIVE)
-    admit, put, now = scheduler.admit, scheduler.queue.put, _now_us()
-    for number in numbers:
-        arrived = at[number]
-        if admit(Priority.LIVE, rows, arrived + within, now) is None:
-            put(Priority.LIVE, number, rows, arrived, arrived + within)
-        else:
-            refused += 1
-    return refused
-
-
-def _now_us() -> float:
+def now_us() -> float:
+    """Return monotonic microseconds."""
     return time.perf_counter_ns() / 1e3
 
 
@@ -145,7 +212,8 @@ def figures(record: Record, requests: int, rows: int) -> dict:
     busy = union_us(record.spans)
     latencies = np.concatenate([now - np.array(arrived) for now, arrived in record.latencies]) / 1e3
     return {
-        "requests": requests, "rows_a_request": rows, "rows": done, "refused": record.refused, "batches": batches,
+        "requests": requests, "rows_a_request": rows, "rows": done, "refused": record.refused, "late": record.late,
+        "batches": batches,
         "rows_per_s": done / record.serve_us * 1e6,
         "rows_per_s_with_queueing": done / (record.serve_us + record.queue_us) * 1e6,
         "batch_rows": {"median": float(np.median(record.batches)), "p99": float(np.percentile(record.batches, 99))},
@@ -153,7 +221,7 @@ def figures(record: Record, requests: int, rows: int) -> dict:
         "device_rows_per_busy_s": done / busy * 1e6,
         "host_ns_a_row": {
             "queue": record.queue_us / done * 1e3, "scheduler": record.scheduler_us / done * 1e3,
-            "gather_and_launch": record.launch_us / done * 1e3, "collect": record.collect_us / done * 1e3,
+            "launch": record.launch_us / done * 1e3, "collect": record.collect_us / done * 1e3,
         },
         "scheduler_us_a_batch": record.scheduler_us / batches,
         "latency_ms": {"p50": float(np.percentile(latencies, 50)), "p99": float(np.percentile(latencies, 99))},
@@ -161,7 +229,8 @@ def figures(record: Record, requests: int, rows: int) -> dict:
 
 
 def benchmark(requests: int = REQUESTS, repeats: int = 3, cases: Sequence[tuple[int, int]] = CASES) -> dict:
-    """Return the figures of every case, the median of the repeats by rows/s, and of arrivals at LOAD of the best one-row case.
+    """Return the figures of every case, the median of the repeats by rows/s, and of arrivals at LOAD of the best one-row case;
+    first those of rows in a ring, then those of objects.
 
     Raises:
         AssertionError: a margin differs from that of the same row in one large batch.
@@ -172,11 +241,14 @@ def benchmark(requests: int = REQUESTS, repeats: int = 3, cases: Sequence[tuple[
     from kernels.score_rows import gpu_cuda
     from tests.benchmarks.gpu.forest import random_forest, random_rows
     from tests.benchmarks.gpu.lanes import GpuLane
+    from tests.benchmarks.gpu.row_queue import row_queue_figures
 
-    tables = upload(random_forest(missing_left=0.5, features=FEATURES).tables, "cuda:0")
+    forest = random_forest(missing_left=0.5, features=FEATURES)
+    tables = upload(forest.tables, "cuda:0")
     x = random_rows(requests, FEATURES)
     answers = np.empty(requests, np.float32)
-    expected = gpu_cuda.score_rows(tables, torch.from_numpy(x).to("cuda:0"), None, TOP).margin.cpu().numpy()
+    scored = gpu_cuda.score_rows(tables, torch.from_numpy(x).to("cuda:0"), None, TOP).to_host()
+    expected = scored.margin
     lanes = {f"cuda:0/{i}": GpuLane(tables, x, answers, max(most for _, most in cases), TOP) for i in range(LANES)}
     sizes = [1, 16, 256, 1_024, 16_384]
     lines = [(name, "full", measure("full", lane.run, sizes)) for name, lane in lanes.items()]
@@ -184,26 +256,34 @@ def benchmark(requests: int = REQUESTS, repeats: int = 3, cases: Sequence[tuple[
     gc.freeze()  # as the server does once it has started
 
     def one(rows: int, most: int, deadline_ms: float, arrivals: np.ndarray | None = None, count: int = requests) -> dict:
-        config = DynamicBatchConfig(max_batch_size=most, deadlines_ms={Priority.LIVE: deadline_ms})
         answers.fill(np.nan)
-        record = serve(Scheduler(config, CostModel(lines)), lanes, count // rows, rows, arrivals)
-        if not record.refused:
+        record = serve(plain_scheduler(lines, most, deadline_ms), lanes, ObjectFeed(rows), count // rows, arrivals)
+        if not record.refused and not record.late:
             assert (answers[:count] == expected[:count]).all(), "a margin differs from the one in a single large batch"
         return {"max_batch_size": most, **figures(record, count // rows, rows)}
 
-    queued = []
-    for rows, most in cases:
-        runs = sorted((one(rows, most, 60_000.0) for _ in range(repeats)), key=lambda of: of["rows_per_s"])
-        queued.append(runs[len(runs) // 2])
+    queued = [median_of([one(rows, most, 60_000.0) for _ in range(repeats)]) for rows, most in cases]
     best = max((of for of in queued if of["rows_a_request"] == 1), key=lambda of: of["rows_per_s_with_queueing"])
     rate = LOAD * best["rows_per_s_with_queueing"]
     arriving = one(1, best["max_batch_size"], 100.0, poisson_arrivals(requests, rate))
     return {
         "device": torch.cuda.get_device_name(0), "program": f"200 trees, depth 6, {FEATURES} features, 50 rules, top {TOP}",
+        "row_queue": row_queue_figures(forest.tables, x, scored, requests, repeats),
         "lanes": LANES, "lines_us": [[line.fixed_us, line.row_us] for _, _, line in lines],
         "all_queued": queued, "pinned_calls": [pinned_calls(tables, x, rows, most) for rows, most in PINNED],
         "arriving": {"per_s": rate, **arriving},
     }  # fmt: skip
+
+
+def plain_scheduler(lines: Sequence[tuple], most: int, deadline_ms: float, queue: WaitingQueue | None = None) -> Scheduler:
+    """Return a new scheduler; its costs start at the lines measured."""
+    config = DynamicBatchConfig(max_batch_size=most, deadlines_ms={Priority.LIVE: deadline_ms})
+    return Scheduler(config, CostModel(lines), queue=queue)
+
+
+def median_of(runs: Sequence[dict]) -> dict:
+    """Return the run in the middle by rows/s."""
+    return sorted(runs, key=lambda of: of["rows_per_s"])[len(runs) // 2]
 
 
 def pinned_calls(tables, x: np.ndarray, rows: int, most: int, total: int = 10_000_000) -> dict:
@@ -217,9 +297,8 @@ def pinned_calls(tables, x: np.ndarray, rows: int, most: int, total: int = 10_00
     answers = np.zeros(len(source), np.float32)
     lanes = {f"cuda:0/{i}": GpuLane(tables, source.numpy(), answers, most, TOP, source) for i in range(LANES)}
     lines = [(name, "full", measure("full", lane.run, [1, 1_024, 16_384])) for name, lane in lanes.items()]
-    config = DynamicBatchConfig(max_batch_size=most, deadlines_ms={Priority.LIVE: 60_000})
     requests = len(source) // rows
-    record = serve(Scheduler(config, CostModel(lines)), lanes, requests, rows)
+    record = serve(plain_scheduler(lines, most, 60_000.0), lanes, ObjectFeed(rows), requests)
     assert record.refused or (answers.reshape(-1, len(x)) == answers[: len(x)]).all(), "equal rows got different margins"
     return {"max_batch_size": most, **figures(record, requests, rows)}
 
