@@ -64,8 +64,8 @@ class Feed(Protocol):
         """Ask for admission and queue these requests, which arrived at[number]; return how many were refused."""
         ...
 
-    def launch(self, lane: Any, taken: Sequence[Waiting]) -> Sequence[float]:
-        """Start a batch; return when its requests had arrived."""
+    def launch(self, lane: Any, taken: Sequence[Waiting]) -> Sequence[Sequence[float]]:
+        """Start a batch; return when its requests had arrived, in one or more pieces."""
         ...
 
     def answered(self, scheduler: Scheduler, lane: Any, taken: Sequence[Waiting]) -> None:
@@ -101,10 +101,10 @@ class ObjectFeed:
                 refused += 1
         return refused
 
-    def launch(self, lane: Any, taken: Sequence[Waiting]) -> list[float]:
+    def launch(self, lane: Any, taken: Sequence[Waiting]) -> list[list[float]]:
         """See Feed."""
         lane.launch([of.item * self._rows for of in taken], self._rows)
-        return [of.arrived_us for of in taken]
+        return [[of.arrived_us for of in taken]]
 
     def answered(self, scheduler: Scheduler, lane: Any, taken: Sequence[Waiting]) -> None:
         """See Feed; the lane has spread them."""
@@ -120,7 +120,7 @@ class Record:
 
     batches: list[int] = field(default_factory=list)
     spans: list[tuple[float, float]] = field(default_factory=list)
-    latencies: list[tuple[float, Sequence[float]]] = field(default_factory=list)
+    latencies: list[tuple[float, Sequence[Sequence[float]]]] = field(default_factory=list)
     queue_us: float = 0.0
     serve_us: float = 0.0
     scheduler_us: float = 0.0
@@ -210,7 +210,7 @@ def figures(record: Record, requests: int, rows: int) -> dict:
     """Return what is reported of a run."""
     batches, done = len(record.batches), sum(record.batches)
     busy = union_us(record.spans)
-    latencies = np.concatenate([now - np.array(arrived) for now, arrived in record.latencies]) / 1e3
+    latencies = np.concatenate([now - np.array(piece) for now, arrived in record.latencies for piece in arrived]) / 1e3
     return {
         "requests": requests, "rows_a_request": rows, "rows": done, "refused": record.refused, "late": record.late,
         "batches": batches,
