@@ -28,6 +28,8 @@ from inference_core.scheduling.waiting_queue import Waiting, WaitingQueue
 
 # Rows whose deadlines are looked through at a time where some are late: a long run of late ones costs few steps.
 _WINDOW = 8_192
+# Slots whose earliest times are kept together.
+_BLOCK = 1_024
 
 
 class Run(NamedTuple):
@@ -49,6 +51,32 @@ class Run(NamedTuple):
         return slice(self.slot, self.slot + self.rows)
 
 
+class _Times:
+    """A column of times in no order, whose least over many slots is found by looking at few.
+
+    Attributes:
+        us: [capacity] float64.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.us = np.zeros(capacity)
+        self._least = np.zeros(-(-capacity // _BLOCK))  # of each block of slots, as it was last written
+
+    def note(self, place: slice) -> None:
+        """Say that these slots, one at least, were written."""
+        first, last = place.start // _BLOCK, (place.stop - 1) // _BLOCK + 1
+        times = self.us[first * _BLOCK : last * _BLOCK]
+        self._least[first:last] = np.minimum.reduceat(times, np.arange(0, len(times), _BLOCK))
+
+    def least(self, begin: int, end: int) -> float:
+        """Return the least of the slots from `begin` up to `end`, one at least, all of them written in one turn of the ring."""
+        first, last = -(-begin // _BLOCK), end // _BLOCK  # the blocks that lie in between as a whole
+        if first >= last:
+            return float(self.us[begin:end].min())
+        ends = (self.us[begin : first * _BLOCK], self.us[last * _BLOCK : end])
+        return min(float(part.min()) for part in (self._least[first:last], *ends) if len(part))
+
+
 class RowRing:
     """The rows of one class, first in, first out; of one owner, not for several threads.
 
@@ -67,7 +95,8 @@ class RowRing:
                 f"the rows of a ring must be writeable, C-contiguous float32 [capacity, F]; got {x.dtype} {list(x.shape)}"
             )
         self.x = x
-        self.arrived_us, self.deadline_us = np.zeros(len(x)), np.zeros(len(x))
+        self._arrived, self._deadline = _Times(len(x)), _Times(len(x))
+        self.arrived_us, self.deadline_us = self._arrived.us, self._deadline.us
         self.waiting = 0
         self._written = self._taken = 0
         self._out: dict[int, int] = {}  # first ticket -> rows of the runs that hold their slots, in order
@@ -116,6 +145,8 @@ class RowRing:
         for place, part in places:
             self.arrived_us[place] = arrived_us[part] if np.ndim(arrived_us) else arrived_us
             self.deadline_us[place] = deadline_us[part] if np.ndim(deadline_us) else deadline_us
+            self._arrived.note(place)
+            self._deadline.note(place)
         self._written += rows
         self.waiting += rows
         return first
@@ -159,6 +190,14 @@ class RowRing:
             raise SchedulingError(f"{run} is not at work: release each run once, as take() gave it")
         del self._out[run.first]
 
+    def oldest_us(self, run: Run) -> float:
+        """Return when the first of a run's rows arrived."""
+        return self._arrived.least(run.slot, run.slot + run.rows)
+
+    def first_deadline_us(self, run: Run) -> float:
+        """Return the earliest deadline of a run's rows."""
+        return self._deadline.least(run.slot, run.slot + run.rows)
+
     def _oldest(self) -> int:
         """Return the oldest ticket that holds its slot; the next to be taken where none at work does."""
         return next(iter(self._out), self._taken)
@@ -177,9 +216,10 @@ class RowRing:
         first, slot = self._taken, self._taken % len(self.x)
         reach = min(self.waiting, len(self.x) - slot)
         usual = min(most, reach)
-        # No order of the deadlines is assumed: the earliest of all is looked for, some tenths of a nanosecond a row.
-        if self.deadline_us[slot : slot + usual].min() > now_us:
-            yield Run(first, slot, usual), False
+        # No order of the deadlines is assumed: the earliest of all is looked for.
+        whole = Run(first, slot, usual)
+        if self.first_deadline_us(whole) > now_us:
+            yield whole, False
             return
         reach = min(reach, max(most, _WINDOW))
         passed = self.deadline_us[slot : slot + reach] <= now_us
@@ -294,5 +334,4 @@ class RowQueue(WaitingQueue):
 
 
 def _waiting(ring: RowRing, run: Run, priority: int) -> Waiting:
-    arrived, deadline = ring.arrived_us[run.slots].min(), ring.deadline_us[run.slots].min()
-    return Waiting(run, run.rows, float(arrived), float(deadline), priority)
+    return Waiting(run, run.rows, ring.oldest_us(run), ring.first_deadline_us(run), priority)

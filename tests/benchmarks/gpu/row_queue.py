@@ -38,7 +38,7 @@ from tests.benchmarks.gpu.queued import (
 CAPACITY, CHUNK, ARRIVING = 1 << 20, 16_384, 10_000_000
 LOADS = (0.5, LOAD)
 # (lanes, largest batch)
-CASES = ((2, 1_024), (2, 4_096), (2, 16_384), (2, 65_536), (2, 131_072), (3, 16_384), (3, 65_536), (3, 131_072))
+CASES = ((2, 1_024), (2, 4_096), (2, 16_384), (3, 16_384), (2, 65_536), (3, 65_536), (4, 65_536), (4, 131_072))
 
 
 class RowFeed:

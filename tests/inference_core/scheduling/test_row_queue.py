@@ -17,6 +17,14 @@ LIVE, BULK, BACKGROUND = Priority
 WIDTH = 3
 
 
+@pytest.fixture(autouse=True, scope="module", params=[4, 1_024])
+def block(request):
+    """Few slots share a note of their earliest times, so that small rings have several; and as many as there are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("inference_core.scheduling.row_queue._BLOCK", request.param)
+        yield
+
+
 def row_of(number: int) -> np.ndarray:
     return np.float32([number, -number, number * 0.5])
 
@@ -92,6 +100,8 @@ def test_ring_gives_the_rows_that_a_list_of_objects_would(capacity, story):
             assert numbers_of(late) == [one.item for one in expected_late]
             oldest = min((one.arrived_us for one in expected), default=None)
             assert min((run.arrived_us for run in taken), default=None) == oldest
+            first = min((one.deadline_us for one in expected), default=None)
+            assert min((run.deadline_us for run in taken), default=None) == first
             assert all(run.deadline_us > now for run in taken) and all(run.item.rows == run.rows for run in taken)
             at_work += [run.item for run in (*taken, *late)]
         elif what == "release" and at_work:
