@@ -11,6 +11,7 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from scoring.decisions.schedule import new_scheduler
 from scoring.histograms import COMMIT, PROGRAM
 from scoring.metric_families import Families
 from scoring.metrics import _counters_of, _gauges_of
@@ -39,6 +40,7 @@ class IdleEngine:
         self.counters.stages.observe(COMMIT, 0.001, 1)
         self.counters.program_stages("cuda:0", "forest").observe(PROGRAM, 0.001, 1)
         self.counters.count_decisions(np.array([0]), 0)
+        self.counters.scheduling = new_scheduler().figures
         self.counters.tick(self.counters._window[0][0] + 1.0)
 
     def event_count(self) -> int:
