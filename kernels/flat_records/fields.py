@@ -220,7 +220,7 @@ class RecordLayout:
         return records
 
     def part(self, records: Records, first: int, last: int) -> Records:
-        """Return records `first` to `last`, without it, as if they had been read by themselves."""
+        """See RecordReader.part."""
         begin, end = int(records.ends[first]), int(records.ends[last])
         rows = slice(first, last)
         lengths = records.lengths[rows].copy()
@@ -238,11 +238,7 @@ class RecordLayout:
         )
 
     def joined(self, parts: Sequence[Records]) -> Records:
-        """Return the records of several readings, as if they had been read together.
-
-        Raises:
-            KernelInputError: their texts are of 2 GiB or more together.
-        """
+        """See RecordReader.joined."""
         before = np.cumsum([0, *(len(part.text) for part in parts)])
         if before[-1] > _MAX_TEXT:
             raise KernelInputError(f"the texts of {len(parts)} readings have {before[-1]} bytes: join less than 2 GiB")
@@ -262,6 +258,7 @@ class RecordLayout:
         )
 
     def _numbers(self, records: Records) -> np.ndarray:
+        """Return float64 [numbers, n]."""
         return np.array([records.numbers[name] for name in self.numbers], np.float64).reshape(len(self.numbers), len(records))
 
 

@@ -75,7 +75,7 @@ class BatchWork:
     stored: dict[str, StoredAnswer] = field(default_factory=dict)
     rows: table_rows.TableRows | None = None
     last_decision_id: str = ""
-    alerting: list[str] = field(default_factory=list)
+    alerting: bytes = b""  # decision ids, ID_BYTES each
     first: dict[str, int] | None = None  # transaction id -> position among the new ones, where some are not
     bodies: Sequence[bytes] = ()
     fresh: Accepted | None = None
@@ -284,7 +284,7 @@ class DecisionEngine:
         self._observe(scored, time.perf_counter_ns() - began, len(fresh))
         engine_us = (time.perf_counter_ns() - began) // 1000
         work.rows, work.last_decision_id = ledger_rows(fresh, scored, answers, live, engine_us), decision_ids[-ID_BYTES:].decode()
-        work.alerting = [_id_at(decision_ids, i) for i in np.flatnonzero(needs_person).tolist()]
+        work.alerting = np.frombuffer(decision_ids, np.uint8).reshape(-1, ID_BYTES)[needs_person].tobytes()
         work.degraded = int(np.count_nonzero(decided.stamps & np.uint32(DEGRADING)))
 
     def _marks(self) -> int:
@@ -409,13 +409,7 @@ def new_decision_ids(count: int) -> tuple[bytes, np.ndarray]:
     return ordered_ids(time.time_ns() // 1_000_000, int.from_bytes(drawn[:2]) & 0x7FF, drawn[2:])
 
 
-
-
 _REVIEW = int(Outcome.REVIEW)
-
-
-def _id_at(decision_ids: bytes, place: int) -> str:
-    return decision_ids[ID_BYTES * place : ID_BYTES * (place + 1)].decode()
 
 
 def _times_of(

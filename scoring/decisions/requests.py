@@ -69,7 +69,7 @@ class ReadBatch(Sequence[DecisionRequest]):
                 raise ValueError("a part of a batch is of consecutive requests")
             last = max(first, last)
             share = (last - first) / max(len(self), 1)
-            records = _LAYOUT.part(self.records, first, last)
+            records = _READER.part(self.records, first, last)
             return ReadBatch(records, self.received_us[place], self.queued_ns[place], self.read_seconds * share)
         ends = self.records.ends
         at = range(len(self))[place]
@@ -85,14 +85,14 @@ class ReadBatch(Sequence[DecisionRequest]):
         if len(parts) == 1:
             return parts[0]
         return cls(
-            _LAYOUT.joined([part.records for part in parts]),
+            _READER.joined([part.records for part in parts]),
             np.concatenate([part.received_us for part in parts]),
             np.concatenate([part.queued_ns for part in parts]),
             sum(part.read_seconds for part in parts),
         )
 
 
-_LAYOUT = transaction_reader().layout
+_READER = transaction_reader()
 
 
 class NewAnswers(Sequence[Decided]):
