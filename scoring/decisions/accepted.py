@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections.abc import Sequence
@@ -158,7 +159,8 @@ def _is_plausible(records: Records, received_us: np.ndarray) -> np.ndarray:
     """Return bool [n]: what needs more than one field, or the clock, is right."""
     latest = received_us + settings.MAX_FUTURE_SECONDS * 1_000_000
     occurred = records.integers["occurred_at"]
-    return (records.lengths[:, _PAYERS].max(axis=1) >= 0) & (occurred <= latest) & (occurred >= 0)
+    payers = functools.reduce(np.bitwise_and, [records.lengths[:, at] for at in _PAYERS])  # -1 where all are: none is there
+    return (payers >= 0) & (occurred <= latest) & (occurred >= 0)
 
 
 def _read_slowly(request: DecisionRequest) -> bytes:
