@@ -8,7 +8,7 @@ from datetime import datetime
 
 import numpy as np
 
-from scoring.engine import table_rows
+from scoring.engine import ID_BYTES, table_rows
 from scoring.errors import AnswerUnreadable
 from scoring.ledger_tables import DECISIONS, OUTBOX, store_rows
 from scoring.models import Decision
@@ -56,12 +56,12 @@ def _one_answer(row) -> StoredAnswer:
         return StoredAnswer(row.transaction, b"", error)
 
 
-def commit_decisions(rows: table_rows.TableRows, alerting: Sequence[str], now: datetime) -> None:
+def commit_decisions(rows: table_rows.TableRows, alerting: bytes, now: datetime) -> None:
     """Store the decisions and the alerts that must follow from them, in one transaction; on return they are on disk.
 
     Args:
         rows: of DECISIONS.
-        alerting: the decision ids that need an analyst.
+        alerting: the decision ids that need an analyst, ID_BYTES each and one behind the other.
 
     Raises:
         django.db.IntegrityError: a transaction id was stored by someone else meanwhile; nothing was written.
@@ -74,21 +74,20 @@ def commit_decisions(rows: table_rows.TableRows, alerting: Sequence[str], now: d
         store_rows(tables)
 
 
-def _outbox_rows(decision_ids: Sequence[str], now: datetime) -> table_rows.TableRows:
-    n = len(decision_ids)
-    ends = np.cumsum([len(name) for name in decision_ids], dtype=np.int64)
-    return _ALERTS.write(n, (np.full(n, utc_microseconds(now)), ends), ("".join(decision_ids).encode(),))
+def _outbox_rows(decision_ids: bytes, now: datetime) -> table_rows.TableRows:
+    n = len(decision_ids) // ID_BYTES
+    return _ALERTS.write(n, (np.full(n, utc_microseconds(now)),), (decision_ids,))
 
 
 _ALERT_COLUMNS = {
     "topic": table_rows.Constant(ALERT_TOPIC),
-    "subject": table_rows.Part(0, "ends"),
+    "subject": table_rows.Slice(0, ID_BYTES),
     "created_at": table_rows.Number("created_at"),
     "attempts": table_rows.Constant(0),
     "last_error": table_rows.Constant(""),
 }
 _ALERTS = table_rows.RowLayout(
-    {"created_at": table_rows.Array("i8"), "ends": table_rows.Array("i8")},
+    {"created_at": table_rows.Array("i8")},
     OUTBOX.ordered(_ALERT_COLUMNS),
     texts=1,
 )

@@ -93,10 +93,19 @@ def split_items(body: bytes, *, ndjson: bool) -> list[bytes | Raw]:
             items = _items_decoder.decode(body)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             raise _malformed("the body must be a JSON array of transactions") from None
-    if not 1 <= len(items) <= settings.MAX_BATCH_ITEMS:
+    check_item_count(len(items))
+    return items
+
+
+def check_item_count(count: int) -> None:
+    """Refuse a batch of so many items, where it may not have them.
+
+    Raises:
+        InvalidInput: as said.
+    """
+    if not 1 <= count <= settings.MAX_BATCH_ITEMS:
         message = f"a batch has 1 to {settings.MAX_BATCH_ITEMS} items; split larger ones"
         raise InvalidInput([FieldFault("", "batch_size", message)])
-    return items
 
 
 def decode_object(body: bytes) -> Any:

@@ -133,6 +133,18 @@ class RecordReader:
             lengths = np.array([len(texts)])
         return reference.read(self.layout, texts, np.cumsum(lengths) - lengths, lengths, trusted)
 
+    def part(self, records: Records, first: int, last: int) -> Records:
+        """Return records `first` to `last`, without it, as if they had been read by themselves."""
+        return self.layout.part(records, first, last)
+
+    def joined(self, parts: Sequence[Records]) -> Records:
+        """Return the records of several readings, one at least, as if they had been read together.
+
+        Raises:
+            KernelInputError: their texts are of 2 GiB or more together.
+        """
+        return self.layout.joined(parts)
+
     def _most(self, n: int) -> int:
         """Return of how many bytes n records may be together, so that places in their canonical text fit 32 bits."""
         return _MAX_TEXT - n * self.layout.growth

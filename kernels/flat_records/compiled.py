@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from typing import Any
 
 import numpy as np
@@ -133,8 +134,7 @@ def split(function: str, body: bytes, mark: bytes) -> tuple[np.ndarray, np.ndarr
 
     There are no more of them than the text has marks, and one. That is counted only where there are more than usual.
     """
-    native: Any = library()
-    call = ctypes.CFUNCTYPE(*_SPLIT)((function, native))
+    call = _splitting(function)[len(body) > _SHORT]
     most = len(body) // _USUAL_LENGTH + 1
     found = _NO_ROOM
     while found == _NO_ROOM:  # twice at most
@@ -142,3 +142,10 @@ def split(function: str, body: bytes, mark: bytes) -> tuple[np.ndarray, np.ndarr
         found = call(body, len(body), most, pointer(spans[0]), pointer(spans[1]))
         most = body.count(mark) + 1 if found == _NO_ROOM else most
     return None if found < 0 else (spans[0, :found], spans[1, :found])
+
+
+@functools.cache
+def _splitting(function: str) -> tuple[Any, Any]:
+    """Return the function for short texts, which keeps the interpreter lock, and the one for others."""
+    native: Any = library()
+    return ctypes.PYFUNCTYPE(*_SPLIT)((function, native)), ctypes.CFUNCTYPE(*_SPLIT)((function, native))

@@ -17,6 +17,7 @@ MAX_FIELDS = 64
 MAX_NAME = 40
 MAX_CHOICE = 16
 MAX_INTEGER = 10**18 - 1
+_MAX_TEXT = 2**31 - 1
 _WORD = re.compile(r"[A-Za-z0-9._:-]+")
 
 
@@ -217,3 +218,50 @@ class RecordLayout:
             code_fields=self.codes,
         )
         return records
+
+    def part(self, records: Records, first: int, last: int) -> Records:
+        """See RecordReader.part."""
+        begin, end = int(records.ends[first]), int(records.ends[last])
+        rows = slice(first, last)
+        lengths = records.lengths[rows].copy()
+        return self.records(
+            [
+                records.ends[first : last + 1] - begin,
+                records.integer_columns[:, rows].copy(),
+                self._numbers(records)[:, rows].copy(),
+                records.code_columns[:, rows].copy(),
+                _shifted(records.starts[rows], lengths, -begin),
+                lengths,
+                records.accepted[rows].copy(),
+            ],
+            records.text[begin:end],
+        )
+
+    def joined(self, parts: Sequence[Records]) -> Records:
+        """See RecordReader.joined."""
+        before = np.cumsum([0, *(len(part.text) for part in parts)])
+        if before[-1] > _MAX_TEXT:
+            raise KernelInputError(f"the texts of {len(parts)} readings have {before[-1]} bytes: join less than 2 GiB")
+        return self.records(
+            [
+                np.concatenate([[0], *(part.ends[1:] + begin for part, begin in zip(parts, before, strict=False))]),
+                np.concatenate([part.integer_columns for part in parts], axis=1),
+                np.concatenate([self._numbers(part) for part in parts], axis=1),
+                np.concatenate([part.code_columns for part in parts], axis=1),
+                np.concatenate(
+                    [_shifted(part.starts, part.lengths, int(begin)) for part, begin in zip(parts, before, strict=False)]
+                ),
+                np.concatenate([part.lengths for part in parts]),
+                np.concatenate([part.accepted for part in parts]),
+            ],
+            b"".join([part.text for part in parts]),
+        )
+
+    def _numbers(self, records: Records) -> np.ndarray:
+        """Return float64 [numbers, n]."""
+        return np.array([records.numbers[name] for name in self.numbers], np.float64).reshape(len(self.numbers), len(records))
+
+
+def _shifted(starts: np.ndarray, lengths: np.ndarray, by: int) -> np.ndarray:
+    """Return int32 starts in a text that begins elsewhere; those of absent fields stay 0."""
+    return np.where(lengths < 0, np.int32(0), starts + np.int32(by))

@@ -9,13 +9,15 @@ from functools import partial
 
 import msgspec
 from django.conf import settings
+from msgspec import Raw
 from rest_framework.exceptions import UnsupportedMediaType
 
 from scoring.api.replies import JSON, NDJSON, Reply, Sent
 from scoring.api.throttling import take_tokens
+from scoring.decisions.accepted import read_whole
 from scoring.decisions.batcher import Deliver, set_result
 from scoring.decisions.engine import DecisionEngine
-from scoring.decisions.requests import Decided, DecisionRequest, request_now
+from scoring.decisions.requests import Decided, DecisionRequest, NewAnswers, request_now
 from scoring.decisions.service import engine_service
 from scoring.engine import Priority
 from scoring.errors import BodyTooLarge, InvalidInput, ScoringError
@@ -103,11 +105,35 @@ async def answer_batch(sent: Sent) -> Reply:
     """
     check_body(sent, settings.MAX_BATCH_BODY_BYTES, JSON, NDJSON)
     within, ndjson = within_us(sent), sent.content_type == NDJSON
-    items = split_items(sent.body, ndjson=ndjson)
-    # The first was taken at the door.
-    verdict = take_tokens(sent.client, len(items) - 1) if len(items) > 1 else None
-    counted = () if verdict is None else tuple(verdict.headers().items())
     first = request_now(b"")
+    batch = read_whole(sent.body, first, ndjson=ndjson)
+    items = split_items(sent.body, ndjson=ndjson) if batch is None else ()
+    count = len(items) if batch is None else len(batch)
+    # The first was taken at the door.
+    verdict = take_tokens(sent.client, count - 1) if count > 1 else None
+    counted = () if verdict is None else tuple(verdict.headers().items())
+    if batch is None:
+        results = await _decide_items(items, first, within)
+    else:
+        results = await engine_service().submit(batch, Priority.BULK, within)
+    if type(results) is NewAnswers:
+        answers, good = results.bodies, count
+    else:
+        _count_refused(results)
+        answers = [result.body for result in results if type(result) is Decided]
+        good = len(answers)
+    request_log.decisions(answers, _seconds_since(first), sent.request_id)
+    if ndjson:
+        return Reply(200, (*_NDJSON_HEADERS, *counted), _lines(results, sent.request_id, b"\n") + b"\n")
+    tail = b'],"accepted":%d,"refused":%d}' % (good, count - good)
+    body = b"".join((b'{"results":[', _lines(results, sent.request_id, b","), tail))
+    return Reply(200, (*_JSON_HEADERS, *counted), body)
+
+
+async def _decide_items(
+    items: Sequence[bytes | Raw], first: DecisionRequest, within_us: float | None
+) -> list[Decided | ScoringError]:
+    """Return a result for each item of a batch that the quick reader did not take as a whole."""
     limit = settings.MAX_BODY_BYTES
     results: list[Decided | ScoringError | None] = [None] * len(items)
     requests: list[DecisionRequest] = []
@@ -119,29 +145,49 @@ async def answer_batch(sent: Sent) -> Reply:
             places.append(place)
             requests.append(first._replace(body=item))
     if requests:
-        for place, result in zip(places, await engine_service().submit(requests, Priority.BULK, within), strict=True):
+        for place, result in zip(places, await engine_service().submit(requests, Priority.BULK, within_us), strict=True):
             results[place] = result
+    return results
+
+
+def _count_refused(results: Sequence[Decided | ScoringError]) -> None:
     if (engine := engine_service().engine) is not None:
         engine.counters.refused += sum(isinstance(result, InvalidInput | BodyTooLarge) for result in results)
-    answers = (result.body for result in results if type(result) is Decided)
-    request_log.decisions(answers, _seconds_since(first), sent.request_id)
-    lines = [_line(i, result, sent.request_id) for i, result in enumerate(results)]
-    if ndjson:
-        return Reply(200, (*_NDJSON_HEADERS, *counted), b"\n".join(lines) + b"\n")
-    good = sum(type(result) is Decided for result in results)
-    tail = b'],"accepted":%d,"refused":%d}' % (good, len(results) - good)
-    return Reply(200, (*_JSON_HEADERS, *counted), b'{"results":[' + b",".join(lines) + tail)
 
 
 def _seconds_since(request: DecisionRequest) -> float:
     return (time.perf_counter_ns() - request.queued_ns) / 1e9
 
 
+def _lines(results: Sequence[Decided | ScoringError], request_id: str, between: bytes) -> bytes:
+    """Return the results of a batch one behind the other; the stored answers go in byte for byte."""
+    if type(results) is not NewAnswers:
+        return between.join([_line(i, result, request_id) for i, result in enumerate(results)])
+    # The answers alternate with what comes between two of them, which is the same for every batch.
+    count = len(results)
+    parts = [b""] * (2 * count)
+    parts[0::2] = _heads(between, count)
+    parts[1::2] = results.bodies
+    parts.append(b"}")
+    return b"".join(parts)
+
+
+def _heads(between: bytes, count: int) -> list[bytes]:
+    """Return what stands before each of `count` new answers: the end of the one before it, and its own head."""
+    known = _known_heads[between]
+    for index in range(len(known), count):
+        known.append((b"}" + between if index else b"") + _HEAD % (index, b"false"))
+    return known[:count]
+
+
+_HEAD = b'{"index":%d,"status":200,"replayed":%b,"decision":'
+_known_heads: dict[bytes, list[bytes]] = {b",": [], b"\n": []}  # each as long as the largest batch so far
+
+
 def _line(index: int, result: Decided | ScoringError, request_id: str) -> bytes:
-    """Return one result of a batch; the stored answer goes in byte for byte."""
+    """Return one result of a batch."""
     if type(result) is Decided:
-        replayed = b"true" if result.replayed else b"false"
-        return b'{"index":%d,"status":200,"replayed":%b,"decision":%b}' % (index, replayed, result.body)
+        return _HEAD % (index, b"true" if result.replayed else b"false") + result.body + b"}"
     return msgspec.json.encode({"index": index, "status": result.status, "error": problem_of(result, request_id)})
 
 

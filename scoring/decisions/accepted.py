@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 from django.conf import settings
 
-from scoring.decisions.requests import DecisionRequest
+from scoring.decisions.requests import DecisionRequest, ReadBatch
 from scoring.engine import Records
 from scoring.errors import InvalidInput
-from scoring.reading import read_transaction
+from scoring.reading import check_item_count, read_transaction
 from scoring.transaction_records import transaction_reader
 from scoring.transactions import canonical_json
 
@@ -104,10 +106,14 @@ def read_requests(requests: Sequence[DecisionRequest]) -> tuple[Accepted, list[I
 
     The quick reader takes nearly everything; what it is not sure of, the slow one accepts or explains.
     """
-    trusted = False not in [request.trusted for request in requests]  # a generator would take longer than the rest
-    records = _READER.read_many([request.body for request in requests], trusted=trusted)
+    if type(requests) is ReadBatch:
+        records, received_us = requests.records, requests.received_us
+    else:
+        trusted = False not in [request.trusted for request in requests]  # a generator would take longer than the rest
+        records = _READER.read_many([request.body for request in requests], trusted=trusted)
+        received_us = np.array([request.received_us for request in requests], np.int64)
     refusals: list[InvalidInput | None] = [None] * len(requests)
-    fine = records.accepted.view(bool) & _is_plausible(records, requests)
+    fine = records.accepted.view(bool) & _is_plausible(records, received_us)
     if fine.all():
         return Accepted(range(len(requests)), records), refusals
     places, texts, ends = [], [], records.ends.tolist()
@@ -122,11 +128,39 @@ def read_requests(requests: Sequence[DecisionRequest]) -> tuple[Accepted, list[I
     return Accepted(places, read_texts(texts)), refusals
 
 
-def _is_plausible(records: Records, requests: Sequence[DecisionRequest]) -> np.ndarray:
+def read_whole(body: bytes, first: DecisionRequest, *, ndjson: bool) -> ReadBatch | None:
+    """Return the transactions in a body of several, a JSON array or lines; None where the quick reader does not take them all.
+
+    None does not say that something is wrong: `scoring.reading.split_items` then tells the items apart, and what is.
+
+    Args:
+        first: a request of the same arrival.
+
+    Raises:
+        InvalidInput: a batch has fewer items, or more.
+    """
+    began = time.perf_counter()
+    spans = _READER.split_lines(body) if ndjson else _READER.split_array(body)
+    if spans is None:
+        return None
+    starts, lengths = spans
+    n = len(starts)
+    check_item_count(n)
+    if lengths.max() > settings.MAX_BODY_BYTES:
+        return None
+    records = _READER.read(body, starts, lengths)
+    if not records.accepted.all():
+        return None
+    arrivals = np.full(n, first.received_us), np.full(n, first.queued_ns)
+    return ReadBatch(records, *arrivals, time.perf_counter() - began)
+
+
+def _is_plausible(records: Records, received_us: np.ndarray) -> np.ndarray:
     """Return bool [n]: what needs more than one field, or the clock, is right."""
-    latest = np.array([request.received_us for request in requests], np.int64) + settings.MAX_FUTURE_SECONDS * 1_000_000
+    latest = received_us + settings.MAX_FUTURE_SECONDS * 1_000_000
     occurred = records.integers["occurred_at"]
-    return (records.lengths[:, _PAYERS].max(axis=1) >= 0) & (occurred <= latest) & (occurred >= 0)
+    payers = functools.reduce(np.bitwise_and, [records.lengths[:, at] for at in _PAYERS])  # -1 where all are: none is there
+    return (payers >= 0) & (occurred <= latest) & (occurred >= 0)
 
 
 def _read_slowly(request: DecisionRequest) -> bytes:

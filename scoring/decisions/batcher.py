@@ -26,6 +26,7 @@ from typing import Any
 
 from scoring.decisions.database_thread import DatabaseThread
 from scoring.decisions.engine import BatchWork, DecisionEngine, DecisionRequest
+from scoring.decisions.requests import requests_together, results_in_order
 from scoring.decisions.schedule import new_scheduler
 from scoring.engine import Dispatch, Priority, Waiting
 from scoring.errors import CircuitOpen, DeadlineExceeded, EngineOverloaded, EngineUnavailable, StorageFull
@@ -38,28 +39,30 @@ _OVERDUE_SECONDS = 0.05
 logger = logging.getLogger(__name__)
 
 
-Deliver = Callable[[list], None]
+Deliver = Callable[[Sequence], None]
 
 
 class _Group:
     """Requests that came together and are answered together."""
 
-    __slots__ = ("count", "deadline_us", "deliver", "is_answered", "left", "loop", "results")
+    __slots__ = ("_parts", "count", "deadline_us", "deliver", "is_answered", "left", "loop", "results")
 
     def __init__(self, count: int, deliver: Deliver, loop: asyncio.AbstractEventLoop, deadline_us: float) -> None:
         self.deliver, self.loop, self.deadline_us = deliver, loop, deadline_us
         self.left = self.count = count
-        self.results: list = []
+        self.results: Sequence = ()
+        self._parts: list[tuple[int, Sequence]] = []
         self.is_answered = False
 
     def take_results(self, start: int, results: Sequence) -> bool:
         """Keep the results of a part; return whether that was the last."""
+        self.left -= len(results)
         if len(results) == self.count:
             self.results = results
         else:
-            self.results = self.results or [None] * self.count
-            self.results[start : start + len(results)] = results
-        self.left -= len(results)
+            self._parts.append((start, results))
+            if not self.left:
+                self.results = results_in_order(self._parts)
         return not self.left
 
 
@@ -348,8 +351,7 @@ class _Drive:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        requests = self._taken[0][2] if len(self._taken) == 1 else [r for _, _, part in self._taken for r in part]
-        self._guarded(self._begin, requests)
+        self._guarded(self._begin, requests_together([part for _, _, part in self._taken]))
 
     def _begin(self, requests: Sequence[DecisionRequest]) -> None:
         self._work = work = self._engine.begin(requests)

@@ -26,7 +26,7 @@ from scoring.decisions.accepted import Accepted, read_requests
 from scoring.decisions.ledger_rows import ledger_rows
 from scoring.decisions.ownership import claim_database
 from scoring.decisions.program_source import LiveProgram, ProgramSource
-from scoring.decisions.requests import Decided, DecisionRequest
+from scoring.decisions.requests import Decided, DecisionRequest, NewAnswers, ReadBatch
 from scoring.decisions.score_batch import ScoredBatch, score_batch
 from scoring.decisions.stamps import DEGRADING, Stamp
 from scoring.decisions.state_keeper import StateKeeper
@@ -70,12 +70,12 @@ class BatchWork:
 
     requests: Sequence[DecisionRequest]
     accepted: Accepted
-    results: list[Decided | ScoringError | None]
+    results: Sequence[Decided | ScoringError | None]
     must_look_up: bool
     stored: dict[str, StoredAnswer] = field(default_factory=dict)
     rows: table_rows.TableRows | None = None
     last_decision_id: str = ""
-    alerting: list[str] = field(default_factory=list)
+    alerting: bytes = b""  # decision ids, ID_BYTES each
     first: dict[str, int] | None = None  # transaction id -> position among the new ones, where some are not
     bodies: Sequence[bytes] = ()
     fresh: Accepted | None = None
@@ -229,7 +229,7 @@ class DecisionEngine:
                 self.abandon(work)
                 raise
             if self.finish(work, error):
-                return work.results
+                return list(work.results)
 
     def begin(self, requests: Sequence[DecisionRequest]) -> BatchWork:
         """Read the bodies; what breaks its contract has its result already."""
@@ -238,7 +238,8 @@ class DecisionEngine:
         read = time.perf_counter()
         must_look_up = self._keeper.has_doubts or self._keeper.known.may_hold_any(accepted.records.text, *accepted.id_spans)
         stages, n = self.counters.stages, len(requests)
-        stages.observe(PARSE, read - began, n)
+        before = requests.read_seconds if type(requests) is ReadBatch else 0.0
+        stages.observe(PARSE, before + read - began, n)
         stages.observe(IDEMPOTENCY, time.perf_counter() - read, n)
         return BatchWork(requests, accepted, refusals, must_look_up)
 
@@ -267,15 +268,13 @@ class DecisionEngine:
 
     def _prepare_fresh(self, work: BatchWork, fresh: Accepted) -> None:
         began = time.perf_counter_ns()
-        live, requests = self._programs.live, work.requests
-        if len(fresh) < len(requests):
-            requests = [requests[place] for place in fresh.places]
+        live = self._programs.live
         decision_ids, keys = new_decision_ids(len(fresh))
         work.fresh, work.columns = fresh, self.state.tokens.columns_of(fresh.records, keys, remember=True)
         work.scored = scored = self._score(live, fresh, work.columns, self._marks())
         decided = scored.decided
         needs_person = decided.outcome >= _REVIEW
-        received_us, queued_ns, backfill = _times_of(requests)
+        received_us, queued_ns, backfill = _times_of(work.requests, fresh.places)
         if backfill is not None:
             decided.stamps[backfill] = decided.stamps[backfill] & ~np.uint32(Stamp.RULES_ONLY) | np.uint32(Stamp.BACKFILL)
             needs_person &= ~backfill
@@ -285,7 +284,7 @@ class DecisionEngine:
         self._observe(scored, time.perf_counter_ns() - began, len(fresh))
         engine_us = (time.perf_counter_ns() - began) // 1000
         work.rows, work.last_decision_id = ledger_rows(fresh, scored, answers, live, engine_us), decision_ids[-ID_BYTES:].decode()
-        work.alerting = [_id_at(decision_ids, i) for i in np.flatnonzero(needs_person).tolist()]
+        work.alerting = np.frombuffer(decision_ids, np.uint8).reshape(-1, ID_BYTES)[needs_person].tobytes()
         work.degraded = int(np.count_nonzero(decided.stamps & np.uint32(DEGRADING)))
 
     def _marks(self) -> int:
@@ -351,7 +350,8 @@ class DecisionEngine:
                 self._keeper.known.add(work.fresh.records.text, *work.fresh.id_spans)
                 self._keeper.note_committed(work.last_decision_id)
                 self.counters.count_decisions(work.scored.decided.outcome, work.degraded, work.scored.decided.stamps)
-        self.counters.count_batch(work.results)
+        # Of answers that are all new there is nothing else to count.
+        self.counters.count_batch(work.results[:1] if type(work.results) is NewAnswers else work.results)
         return True
 
     def abandon(self, work: BatchWork) -> None:
@@ -366,6 +366,9 @@ class DecisionEngine:
     def _fill_in(self, work: BatchWork) -> None:
         accepted, fresh, results = work.accepted, work.fresh, work.results
         if work.first is None:
+            if type(work.requests) is ReadBatch and len(accepted) == len(results):
+                work.results = NewAnswers(work.bodies)
+                return
             for place, body in zip(accepted.places, work.bodies, strict=True):
                 results[place] = Decided(body, False)
             return
@@ -406,18 +409,20 @@ def new_decision_ids(count: int) -> tuple[bytes, np.ndarray]:
     return ordered_ids(time.time_ns() // 1_000_000, int.from_bytes(drawn[:2]) & 0x7FF, drawn[2:])
 
 
-
-
 _REVIEW = int(Outcome.REVIEW)
 
 
-def _id_at(decision_ids: bytes, place: int) -> str:
-    return decision_ids[ID_BYTES * place : ID_BYTES * (place + 1)].decode()
-
-
-def _times_of(requests: Sequence[DecisionRequest]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return received_us and queued_ns, int64 [n], and which are backfill, bool [n], or None where none is."""
-    n = len(requests)
+def _times_of(
+    requests: Sequence[DecisionRequest], places: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return of the requests at n places received_us and queued_ns, int64 [n], and which are backfill, bool [n], or None
+    where none is."""
+    n = len(places)
+    if type(requests) is ReadBatch:
+        every = n == len(requests)
+        return (*((of if every else of[places]) for of in (requests.received_us, requests.queued_ns)), None)
+    if n < len(requests):
+        requests = [requests[place] for place in places]
     received_us = np.fromiter([request.received_us for request in requests], np.int64, n)
     queued_ns = np.fromiter([request.queued_ns for request in requests], np.int64, n)
     backfill = [request.backfill for request in requests]

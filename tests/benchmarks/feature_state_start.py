@@ -186,7 +186,7 @@ def _store(texts: Sequence[bytes]) -> None:
         "transaction": accepted.texts,
         **{name: accepted.tokens(name) for name in ("customer_id", "card_id", "merchant_id", "country")},
     }
-    commit_decisions(packed(PlainRows(**rows)), [], datetime.now(UTC))
+    commit_decisions(packed(PlainRows(**rows)), b"", datetime.now(UTC))
 
 
 def _process(keeper, later: list[tuple[dict, bytes]], writer) -> tuple[dict[str, float], dict[str, float]]:

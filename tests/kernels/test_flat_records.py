@@ -349,6 +349,46 @@ def test_lines():
     assert [len(spans) for spans in split_lines(b"")] == [0, 0]
 
 
+# --- parts, and several readings as one -----------------------------------------------------------------------------------
+
+
+def columns_of(records) -> dict:
+    """Every column by name, as bytes and shape, so that NaN equals NaN."""
+    names = ("accepted", "ends", "starts", "lengths", "integer_columns", "code_columns")
+    found = {name: getattr(records, name) for name in names}
+    for of in (records.integers, records.numbers, records.codes):
+        found |= of
+    assert all(column.flags.c_contiguous for column in found.values())
+    return {name: (column.dtype, column.shape, column.tobytes()) for name, column in found.items()} | {"text": records.text}
+
+
+def some_bodies(count: int) -> list[bytes]:
+    """Objects with and without what is optional, and one in five that is not accepted."""
+    extra = [b"", b',"present":true,"i":7', b',"place":0.5', b',"country":"DE"', b',"nothing":1']
+    return [b"{" + MINIMAL + extra[i % len(extra)] + b"}" for i in range(count)]
+
+
+@pytest.mark.parametrize("edges", [(0, 11), (0, 1, 11), (0, 4, 4, 9, 11), tuple(range(12))])
+def test_parts_and_what_is_joined_are_as_if_they_had_been_read_so(edges):
+    bodies = some_bodies(11)
+    whole, parts = READER.read_many(bodies), []
+    for first, last in zip(edges, edges[1:], strict=False):
+        parts.append(READER.part(whole, first, last))
+        assert columns_of(parts[-1]) == columns_of(READER.read_many(bodies[first:last]))
+    assert columns_of(READER.joined(parts)) == columns_of(whole)
+
+
+def test_texts_of_two_gigabytes_are_not_joined():
+    class Long(bytes):
+        def __len__(self) -> int:
+            return 2**30
+
+    records = READER.read_many([b"{" + MINIMAL + b"}"])
+    records.__dict__["text"] = Long()
+    with pytest.raises(KernelInputError, match="join less than 2 GiB"):
+        READER.joined([records, records])
+
+
 # --- misuse ---------------------------------------------------------------------------------------------------------------
 
 

@@ -164,3 +164,21 @@ def test_what_is_no_batch_is_refused_as_a_whole(api, body, content_type, code):
     problem = assert_problem(api.post(URL, body, content_type), 400, "invalid_input")
     assert [error["code"] for error in problem["errors"]] == [code]
     assert stored() == before
+
+
+@pytest.mark.parametrize("content_type", [JSON, NDJSON])
+def test_batches_of_new_and_known_payments_are_written_alike(api, content_type):
+    """A batch that is all new takes a way of its own through the door; item by item its bytes are those of any other."""
+    items = [payment(i) for i in range(7)]
+    body = ndjson(*items) if content_type == NDJSON else json.dumps(items).encode()
+    new = api.post(URL, body, content_type).body
+    known = api.post(URL, body, content_type).body
+    assert known == new.replace(b'"replayed":false', b'"replayed":true') and known != new
+
+
+def test_an_array_with_a_broken_item_is_refused_as_a_whole(api):
+    """Brackets and quotes that fit do not make it JSON: nothing of it may be decided."""
+    before = stored()
+    body = b"[" + json.dumps(payment(1)).encode() + b',{"transaction_id":},' + json.dumps(payment(2)).encode() + b"]"
+    problem = assert_problem(api.post(URL, body, JSON), 400, "invalid_input")
+    assert problem["errors"][0]["code"] == "malformed_json" and stored() == before

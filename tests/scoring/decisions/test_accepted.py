@@ -8,8 +8,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scoring.decisions.accepted import read_requests, read_texts
-from scoring.decisions.requests import DecisionRequest
+from scoring.decisions.accepted import read_requests, read_texts, read_whole
+from scoring.decisions.requests import (
+    Decided,
+    DecisionRequest,
+    NewAnswers,
+    ReadBatch,
+    requests_together,
+    results_in_order,
+)
 from scoring.errors import InvalidInput
 from scoring.reading import read_transaction
 from scoring.transactions import canonical_json
@@ -131,3 +138,73 @@ def test_a_stored_text_that_this_release_does_not_know_is_named_and_not_taken_fo
     assert read_texts([stored]).accepted.all()
     with pytest.raises(ValueError, match="cannot be read by this release: tx-1"):
         read_texts([stored, stored.replace(b'"EUR"', b'"XXX"')])
+
+
+# --- a body of several as one unit -----------------------------------------------------------------------------------------
+
+
+def whole(items: list[bytes], *, ndjson: bool = False, received_us: int = RECEIVED_US) -> ReadBatch | None:
+    body = b"\n".join(items) if ndjson else b"[" + b", ".join(items) + b"]"
+    return read_whole(body, request(b"", received_us), ndjson=ndjson)
+
+
+def same(one, other) -> bool:
+    """Whether two batches were accepted alike."""
+    return one.texts == other.texts and one.ids == other.ids and (one.records.starts == other.records.starts).all()
+
+
+@pytest.mark.parametrize("ndjson", [False, True])
+def test_a_batch_that_is_read_as_a_whole_is_as_one_that_was_read_item_by_item(ndjson):
+    items = [text(i, amount_minor=i) for i in range(9)]
+    batch = whole(items, ndjson=ndjson)
+    ours, refusals = read_requests(batch)
+    truth, _ = read_requests([request(item) for item in items])
+    assert same(ours, truth) and refusals == [None] * 9 and batch.read_seconds > 0
+    assert [of.body.decode() for of in batch] == truth.texts
+    assert {(of.received_us, of.queued_ns, of.backfill) for of in batch} == {(RECEIVED_US, 0, False)}
+
+
+@pytest.mark.parametrize("odd", [body for body, _ in FAULTY.values()] + [UNUSUAL["escapes"], UNUSUAL["an offset"]])
+def test_a_batch_with_an_item_that_the_quick_reader_does_not_take_is_left_to_the_slow_one(odd):
+    needs_clock = odd in (FAULTY["the future"][0], FAULTY["no payer"][0], FAULTY["before 1970"][0])
+    batch = whole([text(1), odd, text(2)])
+    assert (batch is not None) == needs_clock
+    if batch is not None:  # what the fields alone do not show is refused by item, with the same words
+        accepted, refusals = read_requests(batch)
+        assert accepted.ids == ["tx-1", "tx-2"] and [of is None for of in refusals] == [True, False, True]
+        _, (truth,) = read_requests([request(odd)])
+        assert refusals[1].faults == truth.faults
+
+
+def test_an_item_that_is_too_large_for_a_single_body_is_left_to_the_slow_way(settings):
+    settings.MAX_BODY_BYTES = len(text(1)) + 1
+    assert whole([text(1)]) is not None and whole([text(1), text("long" * 4)]) is None
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_a_batch_of_too_few_or_too_many_is_refused(settings, count):
+    settings.MAX_BATCH_ITEMS = 3
+    with pytest.raises(InvalidInput) as refusal:
+        whole([text(i) for i in range(count)], ndjson=True)
+    assert refusal.value.faults[0].code == "batch_size"
+
+
+def test_parts_of_batches_go_together():
+    first, second = whole([text(i) for i in range(5)]), whole([text(i) for i in range(5, 8)], received_us=RECEIVED_US + 1)
+    together = requests_together([first[1:3], first[3:], second])
+    assert type(together) is ReadBatch and together.received_us.tolist() == [RECEIVED_US] * 4 + [RECEIVED_US + 1] * 3
+    assert same(read_requests(together)[0], read_requests([request(text(i)) for i in range(1, 8)])[0])
+    assert together[-1].body == second[2].body and len(first[4:2]) == 0
+    assert requests_together([first]) is first
+    mixed = requests_together([[request(text(9))], second])
+    assert [type(of) for of in mixed] == [DecisionRequest] * 4
+    with pytest.raises(ValueError, match="consecutive"):
+        first[::2]
+
+
+def test_results_come_in_the_order_of_the_requests():
+    late, early = NewAnswers([b"c", b"d"]), NewAnswers([b"a", b"b"])
+    joined = results_in_order([(2, late), (0, early)])
+    assert type(joined) is NewAnswers and list(joined) == [Decided(of, False) for of in (b"a", b"b", b"c", b"d")]
+    assert (joined[1], list(joined[2:])) == (Decided(b"b", False), list(late))
+    assert results_in_order([(2, late), (0, ["x", "y"])]) == ["x", "y", *late]

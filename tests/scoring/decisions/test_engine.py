@@ -231,7 +231,7 @@ def test_an_unexpected_failure_takes_the_events_back_as_well(engine, monkeypatch
 def test_one_row_that_the_database_refuses_stores_nothing_of_its_batch(engine):
     rows = _rows(engine, payment(1), payment(2))
     with pytest.raises((DatabaseError, IntegrityError)), transaction.atomic():
-        scoring.ledger.commit_decisions(packed(rows._replace(score=[10, 1_001])), [], timezone.now())
+        scoring.ledger.commit_decisions(packed(rows._replace(score=[10, 1_001])), b"", timezone.now())
     assert Decision.objects.count() == 0
 
 

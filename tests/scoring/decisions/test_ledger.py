@@ -11,7 +11,7 @@ from django.db import IntegrityError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.engine import table_rows
+from scoring.engine import ID_BYTES, table_rows
 from scoring.ledger import commit_decisions, find_answers
 from scoring.ledger_tables import DECISIONS
 from scoring.models import Decision, OutboxEvent
@@ -119,7 +119,7 @@ def test_the_orm_reads_back_exactly_what_was_given(many):
     for name in ("occurred_at", "received_at"):
         columns[name] = np.array(columns[name], np.int64)
     given_ = rows(len(many), **columns)
-    commit_decisions(packed(given_), [], NOW)
+    commit_decisions(packed(given_), b"", NOW)
     found = stored()
     assert found == expected(given_)
     for before, after in zip(expected(given_), found, strict=True):
@@ -133,10 +133,11 @@ def test_the_orm_reads_back_exactly_what_was_given(many):
 @pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 200])
 def test_any_number_of_rows_arrives_whole_and_in_order(n):
     given_ = rows(n)
-    commit_decisions(packed(given_), ["d-0", f"d-{n - 1}"], NOW)
+    alerting = ["0".rjust(ID_BYTES, "d"), str(n - 1).rjust(ID_BYTES, "d")]
+    commit_decisions(packed(given_), "".join(alerting).encode(), NOW)
     assert stored() == expected(given_)
     assert list(OutboxEvent.objects.order_by("id").values_list("subject", "topic", "created_at", "attempts", "last_error")) == [
-        (name, "alert.raise", NOW, 0, "") for name in ("d-0", f"d-{n - 1}")
+        (name, "alert.raise", NOW, 0, "") for name in alerting
     ]
 
 
@@ -145,7 +146,7 @@ def test_any_number_of_rows_arrives_whole_and_in_order(n):
 def test_times_and_floats_can_be_searched_by_the_orm_like_rows_that_it_wrote():
     times = np.array([1_772_452_800_000_000, 1_772_452_800_000_001, 1_772_452_800_500_000], np.int64)
     given_ = rows(3, occurred_at=times, received_at=times, probability=[0.1, math.nextafter(0.1, 1), None])
-    commit_decisions(packed(given_), [], NOW)
+    commit_decisions(packed(given_), b"", NOW)
     for row in Decision.objects.all():
         assert Decision.objects.get(occurred_at=row.occurred_at).pk == row.pk
         assert row.occurred_at == row.received_at
@@ -159,11 +160,11 @@ def test_times_and_floats_can_be_searched_by_the_orm_like_rows_that_it_wrote():
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("at", [0, 1, 64])
 def test_one_id_that_is_stored_already_refuses_all_rows_and_their_alerts(at):
-    commit_decisions(packed(rows(1, first=at)), [], NOW)
+    commit_decisions(packed(rows(1, first=at)), b"", NOW)
     with pytest.raises(IntegrityError):
-        commit_decisions(packed(rows(65)), ["d-3"], NOW)
+        commit_decisions(packed(rows(65)), b"d" * ID_BYTES, NOW)
     assert Decision.objects.count() == 1 and not OutboxEvent.objects.exists()
-    commit_decisions(packed(rows(3, first=100)), [], NOW)  # the connection goes on
+    commit_decisions(packed(rows(3, first=100)), b"", NOW)  # the connection goes on
     assert Decision.objects.count() == 4
 
 
@@ -181,7 +182,7 @@ def test_rows_that_were_packed_say_what_they_held():
 def test_many_ids_are_looked_up_in_parts_and_strangers_are_left_out():
     n = 600
     answers = [f'{{"n":{i}}}' for i in range(n)]
-    commit_decisions(packed(rows(n, form_id=[None] * n, response=answers)), [], NOW)
+    commit_decisions(packed(rows(n, form_id=[None] * n, response=answers)), b"", NOW)
     found = find_answers([f"t-{i}" for i in range(-5, n + 5)])
     assert {name: (of.transaction, of.body) for name, of in found.items()} == {
         f"t-{i}": ("{}", answers[i].encode()) for i in range(n)
