@@ -139,11 +139,11 @@ class Scheduler:
         ahead = rows + waiting[0]
         if priority:
             ahead += waiting[1] if priority == 1 else waiting[1] + waiting[2]
-        fixed, row = self._paces[0][0], self._paces[0][1 + priority]
-        end = start + fixed + ahead * row * self._turn
+        fixed, row = self._paces[0][0], self._paces[0][1 + priority] * self._turn
+        end = start + fixed + ahead * row
         if end > deadline_us:
             reduced = self._paces[-1]
-            end = start + reduced[0] + ahead * reduced[1 + priority] * self._turn
+            end = start + reduced[0] + ahead * (reduced[1 + priority] * self._turn)
             if end > deadline_us:
                 return self._refuse(priority, rows, end - deadline_us, deadline_us <= now_us)
         self.admitted[priority] += rows
@@ -164,7 +164,7 @@ class Scheduler:
         begin, turn = self._start_us(now_us), self._turn
         paces, room = self._paces[0], self.queue.room(priority)
         # The usual case: the last of them would be in time for the earliest deadline.
-        if rows and rows <= room and begin + paces[0] + (ahead + rows) * paces[1 + priority] * turn <= deadlines_us.min():
+        if rows and rows <= room and begin + paces[0] + (ahead + rows) * (paces[1 + priority] * turn) <= deadlines_us.min():
             self._count_admitted(priority, rows)
             return np.ones(rows, bool), None
         in_time = self._rows_in_time(priority, deadlines_us, now_us, begin, ahead)
@@ -179,7 +179,7 @@ class Scheduler:
             self.refused[priority] += rows - count
             return admitted, Refusal("the queue is full", _LEAST_RETRY_S)
         reduced, deadline = self._paces[-1], float(deadlines_us[last])
-        end = begin + reduced[0] + (ahead + before + 1) * reduced[1 + priority] * turn
+        end = begin + reduced[0] + (ahead + before + 1) * (reduced[1 + priority] * turn)
         return admitted, self._refuse(priority, rows - count, end - deadline, deadline <= now_us)
 
     def _rows_in_time(self, priority: int, deadlines_us: np.ndarray, now_us: float, begin_us: float, ahead: int) -> np.ndarray:
