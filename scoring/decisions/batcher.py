@@ -38,7 +38,7 @@ CALL_LIMIT = 256
 _OVERDUE_SECONDS = 0.01
 # Share of the time that a caller allows which admission leaves for what no forecast sees: the wait in the socket until the
 # event loop, busy with a batch, begins to read; a commit that takes longer than most; the way back.
-_RESERVE = 0.25
+_RESERVE = 1 / 3
 logger = logging.getLogger(__name__)
 
 
