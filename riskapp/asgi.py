@@ -31,12 +31,14 @@ from riskapp.body_limit import send_response, within_limit  # noqa: E402
 from scoring.api import fast_lane  # noqa: E402
 from scoring.api.accounting import account_for  # noqa: E402
 from scoring.api.answering import answer_batch, answer_one  # noqa: E402
+from scoring.api.keys import Client  # noqa: E402
 from scoring.api.lean import client_of  # noqa: E402
+from scoring.api.problems import request_id_of  # noqa: E402
 from scoring.api.views.decide import BatchView, DecisionsView  # noqa: E402
 from scoring.api.views.operations import livez, readyz  # noqa: E402
 from scoring.decisions.service import engine_service, stop_engine_service  # noqa: E402
 from scoring.durability import require_durability  # noqa: E402
-from scoring.errors import AuthenticationRequired, UnsafeDurability  # noqa: E402
+from scoring.errors import OVERLOADED, AuthenticationRequired, UnsafeDurability  # noqa: E402
 
 # address -> (how the fast lane answers, the view, the largest body)
 _HOT = {
@@ -46,6 +48,8 @@ _HOT = {
 # How long a thread that keeps house may hold the interpreter up while a decision waits for it; Python's own is 5 ms.
 SWITCH_SECONDS = 0.0005
 _HEALTH = {"/livez": livez, "/readyz": readyz}
+# What Django would read a body from, which is there already.
+_NO_STREAM = BytesIO()
 logger = logging.getLogger(__name__)
 
 
@@ -72,6 +76,8 @@ async def _decide(scope, receive, send) -> None:
         return
     door = "fast" if settings.FAST_LANE else "drf"
     account_for(door, status, code, time.perf_counter() - began, request_id)
+    if code in OVERLOADED and (rest := scope.get(fast_lane.REST)) is not None:
+        rest()
 
 
 async def _by_fast_lane(scope, receive, send) -> tuple[int, str, str]:
@@ -83,23 +89,26 @@ async def _by_fast_lane(scope, receive, send) -> tuple[int, str, str]:
 
 async def _by_drf(scope, receive, send) -> tuple[int, str, str]:
     _, view, limit = _HOT[scope["path"]]
-    headers = fast_lane.Headers(scope["headers"])
-    wanted = headers.content_length <= limit and await _has_key(headers.authorization)
-    body = await fast_lane.read_body(receive, limit) if wanted else b""
-    request = ASGIRequest(scope, BytesIO(body))
-    request._body = body
-    response = await view(request)
-    await send_response(response, send)
-    return response.status_code, response.problem_code, response["X-Request-ID"]
+    request = ASGIRequest(scope, _NO_STREAM)
+    request.verified_client, is_wanted = await _caller(request.META.get("HTTP_AUTHORIZATION"))
+    length = request.META.get("CONTENT_LENGTH", "")
+    is_too_large = length.isdigit() and int(length) > limit
+    request._body = await fast_lane.read_body(receive, limit) if is_wanted and not is_too_large else b""
+    request.waited_us = scope.get(fast_lane.WAITED_US, 0.0)
+    reply, request_id = await view.lean.reply_to(request), request_id_of(request)
+    await fast_lane.send_reply(reply, request_id, send)
+    return reply.status, reply.code, request_id
 
 
-async def _has_key(authorization: str) -> bool:
+async def _caller(authorization: str | None) -> tuple[Client | None, bool]:
+    """Return who calls, None where the view is to ask again, and whether the body is wanted: who has no valid key sends none."""
     try:
-        return await client_of(authorization) is not None
+        client = await client_of(authorization)
     except AuthenticationRequired:
-        return False
+        return None, False
     except Exception:
-        return True  # it could not be found out; the view asks again, and tells what is wrong
+        return None, True  # it could not be found out; the view asks again, and tells what is wrong
+    return client, client is not None
 
 
 async def _lifespan(receive, send) -> None:

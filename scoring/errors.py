@@ -76,6 +76,10 @@ class TooManyInFlight(EngineUnavailable):
         super().__init__(f"{limit} requests are under way already, which is all that this server takes; send this again later")
 
 
+# Refused because of what others send at the same time, which a client may send again at once.
+OVERLOADED = frozenset((EngineOverloaded.code, TooManyInFlight.code))
+
+
 class CircuitOpen(EngineUnavailable):
     """A dependency failed so often that it is left alone for a while."""
 

@@ -34,6 +34,9 @@ GUARANTEED = (0.0, 0.10, 0.02)
 _FOR_LIVE = 1.0 - sum(GUARANTEED)
 # The reduced program is taken when the queue would use up this share of the time left, and left again below the other.
 _REDUCE_ABOVE, _RESTORE_BELOW = 0.7, 0.35
+# Weight of all batches before the latest in what their owner needs between two of them, and the most that is believed: as long
+# again as the batches themselves.
+_KEEP_TURNS, _LONGEST_TURN = 0.975, 2.0
 # Bounds of Retry-After: below, a client would only come again to be refused; above, the forecast says nothing.
 _LEAST_RETRY_S, _MOST_RETRY_S = 0.05, 30.0
 
@@ -107,7 +110,10 @@ class Scheduler:
         self._situation = Situation(config, units, self.traffic)
         self._credit = [0.0] * CLASSES
         self._paces: list[tuple[float, float]] = []
-        self._free_us = 0.0
+        self._free_us, self._batch_rows = 0.0, 1
+        self._ended_us = math.inf
+        self._waited_us = self._between_us = self._running_us = 0.0
+        self._turn = 1.0  # from the end of a batch to that of the next, where work waits, in times of the batch alone
         self._first_us: float | None = None
         self._now_us = 0.0
         self.wake_us = 0.0
@@ -121,23 +127,23 @@ class Scheduler:
         """Say whether work can be complete by its deadline behind what waits already; None admits it.
 
         Where the full program cannot, but the reduced one can, it is admitted: next() turns to the reduced one in time.
-        Where nothing waits and a unit is idle, one batch is admitted whatever the costs say: only a batch that runs can
-        teach that they have fallen.
+        Where a unit is idle, what goes into its next batch is admitted whatever the costs say: only a batch that runs can
+        teach that they have fallen, and who is refused a place in it makes it no shorter.
         """
         waiting = self.queue.rows
-        if not self.queue.total and self._free_us <= 0.0 and rows <= self.config.max_batch_size and now_us < deadline_us:
+        if self._free_us <= 0.0 and self.queue.total + rows <= self._batch_rows and now_us < deadline_us:
             self.admitted[priority] += rows
             self.traffic.arrived[priority] += rows
             return None
-        start = self._free_us if self._free_us > now_us else now_us
+        start = self._start_us(now_us)
         ahead = rows + waiting[0]
         if priority:
             ahead += waiting[1] if priority == 1 else waiting[1] + waiting[2]
-        fixed, row = self._paces[0][0], self._paces[0][1 + priority]
+        fixed, row = self._paces[0][0], self._paces[0][1 + priority] * self._turn
         end = start + fixed + ahead * row
         if end > deadline_us:
             reduced = self._paces[-1]
-            end = start + reduced[0] + ahead * reduced[1 + priority]
+            end = start + reduced[0] + ahead * (reduced[1 + priority] * self._turn)
             if end > deadline_us:
                 return self._refuse(priority, rows, end - deadline_us, deadline_us <= now_us)
         self.admitted[priority] += rows
@@ -155,10 +161,10 @@ class Scheduler:
             the others is told. Beside what admit() refuses, none is admitted for which the queue has no room.
         """
         rows, ahead = len(deadlines_us), sum(self.queue.rows[: priority + 1])
-        begin = self._free_us if self._free_us > now_us else now_us
+        begin, turn = self._start_us(now_us), self._turn
         paces, room = self._paces[0], self.queue.room(priority)
         # The usual case: the last of them would be in time for the earliest deadline.
-        if rows and rows <= room and begin + paces[0] + (ahead + rows) * paces[1 + priority] <= deadlines_us.min():
+        if rows and rows <= room and begin + paces[0] + (ahead + rows) * (paces[1 + priority] * turn) <= deadlines_us.min():
             self._count_admitted(priority, rows)
             return np.ones(rows, bool), None
         in_time = self._rows_in_time(priority, deadlines_us, now_us, begin, ahead)
@@ -173,7 +179,7 @@ class Scheduler:
             self.refused[priority] += rows - count
             return admitted, Refusal("the queue is full", _LEAST_RETRY_S)
         reduced, deadline = self._paces[-1], float(deadlines_us[last])
-        end = begin + reduced[0] + (ahead + before + 1) * reduced[1 + priority]
+        end = begin + reduced[0] + (ahead + before + 1) * (reduced[1 + priority] * turn)
         return admitted, self._refuse(priority, rows - count, end - deadline, deadline <= now_us)
 
     def _rows_in_time(self, priority: int, deadlines_us: np.ndarray, now_us: float, begin_us: float, ahead: int) -> np.ndarray:
@@ -181,17 +187,24 @@ class Scheduler:
         rows = len(deadlines_us)
         in_time = np.zeros(rows, np.int64)
         for paces in {self._paces[0], self._paces[-1]}:
-            done = rows_done_by(deadlines_us, begin_us + paces[0], paces[1 + priority], ahead + rows)
+            done = rows_done_by(deadlines_us, begin_us + paces[0], paces[1 + priority] * self._turn, ahead + rows)
             np.maximum(in_time, done - ahead, out=in_time)
         # One batch is admitted whatever the costs say.
-        if not self.queue.total and self._free_us <= 0.0 and (open_ones := now_us < deadlines_us).any():
-            first = int(open_ones.argmax())
-            in_time[first] = max(int(in_time[first]), 1)
+        if self._free_us <= 0.0 and (places := self._batch_rows - self.queue.total) > 0:
+            np.maximum(in_time, places, out=in_time, where=now_us < deadlines_us)
         return in_time
 
     def _count_admitted(self, priority: int, rows: int) -> None:
         self.admitted[priority] += rows
         self.traffic.arrived[priority] += rows
+
+    def _start_us(self, now_us: float) -> float:
+        """Return when the next batch is expected to begin."""
+        free = self._free_us
+        if free > now_us:
+            return free
+        # What is overdue by some time is expected to need as long again.
+        return 2.0 * now_us - free if free > 0.0 else now_us
 
     def _refuse(self, priority: int, rows: int, over_us: float, passed: bool) -> Refusal:
         self.refused[priority] += rows
@@ -236,7 +249,7 @@ class Scheduler:
         Returns:
             What to run, and what is late and not to be run. The unit is busy only where there is something to run.
         """
-        taken, late = self.queue.take(dispatch.counts, now_us)
+        taken, late = self.queue.take(dispatch.counts, now_us + self._lead_us(dispatch))
         for waiting in late:
             self.late[waiting.priority] += waiting.rows
         if not taken:
@@ -249,6 +262,7 @@ class Scheduler:
                 live += waiting.rows
                 if waiting.arrived_us < oldest:
                     oldest = waiting.arrived_us
+        self._waited_us = now_us - self._ended_us if self._ended_us <= now_us else -1.0
         low = live < rows
         unit = dispatch.unit
         line = unit.lines[dispatch.variant_index]
@@ -259,6 +273,28 @@ class Scheduler:
             self._situation.low_running += 1
         self._set_free()
         return taken, late
+
+    def take_late(self, now_us: float) -> list[Waiting]:
+        """Take out of the queue what would be late by the end of its batch, as the one before it takes longer than expected."""
+        late: list[Waiting] = []
+        if not 0.0 < self._free_us < math.inf:
+            return late
+        ends_us = self._start_us(now_us) + min(unit.lines[-1].fixed_us for unit in self._units)
+        for priority in range(CLASSES):
+            while (head := self.queue.head(priority)) is not None and head.deadline_us <= ends_us:
+                late.append(self.queue.remove(priority, head.item))
+                self.late[priority] += head.rows
+        return late
+
+    def _lead_us(self, dispatch: Dispatch) -> float:
+        """Return how long before its deadline work is too late to begin with: the time of its batch, where one follows another.
+
+        Where a unit was idle it is begun in any case: only a batch that runs can teach that costs have fallen.
+        """
+        if self._ended_us == math.inf:
+            return 0.0
+        line = dispatch.unit.lines[dispatch.variant_index]
+        return line.fixed_us + line.row_us * min(sum(dispatch.counts), self.queue.total)
 
     def completed(self, dispatch: Dispatch, began_us: float, ended_us: float, ok: bool = True) -> None:
         """Learn from a batch that has ended; one that failed teaches nothing about costs."""
@@ -276,9 +312,15 @@ class Scheduler:
         if self._first_us is None:
             self._first_us = began_us
         self._now_us = ended_us
+        # Where work waits for the only unit, what passes until it begins is time that its owner needs: it reads, and refuses.
+        self._ended_us = ended_us if self.queue.total and len(self._all) == 1 else math.inf
         if not ok:
             self.failed_batches += 1
         elif dispatch.rows and took > 0:
+            if self._waited_us >= 0.0:
+                self._between_us = _KEEP_TURNS * self._between_us + self._waited_us
+                self._running_us = _KEEP_TURNS * self._running_us + took
+                self._turn = min(1.0 + self._between_us / self._running_us, _LONGEST_TURN)
             unit.lines[dispatch.variant_index].observe(dispatch.rows, took)
             self._repace()
             situation = self._situation
@@ -414,6 +456,7 @@ class Scheduler:
         """Work out, for each variant, what a class's queue costs a row: (own batch's p99 fixed, LIVE, BULK, BACKGROUND)."""
         paces = []
         target, most = self.config.target_us, self.config.max_batch_size
+        self._batch_rows = 1
         for variant in range(len(self._variants)):
             rate, fixed = 0.0, math.inf
             for unit in self._units:
@@ -421,6 +464,7 @@ class Scheduler:
                     continue
                 line = unit.lines[variant]
                 rows = line.rows_worth(target, most)
+                self._batch_rows = max(self._batch_rows, rows)
                 rate += rows / (line.fixed_us + line.row_us * rows)
                 if line.fixed_p99_us < fixed:
                     fixed = line.fixed_p99_us

@@ -80,7 +80,7 @@ def ask_for_one(sent: Sent, deliver: Deliver) -> DecisionRequest:
     """
     check_body(sent, hot_settings.MAX_BODY_BYTES, JSON)
     request = request_now(sent.body)
-    engine_service().enqueue((request,), deliver, Priority.LIVE, within_us(sent))
+    engine_service().enqueue((request,), deliver, Priority.LIVE, within_us(sent), sent.waited_us)
     return request
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from scoring.api.keys import Client
 from scoring.api.lean import client_of
-from scoring.api.replies import JSON, Reply, Sent, error_reply
+from scoring.api.replies import JSON, Reply, Sent, error_reply, with_headers
 from scoring.api.throttling import take_tokens
 from scoring.errors import AuthenticationRequired, ScopeMissing
 from scoring.problems import request_id_from
@@ -19,6 +19,9 @@ from scoring.protection.guards import guards
 from scoring.protection.token_bucket import RateVerdict
 
 SCOPE = "decisions:write"
+# What our own server's scope says beside the usual: how long the request may have waited in its socket, and what to call once it
+# has been refused in an overload, so that its connection rests.
+WAITED_US, REST = "riskapp.waited_us", "riskapp.rest"
 Answer = Callable[[Sent], Awaitable[Reply]]
 
 
@@ -71,7 +74,8 @@ async def serve(scope: dict[str, Any], receive: Any, answer: Answer, limit: int)
         verdict = admit(client)
         with guards().concurrency.holding():
             body = await read_body(receive, limit) if headers.content_length <= limit else b""
-            sent = Sent(body, headers.content_type, headers.content_length, request_id, headers.deadline_ms, client)
+            waited_us = scope.get(WAITED_US, 0.0)
+            sent = Sent(body, headers.content_type, headers.content_length, request_id, headers.deadline_ms, client, waited_us)
             reply = await answer(sent)
     except CallerGone:
         raise
@@ -89,12 +93,6 @@ def admit(client: Client) -> RateVerdict | None:
     if SCOPE not in client.scopes:
         raise ScopeMissing(SCOPE)
     return take_tokens(client)
-
-
-def with_headers(reply: Reply, added: dict[str, str]) -> Reply:
-    """Return the reply with more headers behind its content type; its own count where both have one."""
-    (first, *own), names = reply.headers, {name for name, _ in reply.headers}
-    return reply._replace(headers=(first, *((name, of) for name, of in added.items() if name not in names), *own))
 
 
 async def read_body(receive: Any, limit: int) -> bytes:

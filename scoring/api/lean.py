@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 from scoring.api.keys import Client, bearer_token, key_cache
 from scoring.api.negotiation import AnswersJson
 from scoring.api.problems import request_id_of
-from scoring.api.replies import Sent, error_reply
+from scoring.api.replies import Reply, Sent, error_reply, with_headers
 from scoring.api.throttling import rate_headers
 from scoring.database_connection import drop_broken_connection
 from scoring.errors import AuthenticationRequired
@@ -56,28 +56,42 @@ class LeanView(ApiView):
                 return await one.answer(http_request)
             return await stock(http_request, *args, **kwargs)
 
+        view.lean = one
         view.cls = cls
         view.initkwargs = initkwargs
         view.csrf_exempt = True  # keys travel in a header, which no foreign page can set
         return view
 
     async def answer(self, http_request: HttpRequest) -> HttpResponse:
+        """Return `reply_to` as Django sends it."""
+        reply = await self.reply_to(http_request)
+        response = HttpResponse(reply.body, status=reply.status, headers=dict(reply.headers))
+        response["X-Request-ID"] = request_id_of(http_request)
+        return response
+
+    async def reply_to(self, http_request: HttpRequest) -> Reply:
         """Run the hooks and the handler; whatever is raised becomes a problem."""
-        request_id = request_id_of(http_request)
         try:
-            # A key that is not remembered is looked up away from the event loop, before DRF's authenticator asks.
-            http_request.verified_client = await client_of(http_request.META.get("HTTP_AUTHORIZATION"))
-            request = Request(http_request, authenticators=self._authenticators)
-            self._admit(request)
+            if getattr(http_request, "verified_client", None) is None:
+                # A key that is not remembered is looked up away from the event loop, before DRF's authenticator asks.
+                http_request.verified_client = await client_of(http_request.META.get("HTTP_AUTHORIZATION"))
+            request = self.let_in(http_request)
             with guards().concurrency.holding():
                 reply = await getattr(self, http_request.method.lower())(request)
         except Exception as error:
-            reply = error_reply(error, request_id)
-        headers = rate_headers(http_request) | dict(reply.headers)
-        response = HttpResponse(reply.body, status=reply.status, headers={"Content-Type": headers.pop("Content-Type")} | headers)
-        response["X-Request-ID"] = request_id
-        response.problem_code = reply.code
-        return response
+            reply = error_reply(error, request_id_of(http_request))
+        counted = rate_headers(http_request)
+        return with_headers(reply, counted) if counted else reply
+
+    def let_in(self, http_request: HttpRequest) -> Request:
+        """Ask DRF's hooks; whoever calls has been looked up.
+
+        Raises:
+            ScoringError, APIException: the caller may not, and why.
+        """
+        request = Request(http_request, authenticators=self._authenticators)
+        self._admit(request)
+        return request
 
     def _admit(self, request: Request) -> None:
         request.user  # noqa: B018  DRF authenticates when it is first asked for
@@ -98,7 +112,8 @@ class LeanView(ApiView):
             limit = settings.MAX_BATCH_BODY_BYTES
             body = b"" if announced > limit else http_request.read(limit + 1)
         deadline_ms = http_request.META.get("HTTP_X_DEADLINE_MS", "")
-        return Sent(body, http_request.content_type, announced, request_id_of(http_request), deadline_ms, request.user)
+        request_id, waited_us = request_id_of(http_request), getattr(http_request, "waited_us", 0.0)
+        return Sent(body, http_request.content_type, announced, request_id, deadline_ms, request.user, waited_us)
 
 
 async def client_of(header: str | None) -> Client | None:

@@ -34,6 +34,7 @@ class Sent(NamedTuple):
         content_type: its media type, in lower case and without parameters.
         announced: its length as it was announced.
         deadline_ms: X-Deadline-Ms as it was sent, "" where it was not.
+        waited_us: for how long, at most, it is known to have waited before it was read, microseconds.
     """
 
     body: bytes
@@ -42,6 +43,7 @@ class Sent(NamedTuple):
     request_id: str
     deadline_ms: str
     client: Client
+    waited_us: float = 0.0
 
 
 def problem_reply(body: dict[str, Any], error: Exception | None = None) -> Reply:
@@ -55,3 +57,9 @@ def problem_reply(body: dict[str, Any], error: Exception | None = None) -> Reply
 def error_reply(error: Exception, request_id: str) -> Reply:
     """Return what is sent for any exception."""
     return problem_reply(problem_from_exception(error, request_id), error)
+
+
+def with_headers(reply: Reply, added: dict[str, str]) -> Reply:
+    """Return the reply with more headers behind its content type; its own count where both have one."""
+    (first, *own), names = reply.headers, {name for name, _ in reply.headers}
+    return reply._replace(headers=(first, *((name, of) for name, of in added.items() if name not in names), *own))

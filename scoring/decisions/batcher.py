@@ -35,7 +35,11 @@ from scoring.hot_settings import hot_settings
 from scoring.protection.guards import guards
 
 CALL_LIMIT = 256
-_OVERDUE_SECONDS = 0.05
+# How often a batch in the database is looked at by those who wait for it and behind it.
+_OVERDUE_SECONDS = 0.01
+# Share of the time that a caller allows which admission leaves for what no forecast sees: the wait in the socket until the
+# event loop, busy with a batch, begins to read; a commit that takes longer than most; the way back.
+_RESERVE = 1 / 3
 logger = logging.getLogger(__name__)
 
 
@@ -111,23 +115,27 @@ class Batcher:
         deliver: Deliver,
         priority: Priority = Priority.LIVE,
         within_us: float | None = None,
+        waited_us: float = 0.0,
     ) -> None:
         """Queue requests from a running event loop, on which `deliver` is called with one result a request, in order.
 
         Args:
             within_us: how long the caller waits for an answer, microseconds; None for what its class usually has.
+            waited_us: how much of that is over, as they waited to be read.
 
         Raises:
             EngineOverloaded: they could not be answered in time, or more than ENGINE_QUEUE_LIMIT would wait.
             EngineUnavailable: the engine has stopped.
         """
         loop, scheduler, now, count = asyncio.get_running_loop(), self._scheduler, _now_us(), len(requests)
-        deadline = now + (self._deadlines_us[priority] if within_us is None else within_us)
+        if within_us is None:
+            within_us = self._deadlines_us[priority]
+        deadline = now - waited_us + within_us
         group = _Group(count, deliver, loop, deadline)
         with self._lock:
             self._refuse_if_stopped()
             self._refuse_what_cannot_be_stored(count)
-            self._admit(priority, count, deadline, now)
+            self._admit(priority, count, deadline - _RESERVE * within_us, now)
             most = scheduler.config.max_batch_size
             if count <= most:
                 scheduler.queue.put(priority, (group, 0, requests), count, now, deadline)
@@ -151,11 +159,11 @@ class Batcher:
                 self._engine.counters.count_shed("storage" if isinstance(error, StorageFull) else "breaker", count)
             raise
 
-    def _admit(self, priority: Priority, count: int, deadline: float, now: float) -> None:
+    def _admit(self, priority: Priority, count: int, until: float, now: float) -> None:
         scheduler = self._scheduler
         if scheduler.queue.total + count > hot_settings.ENGINE_QUEUE_LIMIT:
             reason, retry_after = f"{scheduler.queue.total} decisions are waiting already", 1.0
-        elif refusal := scheduler.admit(priority, count, deadline, now):
+        elif refusal := scheduler.admit(priority, count, until, now):
             reason, retry_after = refusal
         else:
             return
@@ -308,14 +316,11 @@ class Batcher:
         _Drive(self, engine, self._database, dispatch, [of.item for of in taken]).begin()
 
     def refuse_overdue(self, in_flight: list[_Part]) -> None:
-        """Answer those whose deadline has passed: they wait behind, or in, a batch that the database keeps."""
-        now, late = _now_us(), []
+        """Answer those behind a batch that the database keeps for too long, and those in it whose deadline has passed."""
+        now = _now_us()
         with self._lock:
-            queue = self._scheduler.queue
-            for priority in Priority:
-                while (head := queue.head(priority)) is not None and head.deadline_us <= now:
-                    late.append(queue.remove(priority, head.item).item)
-        self._refuse_late(late)
+            late = self._scheduler.take_late(now)
+        self._refuse_late([of.item for of in late])
         for group, _, _ in in_flight:
             if group.deadline_us <= now and not group.is_answered:
                 group.is_answered = True

@@ -58,9 +58,16 @@ class EngineService:
         """See Batcher.submit."""
         return self._batcher.submit(requests, priority, within_us)
 
-    def enqueue(self, requests: Sequence[DecisionRequest], deliver: Deliver, priority: Priority, within_us: float | None) -> None:
+    def enqueue(
+        self,
+        requests: Sequence[DecisionRequest],
+        deliver: Deliver,
+        priority: Priority,
+        within_us: float | None,
+        waited_us: float = 0.0,
+    ) -> None:
         """See Batcher.enqueue."""
-        self._batcher.enqueue(requests, deliver, priority, within_us)
+        self._batcher.enqueue(requests, deliver, priority, within_us, waited_us)
 
     def call(self, function: Callable[[DecisionEngine], Any]) -> Future:
         """See Batcher.call."""

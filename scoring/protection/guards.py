@@ -16,6 +16,7 @@ from scoring.protection.clock_watch import ClockWatch
 from scoring.protection.concurrency import ConcurrencyLimit
 from scoring.protection.disk_watch import DiskWatch
 from scoring.protection.rate_limit import RateLimiter
+from scoring.protection.refusal_pace import RefusalPace
 from scoring.protection.shared_buckets import SharedBuckets, redis_client
 from scoring.protection.token_bucket import RateLimit
 
@@ -35,6 +36,7 @@ class Guards:
         self.database = CircuitBreaker("database")
         self.redis = CircuitBreaker("redis", BREAKER_POLICY)
         self.concurrency = ConcurrencyLimit(settings.CONCURRENCY_LIMIT)
+        self.refusals = RefusalPace(settings.OVERLOAD_REFUSALS_PER_SECOND)
         self.disk = DiskWatch(_paths(), settings.DISK_FLOOR_BYTES)
         self.clock = ClockWatch(tolerance=settings.CLOCK_STEP_SECONDS, stamp_seconds=settings.CLOCK_STAMP_SECONDS)
         url = settings.RATE_LIMIT_REDIS_URL

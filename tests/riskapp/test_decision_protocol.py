@@ -75,6 +75,37 @@ def test_a_decision_takes_no_task_and_gives_the_bytes_that_uvicorn_gives(key):
     assert list(first.headers.items()) == list(again.headers.items()) and first.body == again.body == h11.body == ours.body
 
 
+def test_the_hooks_of_the_view_are_asked_without_a_task_and_see_this_connection(settings, key, monkeypatch):
+    settings.FAST_LANE = False
+    decision_protocol.heads._known.clear()
+    seen = []
+
+    class Hook:
+        def has_permission(self, request, view) -> bool:
+            meta = request._request.META
+            seen.append((meta["REMOTE_ADDR"], meta["REMOTE_PORT"], meta["SERVER_NAME"], request.user.name, request.path))
+            return True
+
+    view = decision_protocol._ViewExchange.view
+    monkeypatch.setattr(view, "_permissions", [*view._permissions, Hook()])
+
+    async def story(connection, wire):
+        answers = []
+        for number in range(3):
+            connection.client = ("192.0.2.7", number)
+            connection.data_received(request(key, number))
+            assert not connection.server_state.tasks
+            answers.append(await wire.answer())
+        connection.data_received(request(key, 4, more=((b"x-forwarded-for", b"192.0.2.9"),)))
+        assert len(connection.server_state.tasks) == 1, "whom to believe is for uvicorn to say"
+        answers.append(await wire.answer())
+        return [answer.status for answer in answers]
+
+    assert play(story) == [200] * 4 and len(decision_protocol.heads._known) == 1
+    assert [port for _, port, _, _, _ in seen[:3]] == [0, 1, 2] and seen[0][0] == "192.0.2.7" and seen[0][4] == URL
+    assert engine_service().engine.counters.state()["requests"]["drf 2xx"]
+
+
 def test_a_head_that_is_known_is_not_read_again_and_any_other_is(key):
     decision_protocol.heads._known.clear()
     fed = []
@@ -223,8 +254,61 @@ def test_without_the_fast_lane_the_views_answer(key, settings):
 
     async def story(connection, wire):
         connection.data_received(request(key, 1))
-        assert len(connection.server_state.tasks) == 1
         return await wire.answer()
 
     assert play(story).status == 200
     assert list(engine_service().engine.counters.state()["requests"]) == ["drf 2xx"]
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_a_refusal_of_an_overload_goes_out_at_once_and_its_connection_rests(settings, key, is_fast):
+    settings.FAST_LANE, settings.OVERLOAD_REFUSALS_PER_SECOND, settings.ENGINE_QUEUE_LIMIT = is_fast, 20.0, 0
+
+    async def story(connection, wire):
+        async def ask(number: int) -> int:
+            connection.data_received(request(key, number))
+            return (await wire.answer()).status
+
+        assert await ask(1) == 503
+        assert not connection.flow.read_paused, "the first is within what is saved up"
+        began = time.monotonic()
+        assert await ask(2) == 503
+        told = time.monotonic() - began
+        await asyncio.sleep(0)
+        assert connection.flow.read_paused and told < 0.04
+        while connection.flow.read_paused:
+            await asyncio.sleep(0.001)
+        assert time.monotonic() - began > 0.04
+        # What is read first has come, as far as can be known, while it rested.
+        assert connection.has_rested and connection.waited_us() > 40_000
+        assert await ask(3) == 503
+        await asyncio.sleep(0.01)
+        assert not connection.flow.read_paused, "its wait may have been our doing"
+        assert not connection.has_rested and connection.waited_us() < 10_000
+        settings.ENGINE_QUEUE_LIMIT = 100
+        return await ask(4)
+
+    assert play(story) == 200
+
+
+def test_what_is_read_late_in_a_turn_of_the_loop_has_waited(key):
+    async def story(connection, wire):
+        first = connection.waited_us()
+        time.sleep(0.01)
+        later = connection.waited_us()
+        await asyncio.sleep(0.001)
+        return first, later, connection.waited_us()
+
+    first, later, next_turn = play(story)
+    assert first == next_turn == 0.0 and later >= 10_000
+
+
+def test_a_request_whose_time_was_over_before_it_was_read_is_refused(key, settings):
+    settings.LIVE_DEADLINE_MS = 100
+
+    async def story(connection, wire):
+        connection._rested_since = time.monotonic() - 1.0
+        connection.data_received(request(key, 1))
+        return await wire.answer()
+
+    assert play(story).status == 503 and Decision.objects.count() == 0

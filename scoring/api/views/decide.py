@@ -8,9 +8,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from scoring.api import openapi
-from scoring.api.answering import answer_batch, answer_dry_run, answer_one
+from scoring.api.answering import answer_batch, answer_dry_run, answer_one, ask_for_one
 from scoring.api.lean import LeanView
 from scoring.api.replies import Reply
+from scoring.decisions.batcher import Deliver
+from scoring.decisions.requests import DecisionRequest
 from scoring.selectors.ledger_pages import ledger_page, read_query
 
 
@@ -22,6 +24,10 @@ class DecisionsView(LeanView):
     @extend_schema(operation_id="decide", summary="Decide on one transaction", tags=["decisions"], **openapi.DECIDE)
     async def post(self, request: Request) -> Reply:
         return await answer_one(self.sent(request))
+
+    def ask(self, request: Request, deliver: Deliver) -> DecisionRequest:
+        """Do as `post` without a coroutine: see `answering.ask_for_one`."""
+        return ask_for_one(self.sent(request), deliver)
 
     @extend_schema(operation_id="list_decisions", summary="List decisions, newest first", tags=["decisions"], **openapi.LIST)
     def get(self, request: Request) -> Response:

@@ -296,3 +296,76 @@ def test_unit_whose_fixed_cost_takes_most_of_the_target_is_not_fed_row_by_row():
         of.completed(dispatch, now, now + took)
         now, batches = now + took, batches + 1
     assert of.queue.total == 0 and now < 1e6 and batches <= 10
+
+
+def test_time_between_batches_counts_in_what_is_admitted():
+    """One row takes 100 us; where the owner needs as long again before the next batch, half as many can be done in time."""
+
+    def admitted(between_us: float) -> int:
+        of, now = scheduler({("cpu:0", "full"): (0.0, 100.0)}), 0.0
+        for _ in range(100):
+            while of.queue.total < 20:
+                assert arrive(of, LIVE, 10, now) is None
+            dispatch = of.next(now)
+            dispatch.counts = (10, 0, 0)
+            of.start(dispatch, now)
+            of.completed(dispatch, now, now + 1_000.0)
+            now += 1_000.0 + between_us
+        count = of.queue.total
+        while arrive(of, LIVE, 1, now, deadline_us=now + 50_000.0) is None:
+            count += 1
+        return count
+
+    assert admitted(1_000.0) == pytest.approx(admitted(0.0) / 2, rel=0.2)
+
+
+def test_behind_another_batch_nothing_is_begun_that_its_own_batch_would_make_late():
+    of = scheduler({("cpu:0", "full"): (1_000.0, 0.0)})
+    arrive(of, LIVE, 1, 0.0, "first")
+    first = of.next(0.0)
+    of.start(first, 0.0)
+    of.queue.put(LIVE, "late", 1, 0.0, 2_500.0)  # by the forecast it would have been in time
+    of.queue.put(LIVE, "in time", 1, 0.0, 9_000.0)
+    of.completed(first, 0.0, 2_000.0)
+    taken, late = of.start(of.next(2_000.0), 2_000.0)
+    assert [w.item for w in taken] == ["in time"] and [w.item for w in late] == ["late"]
+    assert of.late[LIVE] == 1
+
+
+def test_an_idle_unit_begins_whatever_its_costs_say():
+    of = scheduler({("cpu:0", "full"): (1_000_000.0, 0.0)})
+    assert arrive(of, LIVE, 1, 0.0, "a", deadline_us=5_000.0) is None
+    taken, late = of.start(of.next(0.0), 0.0)
+    assert [w.item for w in taken] == ["a"] and not late
+
+
+def test_an_idle_units_next_batch_is_filled_whatever_costs_say_and_no_more():
+    of = scheduler({("cpu:0", "full"): (1_000_000.0, 100_000.0)})
+    admitted = sum(arrive(of, LIVE, 1, 0.0, number, deadline_us=5_000.0) is None for number in range(100))
+    taken, late = of.start(of.next(0.0), 0.0)
+    assert len(taken) == admitted < 100 and not late
+
+
+def test_behind_a_batch_that_is_overdue_less_is_admitted():
+    """Of 2 ms it took 10 so far: the forecast is that it takes 8 more."""
+    of = scheduler({("cpu:0", "full"): (2_000.0, 0.0)})
+    arrive(of, LIVE, 1, 0.0)
+    of.start(of.next(0.0), 0.0)
+    assert arrive(of, LIVE, 1, 1_000.0, deadline_us=15_000.0) is None
+    assert arrive(of, LIVE, 1, 10_000.0, deadline_us=10_000.0 + 14_000.0) is None
+    assert arrive(of, LIVE, 1, 10_000.0, deadline_us=10_000.0 + 7_000.0) is not None
+
+
+def test_what_a_batch_that_does_not_end_makes_late_can_be_taken_out():
+    of = scheduler({("cpu:0", "full"): (2_000.0, 0.0)})
+    arrive(of, LIVE, 1, 0.0)
+    assert of.take_late(0.0) == [], "nothing runs"
+    dispatch = of.next(0.0)
+    of.start(dispatch, 0.0)
+    for item, deadline_us in (("a", 20_000.0), ("b", 60_000.0)):
+        of.queue.put(LIVE, item, 1, 0.0, deadline_us)
+    assert of.take_late(5_000.0) == []
+    assert [w.item for w in of.take_late(12_000.0)] == ["a"]
+    assert of.late[LIVE] == 1 and of.queue.total == 1
+    of.completed(dispatch, 0.0, 30_000.0)
+    assert of.take_late(59_000.0) == [], "it is free, and b is begun now"

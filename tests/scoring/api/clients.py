@@ -1,7 +1,7 @@
 """Ways to the API: Django's test client, and the ASGI application that the server runs, spoken to directly.
 
-DOORS are the four ways that a decision can take: through the server's protocol and, as messages to that application, by the
-fast lane, the DRF views without Django's handler, and Django's own handling.
+DOORS are the five ways that a decision can take: through the server's protocol, alone or by the hooks of the DRF view, and, as
+messages to that application, by the fast lane, the DRF views without Django's handler, and Django's own handling.
 """
 
 from __future__ import annotations
@@ -245,8 +245,10 @@ def in_bytes(method: str, path: str, headers: list[tuple[bytes, bytes]], parts: 
 class ThroughProtocol(ThroughFastLane):
     """The server's own protocol, fed with the bytes of a request."""
 
+    is_fast = True
+
     async def exchange(self, method: str, path: str, headers: list[tuple[bytes, bytes]], parts: list[bytes]) -> Answer:
-        with override_settings(FAST_LANE=True):
+        with override_settings(FAST_LANE=self.is_fast):
             connection, wire = connect(self.application())
             for part in in_bytes(method, path, headers, parts):
                 connection.data_received(part)
@@ -256,5 +258,14 @@ class ThroughProtocol(ThroughFastLane):
                 connection.connection_lost(None)
 
 
+class ThroughProtocolToViews(ThroughProtocol):
+    """The same, where the DRF view's hooks are asked."""
+
+    is_fast = False
+
+
 WAYS = {"django": ThroughDjango, "asgi": ThroughAsgi}
-DOORS = {"protocol": ThroughProtocol, "fast lane": ThroughFastLane, "views": ThroughViews, "django": ThroughDjangoAsgi}
+DOORS = {
+    "protocol": ThroughProtocol, "protocol, views": ThroughProtocolToViews,
+    "fast lane": ThroughFastLane, "views": ThroughViews, "django": ThroughDjangoAsgi,
+}  # fmt: skip

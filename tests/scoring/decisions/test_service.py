@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from scoring.decisions.service import EngineService
+from scoring.engine import Priority
 from scoring.errors import EngineOverloaded, EngineUnavailable
 from scoring.telemetry import EngineCounters
 
@@ -101,6 +102,26 @@ def test_requests_that_wait_together_become_one_batch(engine, thread):
 
     assert run(story()) == [["answer first"], ["answer a"], ["answer b"], ["answer c"], ["answer d", "answer e"]]
     assert engine.batches == [["first"], list("abcde")]
+
+
+def test_admission_keeps_a_third_of_the_time_for_what_no_forecast_sees(engine, thread):
+    """The scheduler is asked about 60 of 90 ms, less what was spent in the socket; the caller's deadline stays."""
+
+    async def story():
+        first = await held(engine, thread)
+        scheduler = thread._batcher._scheduler
+        asked = []
+        scheduler.admit = lambda priority, rows, deadline_us, now_us: asked.append(deadline_us - now_us)
+        waiting = thread.submit(["a"], within_us=90_000.0)
+        head = scheduler.queue.head(0)
+        read_late = asyncio.get_running_loop().create_future()
+        thread.enqueue(["b"], read_late.set_result, Priority.LIVE, 90_000.0, waited_us=30_000.0)
+        engine.go_on.set()
+        return await first, await waiting, await read_late, asked, head.deadline_us - head.arrived_us
+
+    _, answer, read_late, asked, allowed = run(story())
+    assert answer == ["answer a"] and read_late == ["answer b"] and allowed == pytest.approx(90_000.0)
+    assert asked == [pytest.approx(60_000.0), pytest.approx(30_000.0)], "what it waited to be read is gone"
 
 
 def test_a_batch_is_no_larger_than_it_may_be(engine, settings):
