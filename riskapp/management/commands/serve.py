@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import uvicorn
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
@@ -11,10 +9,6 @@ from django.core.management.base import BaseCommand, CommandParser
 from riskapp.decision_protocol import DecisionProtocol
 from riskapp.log_format import log_uncaught
 from scoring.rules.builtin import install_builtin_rules
-
-# How long a thread that keeps house may hold the interpreter while the event loop, or a commit that has returned, waits for
-# it. Python's own 5 ms would be the p99 of a quiet hour.
-_SWITCH_SECONDS = 0.0005
 
 
 class Command(BaseCommand):
@@ -27,7 +21,6 @@ class Command(BaseCommand):
     def handle(self, *args, **options) -> None:
         log_uncaught()
         install_builtin_rules()
-        sys.setswitchinterval(_SWITCH_SECONDS)
         settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
         uvicorn.run(
             "riskapp.asgi:application",
