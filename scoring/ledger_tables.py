@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, models, transaction
 
 from scoring.engine import table_rows
 from scoring.models import Decision, OutboxEvent
 from scoring.postgres_copy import copy_in
+from scoring.sqlite_session import SqliteSession
 
 FieldType, TableRows = table_rows.FieldType, table_rows.TableRows
 _TYPES = {
@@ -75,6 +77,8 @@ def store_rows(tables: Rows) -> None:
 
 def _insert(tables: Rows, own_transaction: bool) -> None:
     session = connection.connection
+    if not isinstance(session, SqliteSession):
+        raise ImproperlyConfigured('SQLite\'s OPTIONS need "factory": SqliteSession, as riskapp/settings.py has it')
     if session.writer is None:
         session.writer = table_rows.open_writer(session)
     session.writer.insert([(table.insert, rows) for table, rows in tables], own_transaction=own_transaction)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from django.db import IntegrityError
+from django.core.exceptions import ImproperlyConfigured
+from django.db import IntegrityError, connection
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -187,3 +188,12 @@ def test_many_ids_are_looked_up_in_parts_and_strangers_are_left_out():
     assert {name: (of.transaction, of.body) for name, of in found.items()} == {
         f"t-{i}": ("{}", answers[i].encode()) for i in range(n)
     }
+
+
+@pytest.mark.django_db
+def test_a_session_of_another_kind_says_which_setting_is_missing(monkeypatch):
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL's sessions need no setting")
+    monkeypatch.setattr("scoring.ledger_tables.SqliteSession", int)
+    with pytest.raises(ImproperlyConfigured, match='"factory": SqliteSession, as riskapp/settings.py'):
+        commit_decisions(packed(rows(1)), b"", NOW)
