@@ -116,6 +116,7 @@ def test_guards_are_shown(monkeypatch):
 
 def test_the_scheduler_tells_what_it_let_in_and_what_a_batch_costs():
     engine, scheduler = IdleEngine(), new_scheduler()
+    engine.counters.scheduling = dict  # as where nothing forms batches
     without = samples_of(engine)
     assert without["risk_arrivals_per_second"] == 0 and not any(name.startswith("risk_scheduled") for name in without)
     engine.counters.scheduling = scheduler.figures
