@@ -11,11 +11,11 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import sys
 import threading
 
 from django.db import DatabaseError, connection
 
+from scoring.background import give_way
 from scoring.decisions.shared_store import database_file
 from scoring.turns import ledger_turn
 
@@ -23,7 +23,6 @@ from scoring.turns import ledger_turn
 INTERVAL_SECONDS = 2.0
 # Pages, of the 50,000 at which a commit would copy them itself (wal_autocheckpoint). Look-ups also search the log first.
 LONG_LOG_PAGES = 8_192
-_NICENESS = 10
 logger = logging.getLogger(__name__)
 
 
@@ -45,7 +44,7 @@ class Checkpointer:
             self._thread.join(10)
 
     def _run(self) -> None:
-        _give_way()
+        give_way()
         try:
             while not self._stopping.wait(INTERVAL_SECONDS):
                 try:
@@ -82,12 +81,6 @@ def _checkpoint() -> int:
         cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
         _busy, pages, _copied = cursor.fetchone()
     return pages
-
-
-def _give_way() -> None:
-    """Let the system prefer the process's other threads: copying needs no interpreter, and would share a core with decisions."""
-    if sys.platform == "linux":  # elsewhere a niceness is the whole process's
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 __all__ = ["Checkpointer", "keep_log_short"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from django.conf import settings
 
+from scoring.background import give_way
 from scoring.decisions.accepted import id_spans, read_texts
 from scoring.decisions.known_ids import KnownIds
 from scoring.decisions.known_labels import Truths, read_truths_after
@@ -295,6 +296,7 @@ class StateKeeper:
         return self._writer
 
     def _write(self, snapshot: StateSnapshot, position: LedgerPosition) -> None:
+        give_way()
         began = time.monotonic()
         try:
             size = snapshot.write(state_file(), position)

@@ -44,33 +44,33 @@ def test_committed_pages_reach_the_database_file_without_a_commit_doing_it(tmp_p
 
 
 UNDER_LOAD = """
-import os, threading
+import os, threading, time
 import django
 django.setup()
-from pathlib import Path
 from django.db import connection
 from scoring.decisions import checkpointer as module
-from scoring.decisions.shared_store import database_file
 from scoring.turns import ledger_turn
 
 module.LONG_LOG_PAGES = 100
+stopping = threading.Event()
 
 def commit_all_the_time():
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE filler (content BLOB)")
-        for _ in range(4_000):
+        while not stopping.is_set():
             with ledger_turn():
                 cursor.execute("INSERT INTO filler VALUES (zeroblob(20000))")
     connection.close()
 
 writer = threading.Thread(target=commit_all_the_time)
 writer.start()
-while writer.is_alive():
+before, pages, until = 0, 0, time.monotonic() + 30
+while pages >= before and time.monotonic() < until:
     module.keep_log_short()
-log = Path(f"{database_file()}-wal")
-with connection.cursor() as cursor:
-    cursor.execute("SELECT count(*) FROM filler")
-    print(log.stat().st_size // 4120, cursor.fetchone()[0] * 5)
+    before, pages = pages, module._checkpoint()
+print("anew" if pages < before else "longer and longer", flush=True)
+stopping.set()
+writer.join()
 os._exit(0)
 """
 
@@ -84,5 +84,4 @@ def test_the_log_begins_anew_while_commits_go_on(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", UNDER_LOAD], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=True
     )
-    longest, written = map(int, done.stdout.split())
-    assert written > 2 * longest, "the log's file, which never shrinks, would hold all that was written"
+    assert done.stdout.strip() == "anew"
