@@ -6,6 +6,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+from scoring.decisions import checkpointer as module
+from scoring.turns import ledger_turn
 from tests.product_source import ROOT
 
 SCRIPT = """
@@ -85,3 +89,19 @@ def test_the_log_begins_anew_while_commits_go_on(tmp_path):
         [sys.executable, "-c", UNDER_LOAD], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.strip() == "anew"
+
+
+@pytest.mark.parametrize(("pages", "turns"), [(99, [False]), (100, [False, False, True])])
+def test_commits_wait_for_the_last_copy_alone_and_only_where_the_log_is_long(monkeypatch, pages, turns):
+    held, synced = [], []
+
+    def copy() -> int:
+        held.append(ledger_turn()._is_owned())
+        return pages
+
+    monkeypatch.setattr(module, "LONG_LOG_PAGES", 100)
+    monkeypatch.setattr(module, "_checkpoint", copy)
+    monkeypatch.setattr(module, "_descriptor", lambda path: 3)
+    monkeypatch.setattr(module.os, "fsync", lambda database: synced.append(len(held)))
+    module.keep_log_short()
+    assert held == turns and synced == list(range(1, len(turns))), "each copy is on disk before the next begins"
