@@ -28,7 +28,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         # FULL: the commit is on disk before it is reported, which the decision path promises.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=30000; "
         # The engine's checkpointer keeps the log short; this is for processes without one, and for when it fails.
-        "PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=50000;",
+        "PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=250000;",
         # Take the write lock at BEGIN, so that two writers queue instead of failing half way.
         "transaction_mode": "IMMEDIATE",
         "timeout": 30,

@@ -19,10 +19,10 @@ from scoring.background import give_way
 from scoring.decisions.shared_store import database_file
 from scoring.turns import ledger_turn
 
-# Seldom: while one syncs the database, commits wait for the same disk.
-INTERVAL_SECONDS = 2.0
-# Pages, of the 50,000 at which a commit would copy them itself (wal_autocheckpoint). Look-ups also search the log first.
+# Pages, of the 250,000 at which a commit would copy them itself (wal_autocheckpoint). Look-ups also search the log first.
 LONG_LOG_PAGES = 8_192
+# Not more often than the log gets long, at the pace of the last time: while the database is synced, commits wait for the disk.
+LEAST_SECONDS, MOST_SECONDS = 2.0, 5.0
 logger = logging.getLogger(__name__)
 
 
@@ -46,9 +46,10 @@ class Checkpointer:
     def _run(self) -> None:
         give_way()
         try:
-            while not self._stopping.wait(INTERVAL_SECONDS):
+            pause = LEAST_SECONDS
+            while not self._stopping.wait(pause):
                 try:
-                    keep_log_short()
+                    pause = pause_for(keep_log_short(), pause)
                 except (DatabaseError, OSError):
                     # The log grows until a later one succeeds, or a commit does it at wal_autocheckpoint.
                     logger.exception("a checkpoint failed")
@@ -56,10 +57,16 @@ class Checkpointer:
             connection.close()
 
 
-def keep_log_short() -> None:
-    """Copy what is committed into the database, and where the log is long, let the next commit begin it anew."""
-    if _checkpoint() < LONG_LOG_PAGES:
-        return
+def pause_for(pages: int, seconds: float) -> float:
+    """Return how long to wait until the log will be long, after it has become `pages` in some seconds."""
+    return min(max(seconds * 2.0 * LONG_LOG_PAGES / max(pages, 1), LEAST_SECONDS), MOST_SECONDS)
+
+
+def keep_log_short() -> int:
+    """Copy what is committed into the database, and where the log is long, let the next commit begin it anew; return how many
+    pages it had."""
+    if (pages := _checkpoint()) < LONG_LOG_PAGES:
+        return pages
     # A checkpoint that is overtaken by a commit leaves what it copied unsynced, for the one that no commit may overtake.
     database = _descriptor(str(database_file()))
     os.fsync(database)
@@ -67,6 +74,7 @@ def keep_log_short() -> None:
     os.fsync(database)
     with ledger_turn():
         _checkpoint()
+    return pages
 
 
 @functools.cache

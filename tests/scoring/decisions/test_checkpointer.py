@@ -17,7 +17,7 @@ import django, time
 django.setup()
 from django.db import connection
 from scoring.decisions import checkpointer as module
-module.INTERVAL_SECONDS = 0.1
+module.LEAST_SECONDS = module.MOST_SECONDS = 0.1
 checkpointer = module.Checkpointer()
 checkpointer.start()
 with connection.cursor() as cursor:
@@ -103,5 +103,12 @@ def test_commits_wait_for_the_last_copy_alone_and_only_where_the_log_is_long(mon
     monkeypatch.setattr(module, "_checkpoint", copy)
     monkeypatch.setattr(module, "_descriptor", lambda path: 3)
     monkeypatch.setattr(module.os, "fsync", lambda database: synced.append(len(held)))
-    module.keep_log_short()
+    assert module.keep_log_short() == pages
     assert held == turns and synced == list(range(1, len(turns))), "each copy is on disk before the next begins"
+
+
+@pytest.mark.parametrize(
+    ("pages", "seconds", "pause"), [(0, 2.0, 5.0), (8_000, 2.0, 4.096), (40_000, 2.0, 2.0), (16_384, 4.0, 4.0)]
+)
+def test_the_pause_is_as_long_as_the_log_takes_to_get_long(pages, seconds, pause):
+    assert module.pause_for(pages, seconds) == pytest.approx(pause)
