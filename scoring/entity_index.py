@@ -181,9 +181,14 @@ def _gaps_in(mark: int, seqs: np.ndarray) -> list[EntityIndexGap]:
     if connection.vendor != "postgresql" or seqs[-1] - mark == len(seqs):
         return []  # SQLite's one writer commits in the order of the numbers
     now = _now()
+    return _gaps_between([mark, *seqs.tolist()], now.next, now.clock)
+
+
+def _gaps_between(numbers: Sequence[int], horizon: int, since: float) -> list[EntityIndexGap]:
+    """Return what is missing between ascending numbers."""
     return [
-        EntityIndexGap(first=before + 1, last=after - 1, horizon=now.next, since=now.clock)
-        for before, after in itertools.pairwise([mark, *seqs.tolist()])
+        EntityIndexGap(first=before + 1, last=after - 1, horizon=horizon, since=since)
+        for before, after in itertools.pairwise(numbers)
         if after > before + 1
     ]
 
@@ -198,23 +203,14 @@ def _fill_gaps() -> int:
         chunk = _read([(gap.first, gap.last) for gap in gaps], 1.0)
         _insert(list(_segments(chunk)))
         for gap in gaps:
-            came = np.count_nonzero((chunk.seqs >= gap.first) & (chunk.seqs <= gap.last))
+            came = chunk.seqs[(chunk.seqs >= gap.first) & (chunk.seqs <= gap.last)].tolist()
             is_over = gap.horizon <= now.oldest and gap.since + _GAP_SECONDS <= now.clock
-            left = _parts(gap, chunk.seqs) if came and not is_over else []
+            # What came is indexed and not to be found again; what is left may still come.
+            left = [] if is_over else _gaps_between([gap.first - 1, *came, gap.last + 1], gap.horizon, gap.since)
             if came or is_over:
                 gap.delete()
-            EntityIndexGap.objects.bulk_create(left)
+                EntityIndexGap.objects.bulk_create(left)
     return len(chunk.seqs)
-
-
-def _parts(gap: EntityIndexGap, seqs: np.ndarray) -> list[EntityIndexGap]:
-    """Return what is left of a gap between the numbers that came: those are indexed and not to be found again."""
-    came = seqs[(seqs >= gap.first) & (seqs <= gap.last)].tolist()
-    return [
-        EntityIndexGap(first=before + 1, last=after - 1, horizon=gap.horizon, since=gap.since)
-        for before, after in itertools.pairwise([gap.first - 1, *came, gap.last + 1])
-        if after > before + 1
-    ]
 
 
 def _now() -> _Now:
