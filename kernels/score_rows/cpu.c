@@ -13,7 +13,8 @@ static int best_variant(void) {
 #if HAS_X86
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi"))
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") &&
+        __builtin_cpu_supports("avx512vnni"))
         return AVX512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return AVX2;
 #endif
