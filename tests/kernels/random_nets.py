@@ -38,10 +38,11 @@ def random_net_table(
         spread = 73 * 40.0 * (below * max(density, 0.05)) ** 0.5
         weight = rng.integers(-128, 128, (below, width))
         layers.append(NetTableLayer(weight, *_activation(rng, members, width, spread, density), threshold))
+    shift = int(rng.integers(25, 40))  # terms of the size of leaves' sums
     return NetTable(
         reads=reads, column=column, rank=rank, offset=offset, first=rng.integers(-2000, 2001, (offset[-1], widths[0])),
         layers=tuple(layers), head=rng.integers(-128, 128, (members, widths[-1])), multiplier=int(rng.integers(1, 2**31)),
-        shift=int(rng.integers(1, 40)), centre=int(rng.integers(-1000, 1000)), columns=columns,
+        shift=shift, centre=int(rng.integers(-1000, 1000)), columns=columns,
     )  # fmt: skip
 
 

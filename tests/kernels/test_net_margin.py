@@ -42,8 +42,10 @@ def largest(members: int = 2, width: int = 512, sign: int = 1) -> NetTable:
     rank = np.zeros((1, 256))
     rank[0, 255] = 1
     layers = (
-        NetTableLayer(None, far, one, 0), NetTableLayer(weight, far, one * sign * 1e30, 0), NetTableLayer(weight, far, one * sign, 0)
-    )  # fmt: skip
+        NetTableLayer(None, far, one, 0),
+        NetTableLayer(weight, far, one * sign * 1e30, 0),
+        NetTableLayer(weight, far, one * sign, 0),
+    )
     head = np.full((members, width), -128)
     return NetTable([0, 1], [0], rank, [0, 2], np.zeros((2, width)), layers, head, 1, 1, 0, 1)
 
