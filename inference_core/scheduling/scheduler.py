@@ -281,9 +281,9 @@ class Scheduler:
             return late
         ends_us = self._start_us(now_us) + min(unit.lines[-1].fixed_us for unit in self._units)
         for priority in range(CLASSES):
-            while (head := self.queue.head(priority)) is not None and head.deadline_us <= ends_us:
-                late.append(self.queue.remove(priority, head.item))
-                self.late[priority] += head.rows
+            for waiting in self.queue.take_late(priority, ends_us):
+                late.append(waiting)
+                self.late[priority] += waiting.rows
         return late
 
     def _lead_us(self, dispatch: Dispatch) -> float:
