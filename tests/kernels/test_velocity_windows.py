@@ -136,11 +136,11 @@ def test_absorbing_is_processing_without_the_answers(store_type, steps: list[Ste
     assert silent.event_count() == answered.event_count()
 
 
-def scattered(rng: np.random.Generator, count: int, first: int, *, drift: int, spread: int, entities: int) -> list[tuple]:
+def scattered(rng: np.random.Generator, count: int, first: int, *, drift: float, spread: int, entities: int) -> list[tuple]:
     """Events of a few entities at times that are as good as in no order, with many ties."""
     return [
         (
-            1_000 + (first + i) * drift + int(rng.integers(spread)), int(rng.integers(5)), first + i,
+            1_000 + int((first + i) * drift) + int(rng.integers(spread)), int(rng.integers(5)), first + i,
             tuple(rng.integers(-1, entities, 2).tolist()), tuple(rng.integers(-1, 4, 2).tolist()), bool(rng.random() < 0.9),
         )
         for i in range(count)
@@ -150,7 +150,10 @@ def scattered(rng: np.random.Generator, count: int, first: int, *, drift: int, s
 @STORES
 @examples(60)
 @given(
-    seed=st.integers(0, 2**32 - 1), drift=st.integers(0, 1), spread=st.sampled_from([1, 8, 41, 150]), entities=st.integers(1, 3)
+    seed=st.integers(0, 2**32 - 1),
+    drift=st.sampled_from([0.0, 0.15, 1.0]),
+    spread=st.sampled_from([1, 8, 41, 150]),
+    entities=st.integers(1, 3),
 )
 def test_absorbing_in_pieces_of_any_size_leaves_what_one_by_one_does(store_type, seed, drift, spread, entities):
     rng = np.random.default_rng(seed)
