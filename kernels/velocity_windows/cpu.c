@@ -1088,7 +1088,7 @@ static int insert_all_late(store *s, const batch *of, const late_event *late, in
     int64_t row = (int64_t)(uint32_t)late->entity, overtaken = 0;
     entity *e = row_of(&s->kind[k], row);
     /* Newer events than were there when these arrived would have made the entity forget some of them. */
-    for (; count && late->time < e->last_time - s->retention_us; count--) late++;
+    while (count && late->time < e->last_time - s->retention_us) { late++; count--; }
     for (int64_t i = 0; i < count; i++) overtaken += END(e) - position_after(e, late[i].time);
     if (overtaken > OVERTAKEN_AS_DERIVED * (END(e) - e->first + count)) return merge(s, of, e, k, row, late, (uint32_t)count);
     for (int64_t i = 0; i < count && !failed; i++) failed = insert_late(s, e, k, row, batch_event(s, of, k, late[i].arrival));

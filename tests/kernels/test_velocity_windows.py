@@ -181,6 +181,21 @@ def test_absorbing_in_pieces_of_any_size_leaves_what_one_by_one_does(store_type,
         assert ours.tobytes() == truth.tobytes()
 
 
+def test_a_late_event_that_newer_ones_of_its_batch_push_out_is_not_absorbed():
+    """One by one it would have been taken, and forgotten when the last of these came."""
+    retention = SMALL_LAYOUT.retention_us
+    early = [(1_000 + i // 8, 1, i, (0, ABSENT), (ABSENT, ABSENT), True) for i in range(200)]
+    late = (1_000, 1, 200, (0, ABSENT), (ABSENT, ABSENT), True)
+    newest = (1_001 + retention, 1, 201, (0, ABSENT), (ABSENT, ABSENT), True)
+    one, pieces = NativeWindowStore(SMALL_LAYOUT), NativeWindowStore(SMALL_LAYOUT)
+    process(one, early)
+    for row in (late, newest):
+        process(one, [row])
+    pieces.absorb(event_batch(early))
+    pieces.absorb(event_batch([late, newest]))
+    assert (told(pieces), pieces.event_count()) == (told(one), one.event_count())
+
+
 @examples(60)
 @given(window_steps())
 def test_what_a_store_contains_is_what_it_absorbed_and_did_not_forget(steps: list[Step]):
