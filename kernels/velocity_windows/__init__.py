@@ -11,6 +11,10 @@ The contract (windows, ties, lateness, missing values)
   zscore = (amount - mean) / (population standard deviation + deviation_floor). Over no events: count, sum and distinct
   are 0, the others NaN. ratio is NaN where the mean is 0. since_last: seconds since the event before, NaN where that is
   longer ago than the longest look back (reach_us).
+* The last events: of those that lie before an event in the order (event time, arrival), the i-th back, 0 the nearest: last_amount
+  its amount, last_gap the seconds since it, last_same 1 where it and the event have the same counterpart, 0 where they have not,
+  NaN where either names none. All are NaN where there is no such event, or it is longer ago than the longest look back; a nearer
+  one of any age counts.
 * A risk window of length r ends `delay` before the event: [t - delay - r, t - delay). It counts the events in it and
   those known as fraud *now*; rate = fraud / count, NaN over no events. The end is exclusive in plain event time.
 * An entity that the event does not name (-1) gives NaN everywhere; one never met (-2) is answered as empty and is not
@@ -20,12 +24,13 @@ The contract (windows, ties, lateness, missing values)
 * Everything is exact for events up to retention - reach_us behind the newest event that was inserted before, of whatever entity;
   `late` reports the others as BEHIND.
 * Sums are exact (64-bit, squares 128-bit), so streaming equals recomputation to float32 rounding.
-* Counterparts are kept for the kinds with a DISTINCT column alone.
+* Counterparts are kept for the kinds with a DISTINCT or LAST_SAME column alone.
 * `export` tells the retained events of all entities as they are when it is called, while the store goes on changing; a store
   that imports them answers as the first would have. `forget_idle` frees entities: as if they had never been met.
 
 Cost: amortised O(1) per window and event in time order; a late event costs O(events that overtook it + events that
-its windows reach further back than the present ones); taking an event out again costs O(its entities' events).
+its windows reach further back than the present ones); taking an event out again costs O(its entities' events). A batch that
+is absorbed without answers costs at most O(n log n + events of the entities that it is late for).
 """
 
 from __future__ import annotations
@@ -44,6 +49,7 @@ from kernels.native import address, library, typed_libraries
 ABSENT = -1
 UNKNOWN = -2
 MAX_WINDOWS = 6
+MAX_LAST_EVENTS = 8
 LEFT_OUT, BEHIND = 1, 2
 
 
@@ -61,6 +67,19 @@ class Aggregation(IntEnum):
     RISK_COUNT = 8
     RISK_FRAUD = 9
     RISK_RATE = 10
+    LAST_AMOUNT = 11
+    LAST_GAP = 12
+    LAST_SAME = 13
+
+    @property
+    def is_risk(self) -> bool:
+        """Whether it is reported over risk windows."""
+        return Aggregation.RISK_COUNT <= self <= Aggregation.RISK_RATE
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it tells of one past event, which takes the place of a window."""
+        return self >= Aggregation.LAST_AMOUNT
 
 
 @dataclass(frozen=True)
@@ -73,7 +92,7 @@ class WindowLayout:
         delay_us: how far before the event every risk window ends.
         retention_us: how long an entity remembers; at least the longest window and delay + longest risk window.
         deviation_floor: added to the standard deviation in a z-score, minor units.
-        columns: (kind, aggregation, index of the window) a column, grouped by kind in ascending order.
+        columns: (kind, aggregation, index of the window or of the past event) a column, grouped by kind in ascending order.
     """
 
     kinds: int
@@ -102,10 +121,11 @@ class WindowLayout:
     def _check_column(self, aggregation: int, window: int) -> None:
         if aggregation not in set(Aggregation):
             raise KernelInputError(f"there is no aggregation {aggregation}")
-        windows = len(self.risk_us if aggregation >= Aggregation.RISK_COUNT else self.window_us)
+        of = Aggregation(aggregation)
+        windows = MAX_LAST_EVENTS if of.is_last else len(self.risk_us if of.is_risk else self.window_us)
         # since_last belongs to no window, and its number is not looked at.
-        if aggregation != Aggregation.SINCE_LAST and not 0 <= window < windows:
-            raise KernelInputError(f"{Aggregation(aggregation).name} has the windows 0 to {windows - 1}; got {window}")
+        if of != Aggregation.SINCE_LAST and not 0 <= window < windows:
+            raise KernelInputError(f"{of.name} has the {'events' if of.is_last else 'windows'} 0 to {windows - 1}; got {window}")
 
     @property
     def reach_us(self) -> int:
@@ -121,7 +141,8 @@ class EventBatch:
         time_us: [n] int64 event time.
         amount_minor: [n] int64.
         key: [n] uint64, names the event again for `label` and `remove`; its low 31 bits and the time must identify it.
-        entities, others: [n, K] int32, row of the entity (ABSENT, UNKNOWN or >= 0) and of the counterpart (ABSENT: none).
+        entities, others: [n, K] int32, row of the entity and of the counterpart, or ABSENT for none, or UNKNOWN for one
+            that was never met and is not to be remembered.
         insert: [n] uint8, 0 answers without absorbing.
     """
 
@@ -220,7 +241,7 @@ class WindowStore(Protocol):
         """Fill out[:, :columns] (float32, C-contiguous rows) and absorb; return late [n] uint8, LEFT_OUT and BEHIND added up."""
 
     def absorb(self, batch: EventBatch) -> None:
-        """Do what `process` does, without the answers."""
+        """Leave the store as `process` does, without the answers; late events of a large batch cost less so."""
 
     def contains(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> np.ndarray:
         """Return bool [n]: which events are still remembered for at least one of their entities."""
@@ -295,6 +316,7 @@ _SIGNATURES = {
     "velocity_newest": ([_P], _N),
     "velocity_set_newest": ([_P, _N], None),
     "velocity_process": ([_P, _N, _P, _P, _P, _P, _P, _P, _N, _P, _P], ctypes.c_int),
+    "velocity_absorb": ([_P, _N, _P, _P, _P, _P, _P, _P], ctypes.c_int),
     "velocity_label": ([_P, _N, _P, _P, _P, _P], _N),
     "velocity_contains": ([_P, _N, _P, _P, _P, _P], None),
     "velocity_remove": ([_P, _N, _P, _P, _P], None),
@@ -339,23 +361,27 @@ class NativeWindowStore:
     def process(self, batch: EventBatch, out: np.ndarray) -> np.ndarray:
         batch.check(self.layout.kinds)
         check_output(out, len(batch), self._columns)
-        return self._process(batch, out.strides[0] // 4, _first_of(out))
-
-    def absorb(self, batch: EventBatch) -> None:
-        batch.check(self.layout.kinds)
-        self._process(batch, 0, None)
-
-    def _process(self, batch: EventBatch, stride: int, out: int | None) -> np.ndarray:
         n = len(batch)
         late = np.empty(n, np.uint8)
         native = self._native if n > _BRIEF else self._brief
         failed = native.velocity_process(
             self._store, n, address(batch.time_us), address(batch.amount_minor), address(batch.key), address(batch.entities),
-            address(batch.others), address(batch.insert), stride, out, address(late),
+            address(batch.others), address(batch.insert), out.strides[0] // 4, _first_of(out), address(late),
         )  # fmt: skip
         if failed:
             raise MemoryError(_NO_MEMORY)
         return late
+
+    def absorb(self, batch: EventBatch) -> None:
+        batch.check(self.layout.kinds)
+        n = len(batch)
+        native = self._native if n > _BRIEF else self._brief
+        failed = native.velocity_absorb(
+            self._store, n, address(batch.time_us), address(batch.amount_minor), address(batch.key), address(batch.entities),
+            address(batch.others), address(batch.insert),
+        )  # fmt: skip
+        if failed:
+            raise MemoryError(_NO_MEMORY)
 
     @property
     def newest_us(self) -> int | None:
