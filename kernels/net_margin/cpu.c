@@ -1,7 +1,7 @@
 /* Totals of the net on blocks of bins. See kernels/cpu.h for the table.
  *
  * Some rows at a time: all members' activations of a chunk are "vectors", one after the other, and each layer is a product of
- * vectors and a matrix of bytes. The dense way takes eight vectors against 32 outputs at a time; the sparse ways take one
+ * vectors and a matrix of bytes. The dense way takes four vectors against 64 outputs at a time; the sparse ways take one
  * vector against all outputs and leave out inputs that are zero.
  */
 #include <string.h>
