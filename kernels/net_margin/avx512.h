@@ -19,13 +19,14 @@ FOR_AVX512 static void avx512_finish(const net_layer *layer, finish of, const in
 
 /* `panels` sixteens of outputs at a time, in registers. A product with 1 and 0 widens the even places of a row, which are the
  * first sixteen of its 32 outputs, and one with 0 and 1 the odd ones: see pairs_of in native_layout.py. */
-EACH void avx512_add_rows(const int16_t *const *row, int64_t features, int64_t first, int32_t *sum, int panels) {
+EACH void avx512_add_rows(const int16_t *table, const int32_t *place, int64_t features, int64_t first, int32_t *sum,
+                          int panels) {
     __m512i part[16];
     const __m512i even = _mm512_set1_epi32(1), odd = _mm512_set1_epi32(1 << 16);
 #pragma GCC unroll 16
     for (int p = 0; p < panels; p++) part[p] = _mm512_setzero_si512();
     for (int64_t f = 0; f < features; f++) {
-        const int16_t *of = row[f] + first;
+        const int16_t *of = table + place[f] + first;
 #pragma GCC unroll 8
         for (int p = 0; p < panels; p += 2) {
             const __m512i both = _mm512_loadu_si512(of + p * PANEL);
@@ -37,10 +38,10 @@ EACH void avx512_add_rows(const int16_t *const *row, int64_t features, int64_t f
     for (int p = 0; p < panels; p++) _mm512_store_si512(sum + first + p * PANEL, part[p]);
 }
 
-FOR_AVX512 static void avx512_first(const int16_t *const *row, int64_t features, int64_t width, int32_t *sum) {
+FOR_AVX512 static void avx512_first(const int16_t *table, const int32_t *place, int64_t features, int64_t width, int32_t *sum) {
     int64_t h = 0;
-    for (; h + 256 <= width; h += 256) avx512_add_rows(row, features, h, sum, 16);
-    for (; h < width; h += 64) avx512_add_rows(row, features, h, sum, 4);
+    for (; h + 256 <= width; h += 256) avx512_add_rows(table, place, features, h, sum, 16);
+    for (; h < width; h += 64) avx512_add_rows(table, place, features, h, sum, 4);
 }
 
 /* --- dense ------------------------------------------------------------------------------------------------------------ */
