@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from inference_core.errors import ArtifactRefused
-from inference_core.sparsity.formats import PackedWeight, storage_formats
+from inference_core.sparsity.formats import FORMATS, PackedWeight
 
 _SEPARATOR = "/"
 _HEADER = "sparse_formats"
@@ -48,8 +48,7 @@ def load_sparse(path: Path) -> dict[str, torch.Tensor]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, KeyError, ValueError) as error:
         raise ArtifactRefused(f"{path} is no file of sparse weights: {error}") from error
-    known = storage_formats()
-    if unknown := set(formats.values()) - known.keys():
+    if unknown := set(formats.values()) - FORMATS.keys():
         raise ArtifactRefused(f"{path} names formats that are not known: {', '.join(sorted(unknown))}")
     parts: dict[str, dict[str, torch.Tensor]] = {name: {} for name in formats}
     found = {}
@@ -60,7 +59,7 @@ def load_sparse(path: Path) -> dict[str, torch.Tensor]:
         else:
             found[name] = tensor
     try:
-        return found | {name: known[form].unpack(PackedWeight(form, parts[name])) for name, form in formats.items()}
+        return found | {name: FORMATS[form].unpack(PackedWeight(form, parts[name])) for name, form in formats.items()}
     except (KeyError, RuntimeError, ValueError) as error:
         raise ArtifactRefused(f"{path} holds parts that do not fit each other: {error}") from error
 

@@ -11,8 +11,7 @@ from inference_core.sparsity.importance import GradientScale, Importance, InputS
 from inference_core.sparsity.pruning import sparsity_of
 from inference_core.sparsity.regrowth import Regrowth, exchange
 from inference_core.sparsity.schedule import PruningSchedule
-from inference_core.sparsity.schemes import PruningScheme
-from inference_core.sparsity.schemes.unstructured import Unstructured
+from inference_core.sparsity.schemes import PruningScheme, Unstructured
 
 
 class GradualPruner:

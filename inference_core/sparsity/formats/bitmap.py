@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from inference_core.sparsity.formats import PackedWeight, StorageFormat, checked, pack_bits, shape_part, unpack_bits
+from inference_core.sparsity.formats.base import PackedWeight, StorageFormat, checked, pack_bits, shape_part, unpack_bits
 from inference_core.sparsity.schemes.unstructured import Unstructured
 
 

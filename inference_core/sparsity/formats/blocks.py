@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from inference_core.sparsity.formats import PackedWeight, StorageFormat, checked, pack_bits, shape_part, unpack_bits
+from inference_core.sparsity.formats.base import PackedWeight, StorageFormat, checked, pack_bits, shape_part, unpack_bits
 from inference_core.sparsity.schemes.blocks import Blocks as Pattern
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from inference_core.sparsity.formats import PackedWeight, StorageFormat, checked, shape_part
+from inference_core.sparsity.formats.base import PackedWeight, StorageFormat, checked, shape_part
 
 
 class DenseInt8(StorageFormat):

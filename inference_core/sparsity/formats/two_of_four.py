@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from inference_core.sparsity.formats import PackedWeight, StorageFormat, checked, shape_part
+from inference_core.sparsity.formats.base import PackedWeight, StorageFormat, checked, shape_part
 from inference_core.sparsity.schemes.two_of_four import TwoOfFour as Pattern
 
 

@@ -1,51 +1,10 @@
-"""Which weights may go together. One file a scheme; the contract suite finds each by its being here."""
+"""Which weights may go together: one file a scheme, each named here (the contract suite finds one that is not)."""
 
-from __future__ import annotations
+from inference_core.sparsity.schemes.base import PruningScheme
+from inference_core.sparsity.schemes.blocks import Blocks
+from inference_core.sparsity.schemes.two_of_four import TwoOfFour
+from inference_core.sparsity.schemes.unstructured import Unstructured
 
-import importlib
-import pkgutil
-from abc import ABC, abstractmethod
+__all__ = ["SCHEMES", "Blocks", "PruningScheme", "TwoOfFour", "Unstructured"]
 
-import torch
-
-
-class PruningScheme(ABC):
-    """A pattern of zeros.
-
-    Attributes:
-        exchangeable: whether single weights may be exchanged (regrowth) without breaking the pattern.
-    """
-
-    exchangeable = False
-
-    @abstractmethod
-    def mask(self, scores: torch.Tensor, sparsity: float) -> torch.Tensor:
-        """Return bool of the shape of scores, True where a weight is kept: those of the highest scores that the pattern allows.
-
-        Args:
-            scores: importance of each weight, [out, ...]; all but the first axis count as one, of inputs. None may be NaN.
-            sparsity: share of zeros that is asked for, 0 to 1; the pattern's own nearest is given.
-        """
-
-    @abstractmethod
-    def allows(self, weight: torch.Tensor) -> bool:
-        """Return whether the zeros of a weight follow the pattern."""
-
-    @classmethod
-    @abstractmethod
-    def examples(cls) -> list[PruningScheme]:
-        """Return instances for the contract suite."""
-
-
-def pruning_schemes() -> list[type[PruningScheme]]:
-    """Return every scheme of this folder."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-    return sorted(PruningScheme.__subclasses__(), key=lambda scheme: scheme.__name__)
-
-
-def lowest(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """Return bool of the shape of scores, True for exactly `count` of the lowest; ties go to the earlier element."""
-    chosen = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
-    chosen[scores.reshape(-1).argsort(stable=True)[:count]] = True
-    return chosen.reshape(scores.shape)
+SCHEMES: tuple[type[PruningScheme], ...] = (Blocks, TwoOfFour, Unstructured)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from inference_core.sparsity.schemes import PruningScheme, lowest
+from inference_core.sparsity.schemes.base import PruningScheme, lowest
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from inference_core.sparsity.schemes import PruningScheme, lowest
+from inference_core.sparsity.schemes.base import PruningScheme, lowest
 
 
 @dataclass(frozen=True)
