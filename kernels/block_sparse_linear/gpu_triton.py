@@ -92,15 +92,16 @@ def choose_tiling(rows: int, weight: DeviceBlocks, processors: int = 132) -> Til
     """Return how a batch is cut up: what was fastest of what was tried on an H200 (tests/benchmarks/sparse)."""
     strips = len(weight.order)
     if rows <= 256:
-        # So few tiles that each has a processor to itself, and its shared memory.
-        split = max(1, min(16, processors // (2 * strips * triton.cdiv(rows, 64))))
-        return Tiling(rows=64, warps=4, stages=_stages(64, weight, 160), split=split)
-    if weight.height < 128:
-        return Tiling(rows=256, group=8, warps=8, stages=_stages(256, weight, 160))
-    if weight.height > 128 or rows <= 1024:
+        tiles = strips * triton.cdiv(rows, 64)
+        # A processor and its shared memory for each tile, as long as there are so few.
+        stages = _stages(64, weight, 160 if tiles <= processors else 100)
+        return Tiling(rows=64, stages=stages, split=max(1, min(16, processors // (2 * tiles))))
+    if weight.height > 128:
         return Tiling(rows=128, warps=8, stages=_stages(128, weight, 200))
+    if weight.height < 128 and rows > 1024:
+        return Tiling(rows=256, group=8, warps=8, stages=_stages(256, weight, 160))
     # Two programs a processor: one multiplies while the other begins or ends.
-    return Tiling(rows=128, warps=4, stages=_stages(128, weight, 100))
+    return Tiling(stages=_stages(128, weight, 100))
 
 
 def _stages(rows: int, weight: DeviceBlocks, kilobytes: int) -> int:
