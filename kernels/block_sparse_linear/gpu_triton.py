@@ -67,13 +67,15 @@ def upload_blocks(
     """Return a weight on a device: float32 values as bfloat16 or float16, int8 as they are.
 
     Raises:
-        KernelInputError: a block is not 16 to 256 outputs by 16 to 128 inputs, in powers of two, or outputs or inputs are no
-            multiple of 16 (the memory unit reads whole 16 bytes: fill the weight up with zeros).
+        KernelInputError: a block is not 16 to 256 outputs by 16 (int8: 32) to 128 inputs, in powers of two, or outputs or
+            inputs are no multiple of 16 (the memory unit reads whole 16 bytes: fill the weight up with zeros).
     """
-    powers = all(n & (n - 1) == 0 and n >= 16 for n in (weight.height, weight.width))
-    if not powers or weight.height > 256 or weight.width > 128 or weight.outputs % 16 or weight.inputs % 16:
+    narrowest = 32 if weight.values.dtype == np.int8 else 16
+    powers = all(n & (n - 1) == 0 for n in (weight.height, weight.width))
+    sizes = 16 <= weight.height <= 256 and narrowest <= weight.width <= 128
+    if not powers or not sizes or weight.outputs % 16 or weight.inputs % 16:
         raise KernelInputError(
-            f"blocks must be 16 to 256 by 16 to 128 in powers of two and the weight a multiple of 16; "
+            f"blocks must be 16 to 256 by {narrowest} to 128 in powers of two and the weight a multiple of 16; "
             f"got {weight.height} x {weight.width} of {weight.outputs} x {weight.inputs}"
         )
     # One more block, which is never used: a descriptor needs something to point at, and the index is read a step ahead.

@@ -7,8 +7,9 @@ from tests.benchmarks.sparse import conv_net, linear_sizes
 
 def gpu_report() -> dict:
     """Return block_sparse_speedup_75 (the least of 2,048 and 8,192 rows), conv_pruned_speedup (the first net at 75 % zeros),
-    tflops_per_watt_dense and tflops_per_watt_sparse (bfloat16, 75 % zeros), tflops_per_watt_sparse_int8, and both tables.
+    tflops_per_watt_dense and tflops_per_watt_sparse (bfloat16, 75 % zeros), the same two with _int8, and both tables.
 
+    Watts are those of `timing.watts`; TFLOP/s are effective, those of the dense product in the sparse layer's time.
     Needs a GPU with a tensor memory unit. None stands for what the host cannot tell.
     """
     linear, nets = linear_sizes.benchmark(), conv_net.benchmark()
@@ -18,6 +19,7 @@ def gpu_report() -> dict:
         "conv_pruned_speedup": nets[0]["pruned"][0]["speedup"],
         "tflops_per_watt_dense": power.get("cuBLAS bfloat16"),
         "tflops_per_watt_sparse": power.get("blocks, 75 % zeros, bfloat16"),
+        "tflops_per_watt_dense_int8": power.get("cuBLAS int8"),
         "tflops_per_watt_sparse_int8": power.get("blocks, 75 % zeros, int8"),
         "linear": linear,
         "nets": nets,
