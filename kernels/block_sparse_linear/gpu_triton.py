@@ -8,6 +8,7 @@ blocks of a strip are shared out to several programs, and a second kernel adds u
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,9 +91,9 @@ def upload_blocks(
     )  # fmt: skip
 
 
-def choose_tiling(rows: int, weight: DeviceBlocks, processors: int = 132) -> Tiling:
+def choose_tiling(rows: int, weight: DeviceBlocks) -> Tiling:
     """Return how a batch is cut up: what was fastest of what was tried on an H200 (tests/benchmarks/sparse)."""
-    strips = len(weight.order)
+    strips, processors = len(weight.order), _processors(weight.order.device)
     if rows <= 256:
         tiles = strips * triton.cdiv(rows, 64)
         # A processor and its shared memory for each tile, as long as there are so few.
@@ -104,6 +105,11 @@ def choose_tiling(rows: int, weight: DeviceBlocks, processors: int = 132) -> Til
         return Tiling(rows=256, group=8, warps=8, stages=_stages(256, weight, 160))
     # Two programs a processor: one multiplies while the other begins or ends.
     return Tiling(stages=_stages(128, weight, 100))
+
+
+@functools.cache
+def _processors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 132
 
 
 def _stages(rows: int, weight: DeviceBlocks, kilobytes: int) -> int:
