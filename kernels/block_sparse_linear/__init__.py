@@ -70,6 +70,6 @@ def check_parts(
             continue
         fits = part.dtype == np.float32 and part.shape == (weight.outputs,) and part.flags.c_contiguous
         if not fits or not np.isfinite(part).all():
-            raise KernelInputError(f"{name} must be C-contiguous finite float32 [{weight.outputs}]; got {part.dtype} {part.shape}")
+            raise KernelInputError(f"{name} must be contiguous finite float32 [{weight.outputs}]; got {part.dtype} {part.shape}")
     if (scale is None) != (dtype == np.float32) or (out_scale is not None and (scale is None or not out_scale > 0)):
         raise KernelInputError("int8 needs a scale for each output, float32 takes none; out_scale is above 0 and for int8 alone")
