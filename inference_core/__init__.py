@@ -7,8 +7,10 @@ from inference_core import table_rows
 from inference_core.answers import AnswerColumns, AnswerForm, Rendered, render_answers
 from inference_core.calibration import Calibration, fit_platt
 from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchedulingError, SchemaMismatch
+from inference_core.export import program_to_onnx
 from inference_core.forest import Forest
 from inference_core.ids import ID_BYTES, RANDOM_BYTES, ordered_ids
+from inference_core.net import Blend, NetLayer, QuantisedNet
 from inference_core.outcomes import Outcome, RuleOutcome
 from inference_core.packed import pack_rows, unpack_rows
 from inference_core.policy import CostPolicy, default_policy
@@ -73,6 +75,7 @@ __all__ = [
     "AnswerColumns",
     "AnswerForm",
     "ArtifactRefused",
+    "Blend",
     "Calibration",
     "CostPolicy",
     "DecidedRows",
@@ -90,6 +93,7 @@ __all__ = [
     "KernelInputError",
     "LadderCounters",
     "LogExport",
+    "NetLayer",
     "ID_BYTES",
     "RANDOM_BYTES",
     "ordered_ids",
@@ -97,6 +101,7 @@ __all__ = [
     "Outcome",
     "ProgramError",
     "ProgramResult",
+    "QuantisedNet",
     "Recipe",
     "RecipeBook",
     "RecordField",
@@ -122,12 +127,15 @@ __all__ = [
     "load_or_create_signing_key",
     "load_program",
     "load_verify_key",
+    "net_from_bytes",
+    "net_to_bytes",
     "open_entity_tables",
     "open_id_set",
     "open_token_table",
     "open_value_columns",
     "open_window_store",
     "pack_rows",
+    "program_to_onnx",
     "render_answers",
     "rule_from_json",
     "rule_to_json",
@@ -138,11 +146,15 @@ __all__ = [
     "unpack_rows",
 ]
 
-# Reached on first use: signatures need the cryptography package, which a machine that only runs programs may lack.
+# Reached on first use: signatures need the cryptography package and stored nets safetensors, which a machine that only runs
+# programs may lack.
 _SIGNED = ("load_or_create_signing_key", "load_program", "load_verify_key", "save_program")
+_STORED = ("net_from_bytes", "net_to_bytes")
 
 
 def __getattr__(name: str) -> Any:
     if name in _SIGNED:
         return getattr(import_module("inference_core.artifacts"), name)
+    if name in _STORED:
+        return getattr(import_module("inference_core.net.storage"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
