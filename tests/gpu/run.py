@@ -16,7 +16,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # How many processes share an operation's cases: kernels that take long to compile get more.
-_PARTS = {"score_rows": 6, "path_contributions": 3, "rule_mask": 2, "net_margin": 2}
+_PARTS = {
+    "score_rows": 6, "path_contributions": 3, "rule_mask": 2, "net_margin": 2, "block_sparse_linear": 5, "block_sparse_conv": 2,
+}  # fmt: skip
+_SPARSE_FIGURES = (
+    "block_sparse_speedup_75", "conv_pruned_speedup", "tflops_per_watt_dense", "tflops_per_watt_sparse",
+    "tflops_per_watt_dense_int8", "tflops_per_watt_sparse_int8",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -37,7 +43,7 @@ def main() -> int:
     flips = check_flips("cuda:0", max(1, (os.cpu_count() or 2) - 1))
     _say(f"flips: {flips['rows_that_differ']} ({time.perf_counter() - start:.0f} s)")
     sound = {name: not contract["failures"] for name, contract in contracts.items()}
-    result = {"contracts": contracts, "flips": flips, "benchmark": None, "program": None}
+    result = {"contracts": contracts, "flips": flips, "benchmark": None, "program": None, "sparse": None}
     # The benchmark's figures come from these; one that is unsound has no speed.
     if sound["score_rows"] and sound["forest_margin"] and not flips["flips_per_million"]:
         from tests.benchmarks.gpu.forest_sizes import benchmark
@@ -52,6 +58,12 @@ def main() -> int:
             _say(json.dumps(result["program"]))
     else:
         _say("no benchmark: a contract failed, or rows flipped")
+    if sound["block_sparse_linear"] and sound["block_sparse_conv"] and _has_tensor_memory_unit():
+        from tests.benchmarks.sparse.gpu import gpu_report as sparse_report
+        from tests.benchmarks.sparse.gpu import table as sparse_table
+
+        result["sparse"] = sparse_report()
+        _say(sparse_table(result["sparse"]))
     if arguments.out:
         arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(summary(result)))
@@ -65,6 +77,12 @@ def _missing() -> str | None:
     except ImportError as error:
         return f"PyTorch and Triton are needed: {error}"
     return None if torch.cuda.is_available() else "no GPU was found: torch.cuda.is_available() is False"
+
+
+def _has_tensor_memory_unit() -> bool:
+    import torch
+
+    return torch.cuda.get_device_capability() >= (9, 0)
 
 
 def run_contracts() -> dict[str, dict]:
@@ -101,6 +119,7 @@ def summary(result: dict) -> dict:
     program = result["program"]
     figures["program_65536_us"] = None if program is None else round(program["program_us"], 1)
     figures["program_65536_explained"] = None if program is None else round(program["explained"], 3)
+    figures |= {name: None if result["sparse"] is None else result["sparse"][name] for name in _SPARSE_FIGURES}
     return {**figures, "flips_per_million": result["flips"]["flips_per_million"]}
 
 
