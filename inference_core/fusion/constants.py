@@ -1,0 +1,101 @@
+"""What depends on constant arguments alone: folded weights, packed panels. Worked out once for a set of tensors, again when they change.
+
+A set is known by its tensors themselves, their version counters and their addresses. Writes that PyTorch does not count (through
+.data, or through a NumPy array that shares the memory) are not seen; inference tensors have no counter and are never remembered.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from inference_core.fusion.interpret import value_of
+from inference_core.fusion.ir import Graph
+from inference_core.fusion.placement import Packed
+
+if TYPE_CHECKING:
+    import torch
+
+# A champion and its challengers; each set keeps its tensors alive.
+MOST_SETS = 8
+_LANES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class ConstantSet:
+    """Attributes:
+    guards: (position, tensor, version, address) of each constant argument.
+    table: what the kernel is given, made by the back end from `tensors`.
+    tensors: the constants' values, kept alive.
+    """
+
+    guards: tuple[tuple[int, Any, int, int], ...]
+    table: Any
+    tensors: tuple[Any, ...]
+
+
+class ConstantSets:
+    """The last few sets of one kernel, by the identities of their tensors."""
+
+    def __init__(
+        self, graph: Graph, packed: Sequence[Packed], positions: Sequence[int], make_table: Callable[[list[torch.Tensor]], Any]
+    ) -> None:
+        """positions: of the constant arguments among the function's tensors; make_table: from the values to what a call takes."""
+        self._graph, self._packed, self._positions, self._make_table = graph, tuple(packed), tuple(positions), make_table
+        self._sets: OrderedDict[tuple[int, ...], ConstantSet] = OrderedDict()
+        self.worked_out = 0
+
+    def of(self, args: Sequence[torch.Tensor]) -> ConstantSet:
+        """Return the set of these arguments, from memory where nothing changed."""
+        key = tuple(id(args[position]) for position in self._positions)
+        known = self._sets.get(key)
+        if known is not None and self._still_holds(known, args):
+            return known
+        made = self._make(args)
+        if not any(args[position].is_inference() for position in self._positions):
+            self._sets[key] = made
+            while len(self._sets) > MOST_SETS:
+                self._sets.popitem(last=False)
+        return made
+
+    @staticmethod
+    def _still_holds(known: ConstantSet, args: Sequence[torch.Tensor]) -> bool:
+        return all(
+            args[position] is tensor and tensor._version == version and tensor.data_ptr() == address
+            for position, tensor, version, address in known.guards
+        )
+
+    def _make(self, args: Sequence[torch.Tensor]) -> ConstantSet:
+        import torch
+
+        # Before the values are read: a change meanwhile is then seen by the next call.
+        guards = tuple((position, args[position], _version(args[position]), args[position].data_ptr()) for position in self._positions)
+        with torch.no_grad():
+            values: dict[int, torch.Tensor] = {}
+            for at, node in enumerate(self._graph.nodes):
+                if not node.varies:
+                    values[at] = value_of(node, [values[arg] for arg in node.args], args)
+            tensors = [packed(values[one.node], one.form) for one in self._packed]
+        self.worked_out += 1
+        return ConstantSet(guards, self._make_table(tensors), tuple(tensors))
+
+
+def _version(tensor: torch.Tensor) -> int:
+    # No tensor's counter is ever -1: such a set never holds twice.
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def packed(value: torch.Tensor, form: str) -> torch.Tensor:
+    """Return a value as a kernel reads it (placement.Packed)."""
+    import torch
+
+    value = value.detach()
+    if form == "plain":
+        return value.contiguous()
+    behind = -value.shape[0] % _LANES
+    padded = torch.nn.functional.pad(value, (0, behind) if value.ndim == 1 else (0, 0, 0, behind))
+    if form == "padded":
+        return padded.contiguous()
+    return padded.reshape(-1, _LANES, padded.shape[1]).transpose(1, 2).contiguous()

@@ -1,0 +1,84 @@
+"""Decides by the bytes that fusion saves: what operations one after another read and write, against what one kernel does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inference_core.fusion.emit_c import work_of
+from inference_core.fusion.ir import Graph, Kind, Node, NotFusable
+from inference_core.fusion.operations import LEAVES, MATRIX, VIEWS
+from inference_core.fusion.placement import is_number
+
+_BYTES = {Kind.NUMBER: 4, Kind.TRUTH: 1, Kind.POSITION: 8}
+# Multiplications of one matrix product or convolution a row; beyond them the library's blocking over all caches is the better one.
+LARGEST_LAYER = 4_000_000
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes that are read and written: for each row, and once a call whatever the rows."""
+
+    per_row: int
+    once: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Attributes:
+    apart, fused: traffic of the operations one after another, and of one kernel.
+    calls: operations that PyTorch would run.
+    """
+
+    apart: Traffic
+    fused: Traffic
+    calls: int
+
+    def account(self) -> str:
+        saved = self.apart.per_row - self.fused.per_row
+        return (
+            f"{self.calls} operations move {self.apart.per_row} bytes a row, the fused kernel {self.fused.per_row}: "
+            f"{saved} saved ({saved / max(1, self.apart.per_row):.0%}); once a call {self.apart.once} and {self.fused.once}"
+        )
+
+
+def judge(recorded: Graph, final: Graph, calls: int) -> Verdict:
+    """Return what fusing saves.
+
+    Args:
+        recorded: the graph as the function says it; final: the one that is emitted.
+        calls: operations of the function, views left out.
+
+    Raises:
+        NotFusable: there is nothing to save, or a layer is so large that the library does it better.
+    """
+    verdict = Verdict(_apart(recorded), _fused(final), calls)
+    for node in final.nodes:
+        if node.op in MATRIX and work_of(final, node) * 16 > LARGEST_LAYER:
+            raise NotFusable(f"a {node.op} of {work_of(final, node) * 16} multiplications a row: the library's own is the better one")
+    if calls < 2:
+        raise NotFusable("one operation by itself: there is nothing to fuse it with")
+    if verdict.fused.per_row >= verdict.apart.per_row and verdict.fused.once >= verdict.apart.once:
+        raise NotFusable(f"no bytes are saved: {verdict.account()}")
+    return verdict
+
+
+def _size(node: Node) -> int:
+    return 0 if is_number(node) else node.elements * _BYTES[node.kind]
+
+
+def _apart(graph: Graph) -> Traffic:
+    per_row = once = 0
+    for node in graph.nodes:
+        if node.op in LEAVES or node.op in VIEWS:
+            continue
+        for touched in (node, *(graph.nodes[arg] for arg in node.args)):
+            per_row += _size(touched) * touched.varies
+            once += _size(touched) * (not touched.varies)
+    return Traffic(per_row, once)
+
+
+def _fused(graph: Graph) -> Traffic:
+    varying = [node for node in graph.nodes if node.op == "argument" and node.varies]
+    results = [graph.nodes[at] for at in dict.fromkeys(graph.outputs)]
+    read = {arg for node in graph.nodes if node.varies for arg in node.args if not graph.nodes[arg].varies}
+    return Traffic(sum(map(_size, [*varying, *results])), sum(_size(graph.nodes[at]) for at in read))
