@@ -8,6 +8,7 @@ from inference_core.answers import AnswerColumns, AnswerForm, Rendered, render_a
 from inference_core.calibration import Calibration, fit_platt
 from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchedulingError, SchemaMismatch
 from inference_core.forest import Forest
+from inference_core.fusion import deepseek_fuse
 from inference_core.ids import ID_BYTES, RANDOM_BYTES, ordered_ids
 from inference_core.outcomes import Outcome, RuleOutcome
 from inference_core.packed import pack_rows, unpack_rows
@@ -115,6 +116,7 @@ __all__ = [
     "WindowLayout",
     "WindowStore",
     "cpu_device",
+    "deepseek_fuse",
     "default_policy",
     "detect_devices",
     "fit_platt",

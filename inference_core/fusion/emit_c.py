@@ -96,6 +96,7 @@ class _Emitter:
         self._arguments = [at for at, node in enumerate(graph.nodes) if node.op == "argument" and node.varies]
         self._constants: list[Packed] = []
         self._places: dict[int, Place] = {}
+        self._outer: dict[int, Place] = {}
         self._scratch = 0
         self._zeroed: list[tuple[int, int]] = []
         self._tables: list[str] = []
@@ -103,22 +104,25 @@ class _Emitter:
         self._lines: list[str] = []
 
     def _rows_a_block(self) -> int:
-        per_row = sum(self._graph.nodes[at].elements for at in self._kept if at not in self._graph.outputs)
+        inside = [at for at in self._kept if at not in self._graph.outputs or self._is_turned(at)]
+        inside += [at for at, node in enumerate(self._graph.nodes) if node.op == "argument" and node.varies and self._is_turned(at)]
+        per_row = sum(self._graph.nodes[at].elements for at in inside)
         per_row += sum(self._graph.nodes[at].elements for at in self._kept if self._graph.nodes[at].op == "conv2d")
         return max(1, min(_MOST_ROWS, _SCRATCH_FLOATS // max(1, per_row)))
 
     # --- the whole ---------------------------------------------------------------------------------------------------
 
     def source(self) -> CSource:
-        for place, at in enumerate(self._arguments):
-            self._places[at] = self._outside(f"a{place}", self._graph.nodes[at])
-        for place, at in enumerate(dict.fromkeys(self._graph.outputs)):
-            if self._graph.nodes[at].op != "conv2d":
-                self._places[at] = self._outside(f"o{place}", self._graph.nodes[at])
+        self._outer = {at: self._outside(f"a{i}", self._graph.nodes[at]) for i, at in enumerate(self._arguments)}
+        self._outer |= {at: self._outside(f"o{i}", self._graph.nodes[at]) for i, at in enumerate(dict.fromkeys(self._graph.outputs))}
+        for at in self._arguments:
+            self._places[at] = self._turned_in(at) if self._is_turned(at) else self._outer[at]
         for at in constants_read(self._graph):
             self._constant_place(at)
         for at in self._kept:
             self._write(at)
+            if at in self._graph.outputs and self._places[at] != self._outer[at]:
+                self._copy_out(at)
         text = self._text()
         arguments = tuple(self._graph.nodes[at].value for at in self._arguments)
         return CSource(text, arguments, tuple(self._constants), len(self._kept))
@@ -190,12 +194,30 @@ class _Emitter:
     def _place_for(self, at: int) -> Place:
         """Return the place of a value to be written down, made if it has none yet."""
         if at not in self._places:
-            node = self._graph.nodes[at]
-            start = self._take(node.elements * self._rows)
-            narrow = node.elements <= NARROW
-            step, by_row = (self._rows, 1) if narrow else (1, node.elements)
-            self._places[at] = Place("scratch", by_row, _strides(node.row, step), step, start)
+            is_outer = at in self._outer and not self._is_turned(at)
+            self._places[at] = self._outer[at] if is_outer else self._within(self._graph.nodes[at])
         return self._places[at]
+
+    def _within(self, node: Node) -> Place:
+        start = self._take(node.elements * self._rows)
+        step, by_row = (self._rows, 1) if node.elements <= NARROW else (1, node.elements)
+        return Place("scratch", by_row, _strides(node.row, step), step, start)
+
+    def _is_turned(self, at: int) -> bool:
+        """Whether rows of few elements outside lie side by side within: loads with a step are no vectors."""
+        node = self._graph.nodes[at]
+        return 1 < node.elements <= NARROW and node.kind is not Kind.POSITION
+
+    def _turned_in(self, at: int) -> Place:
+        node, outer = self._graph.nodes[at], self._outer[at]
+        place = self._within(node)
+        self._copy_flat(node, place, outer)
+        return place
+
+    def _copy_flat(self, node: Node, to: Place, of: Place) -> None:
+        self._say(1, f"for (int64_t r = 0; r < rows; r++) for (int64_t j = 0; j < {node.elements}; j++)",
+                  f"    {to.name}[r * {to.by_row} + j * {to.uniform} + {to.start}] = "
+                  f"{of.name}[r * {of.by_row} + j * {of.uniform} + {of.start}];")  # fmt: skip
 
     def _found(self, at: int) -> Place | None:
         """Return where a value lies, through views of what has a place; None for one that is part of an expression."""
@@ -358,12 +380,14 @@ class _Emitter:
             for value in values[1:]:
                 found = body.named(Kind.NUMBER, REDUCTIONS[node.op].c.format(found, value))
             return found
-        best, position = values[0], "0"
+        sign = ">" if node.op == "argmax" else "<"
+        best, position, missing = values[0], "0", "-1"
         for j, value in enumerate(values[1:], 1):
-            taken = body.named(Kind.TRUTH, _better(node.op, value, best))
-            best = body.named(Kind.NUMBER, f"{taken} ? {value} : {best}")
-            position = body.named(Kind.POSITION, f"{taken} ? {j} : {position}")
-        return position
+            position = body.named(Kind.POSITION, f"{value} {sign} {best} ? {j} : {position}")
+            best = body.named(Kind.NUMBER, f"{value} {sign} {best} ? {value} : {best}")
+        for j, value in reversed(list(enumerate(values))):  # the first NaN stands before all numbers
+            missing = body.named(Kind.POSITION, f"{value} != {value} ? {j} : {missing}")
+        return body.named(Kind.POSITION, f"{missing} < 0 ? {position} : {missing}")
 
     def _along(self, depth: int, node: Node, operand: int, index: Index, size: int, target: str) -> None:
         body = _Body()
@@ -387,7 +411,8 @@ class _Emitter:
     # --- matrices ----------------------------------------------------------------------------------------------------
 
     def _write_linear(self, at: int, node: Node) -> None:
-        place, x = self._place_for(at), self._found(node.args[0])
+        place = self._place_for(at)
+        x = (self._outer.get(node.args[0]) if self._graph.nodes[node.args[0]].op == "argument" else None) or self._found(node.args[0])
         if x is None or x.uniform is None:
             raise NotFusable("a matrix product of rows that have no place")
         outputs, inputs = self._graph.nodes[node.args[1]].row
@@ -449,16 +474,16 @@ class _Emitter:
                              f"{first * shape.channel + start * tiles.LANES}, {shape.channel});")  # fmt: skip
         self._say(1, "}")
         self._places[at] = place
-        if at in self._graph.outputs:
-            self._copy_out(at, node, place)
 
-    def _copy_out(self, at: int, node: Node, place: Place) -> None:
-        name = f"o{list(dict.fromkeys(self._graph.outputs)).index(at)}"
-        target = self._outside(name, node)
-        index = ("c", "y", "x")
+    def _copy_out(self, at: int) -> None:
+        node, place, outer = self._graph.nodes[at], self._places[at], self._outer[at]
+        if place.uniform is not None:
+            self._copy_flat(node, outer, place)
+            return
+        index = ("c", "y", "x")  # a convolution's lines have garbage behind them
         self._say(1, f"for (int64_t r = 0; r < rows; r++) for (int64_t c = 0; c < {node.row[0]}; c++)",
                   f"    for (int64_t y = 0; y < {node.row[1]}; y++) for (int64_t x = 0; x < {node.row[2]}; x++)",
-                  f"        {self._address(target, index)} = {self._address(place, index)};")  # fmt: skip
+                  f"        {self._address(outer, index)} = {self._address(place, index)};")  # fmt: skip
 
     def _stage_image(self, x: int, shape: _Convolution) -> None:
         """Copy one image between its borders; with steps above one, places that a filter's element meets lie side by side."""

@@ -12,9 +12,9 @@
 INLINE float fuse_of_bits(int32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
 INLINE int32_t fuse_bits(float x) { int32_t bits; memcpy(&bits, &x, 4); return bits; }
 
-/* As torch.maximum and torch.minimum: NaN if either is. */
-INLINE float fuse_maximum(float a, float b) { return (a > b || a != a) ? a : b; }
-INLINE float fuse_minimum(float a, float b) { return (a < b || a != a) ? a : b; }
+/* As torch.maximum and torch.minimum: NaN if either is. Two plain choices: a compiler may not put `or` of comparisons into vectors. */
+INLINE float fuse_maximum(float a, float b) { float larger = a > b ? a : b; return a != a ? a : larger; }
+INLINE float fuse_minimum(float a, float b) { float smaller = a < b ? a : b; return a != a ? a : smaller; }
 
 INLINE float fuse_exp(float x) {
     float low = x < -104.0f ? -104.0f : x, y = low > 89.0f ? 89.0f : low;
@@ -64,10 +64,9 @@ INLINE float fuse_log(float x) {
 
 INLINE float fuse_log1p(float x) {
     float u = 1.0f + x;
-    float lost = ((u - 1.0f) - x) / u;
-    float result = fuse_log(u) - lost;
-    result = (x == INFINITY || u == 0.0f) ? fuse_log(u) : result;
-    return (u == 1.0f) ? x : result;
+    float lost = ((u - 1.0f) - x) / u;                        /* NaN where u is 0 or infinite, and nothing was lost */
+    float result = fuse_log(u) - (lost == lost ? lost : 0.0f);
+    return u == 1.0f ? x : result;
 }
 
 /* The polynomial of Cephes' expf below a half, exp(x) - 1 above. */
@@ -85,12 +84,10 @@ INLINE float fuse_expm1(float x) {
 }
 
 INLINE float fuse_asinh(float x) {
-    float a = fabsf(x);
-    int huge = a > 1e9f;                                      /* x * x would be infinite; there asinh is log(2 |x|) */
-    float b = huge ? 1.0f : a;
-    float result = fuse_log1p(b + b * b / (sqrtf(b * b + 1.0f) + 1.0f));
+    float a = fabsf(x), b = a < 1e9f ? a : 1e9f;              /* beyond, x * x could be infinite, and asinh is log(2 |x|) */
+    float near = fuse_log1p(b + b * b / (sqrtf(b * b + 1.0f) + 1.0f));
     float far = fuse_log(a) + 0.693147181f;
-    return copysignf(huge ? far : result, x);
+    return copysignf(a < 1e9f ? near : far, x);
 }
 
 INLINE float fuse_tanh(float x) {
