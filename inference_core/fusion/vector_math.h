@@ -1,7 +1,7 @@
 /* Functions without branches, which a compiler puts into vectors: within a few units in the last place of the true value,
    NaN and infinities as in PyTorch.
 
-   exp and log after S. L. Moshier's Cephes (expf, logf), log1p after W. Kahan's correction of log(1 + x), erf with N. Juffa's
+   exp and log after S. L. Moshier's Cephes (expf, logf), tanh and asinh with Cephes' polynomials near zero, log1p after W. Kahan's correction of log(1 + x), erf with N. Juffa's
    coefficients (minimax on two intervals). */
 #include <math.h>
 #include <stdint.h>
@@ -83,11 +83,17 @@ INLINE float fuse_expm1(float x) {
     return fabsf(x) < 0.5f ? p : large;
 }
 
+/* A polynomial (Cephes, asinhf) below a half, log(a + sqrt(a * a + 1)) above; where a * a could be infinite, log(a) + log(2). */
 INLINE float fuse_asinh(float x) {
-    float a = fabsf(x), b = a < 1e9f ? a : 1e9f;              /* beyond, x * x could be infinite, and asinh is log(2 |x|) */
-    float near = fuse_log1p(b + b * b / (sqrtf(b * b + 1.0f) + 1.0f));
-    float far = fuse_log(a) + 0.693147181f;
-    return copysignf(a < 1e9f ? near : far, x);
+    float a = fabsf(x), z = x * x;
+    float p = 2.0122003309e-2f;
+    p = p * z - 4.2699340972e-2f;
+    p = p * z + 7.4847586088e-2f;
+    p = p * z - 1.6666288134e-1f;
+    p = p * z * x + x;
+    float of = a < 1e9f ? a + sqrtf(z + 1.0f) : a;
+    float far = fuse_log(of) + (a < 1e9f ? 0.0f : 0.693147181f);
+    return a < 0.5f ? p : copysignf(far, x);
 }
 
 INLINE float fuse_tanh(float x) {

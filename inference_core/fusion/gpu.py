@@ -1,0 +1,170 @@
+"""A fused function on a GPU: one launch of a Triton kernel, with the checks of a call before it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from inference_core.fusion.build import NoCompiler, private_folder
+from inference_core.fusion.constants import ConstantSets
+from inference_core.fusion.cpu import MISS
+from inference_core.fusion.emit_triton import TritonSource, emit_triton
+from inference_core.fusion.interpret import TORCH_KINDS
+from inference_core.fusion.ir import Graph
+
+if TYPE_CHECKING:
+    import torch
+
+_MOST_SHAPES = 4096
+
+
+class GpuKernel:
+    """One graph as a Triton kernel.
+
+    Attributes:
+        source: what Triton compiles.
+        constants: the sets of constant arguments that it was given.
+        launches: kernels that a call starts.
+    """
+
+    launches = 1
+
+    def __init__(self, graph: Graph, tensors: int, folder: Path | None) -> None:
+        """tensors: how many tensors the function takes.
+
+        Raises:
+            NoCompiler: Triton is not installed.
+            NotFusable: a part has no form in Triton.
+        """
+        self.source: TritonSource = emit_triton(graph)
+        self._graph = graph
+        self.kernel = load_triton(self.source.text, folder).kernel
+        read = {node.value for node in graph.nodes if node.op == "argument"}
+        fixed = [at for at in range(tensors) if at in read and at not in self.source.arguments]
+        self.constants = ConstantSets(graph, self.source.constants, fixed, tuple)
+
+    def account(self) -> str:
+        return f"Triton: one launch, {self.source.rows} {'rows' if self.source.places == 1 else 'places of images'} a program"
+
+    def call_for(self, positions: Sequence[int]) -> Callable[[Sequence[Any]], Any]:
+        """Return the function of a call's arguments that checks and runs, as CpuKernel.call_for does."""
+        return _make_call(self, self._graph, tuple(positions))
+
+
+def load_triton(text: str, folder: Path | None) -> ModuleType:
+    """Return the module of a Triton source; Triton reads a kernel's text from its file.
+
+    Raises:
+        NoCompiler: Triton is not installed, or the folder's file is not what was written there.
+    """
+    if importlib.util.find_spec("triton") is None:
+        raise NoCompiler("Triton is not installed")
+    name = hashlib.sha256(text.encode()).hexdigest()
+    file = private_folder(folder) / f"fused_{name}.py"
+    if not file.exists():
+        made = file.with_suffix(f".{id(text)}.tmp")
+        made.write_text(text)
+        made.replace(file)
+    if file.read_text() != text:
+        raise NoCompiler(f"{file} was changed: remove it")
+    found = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def launch(kernel: GpuKernel, graph: Graph, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Run a kernel once on checked tensors, one for each of the function's; return the outputs."""
+    import torch
+
+    first = tensors[kernel.source.arguments[0]]
+    rows = first.shape[0]
+    held = kernel.constants.of(tensors)
+    nodes = [graph.nodes[at] for at in dict.fromkeys(graph.outputs)]
+    outs = [torch.empty((rows, *node.row), dtype=getattr(torch, TORCH_KINDS[node.kind]), device=first.device) for node in nodes]
+    if rows:
+        programs = -(-rows * kernel.source.places // kernel.source.rows)
+        kernel.kernel[(programs,)](rows, *held.table, *(tensors[at] for at in kernel.source.arguments), *outs)
+    return outs
+
+
+def _make_call(kernel: GpuKernel, graph: Graph, positions: tuple[int, ...]) -> Any:
+    import torch
+
+    kinds = {node.value: getattr(torch, TORCH_KINDS[node.kind]) for node in graph.nodes if node.op == "argument"}
+    known: list[dict[Any, int]] = [{} for _ in kernel.source.arguments]
+    varying = tuple((positions[at], kinds[at], shapes) for at, shapes in zip(kernel.source.arguments, known, strict=True))
+    outputs = list(dict.fromkeys(graph.outputs))
+    results = [(graph.nodes[at].row, getattr(torch, TORCH_KINDS[graph.nodes[at].kind])) for at in outputs]
+    order = [outputs.index(at) for at in graph.outputs]
+    plain, places, per_program = (torch.Tensor, torch.nn.Parameter), kernel.source.places, kernel.source.rows
+    empty, grad_enabled, current = torch.empty, torch.is_grad_enabled, torch.cuda.current_device
+    last: Any = None
+    compiled: Any = None
+    device: Any = None
+
+    def call(args: Sequence[Any]) -> Any:
+        held = last
+        if held is None or compiled is None:
+            return MISS
+        rows, tensors = -1, []
+        for position, kind, shapes in varying:
+            x = args[position]
+            if type(x) not in plain or x.dtype is not kind or x.device != device or not x.is_contiguous():
+                return MISS
+            count = shapes.get(x.shape, -1)
+            if count != rows and rows != -1 or count == -1:
+                return MISS
+            rows = count
+            tensors.append(x)
+        if grad_enabled():
+            for position in positions:
+                if args[position].requires_grad:
+                    return MISS
+        for position, tensor, version, address in held.guards:
+            x = args[positions[position]]
+            if x is not tensor or x._version != version or x.data_ptr() != address:
+                return MISS
+        if rows == 0 or current() != device.index:
+            return MISS
+        outs = [empty((rows, *row), dtype=kind, device=device) for row, kind in results]
+        compiled[(-(-rows * places // per_program), 1, 1)](rows, *held.table, *tensors, *outs)
+        return shaped(outs)
+
+    def shaped(outs: list[torch.Tensor]) -> Any:
+        return outs[order[0]] if graph.single else tuple(outs[at] for at in order)
+
+    def admit(args: Sequence[Any]) -> None:
+        nonlocal last, device
+        tensors = [args[position] for position in positions]
+        for at, shapes in zip(kernel.source.arguments, known, strict=True):
+            if len(shapes) < _MOST_SHAPES:
+                shapes[tensors[at].shape] = tensors[at].shape[0]
+        last = kernel.constants.of(tensors)
+        device = tensors[kernel.source.arguments[0]].device
+
+    def checked(args: Sequence[Any]) -> Any:
+        nonlocal compiled
+        tensors = [args[position] for position in positions]
+        with torch.cuda.device(device):
+            if compiled is None and tensors[kernel.source.arguments[0]].shape[0]:
+                compiled = _compiled(kernel, graph, tensors)
+            return shaped(launch(kernel, graph, tensors))
+
+    call.admit, call.checked = admit, checked  # type: ignore[attr-defined]
+    return call
+
+
+def _compiled(kernel: GpuKernel, graph: Graph, tensors: Sequence[torch.Tensor]) -> Any:
+    """Return the kernel as compiled, which takes any number of rows and any alignment: nothing of them is compiled in."""
+    import torch
+
+    first = tensors[kernel.source.arguments[0]]
+    held = kernel.constants.of(tensors)
+    nodes = [graph.nodes[at] for at in dict.fromkeys(graph.outputs)]
+    outs = [torch.empty((1, *node.row), dtype=getattr(torch, TORCH_KINDS[node.kind]), device=first.device) for node in nodes]
+    return kernel.kernel.warmup(2, *held.table, *(tensors[at] for at in kernel.source.arguments), *outs, grid=(1,))
