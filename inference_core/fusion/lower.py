@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from inference_core.fusion.ir import Graph, Kind, Node, NotFusable, pruned
 from inference_core.fusion.known_calls import CallBuilder, Ref, known_calls, known_methods
+from inference_core.fusion.operations import VIEWS
 
 if TYPE_CHECKING:
     from torch import fx
@@ -113,5 +114,7 @@ def _check_output(builder: CallBuilder, ref: Any) -> None:
     node = builder.nodes[ref.at]
     if not node.varies:
         raise NotFusable("an output does not vary from row to row")
+    while node.op in VIEWS:
+        node = builder.nodes[node.args[0]]
     if node.op == "argument":
-        raise NotFusable("an output is an argument itself")
+        raise NotFusable("an output is an argument itself, or a view of one")

@@ -38,9 +38,9 @@ def parameters_of(function: Callable[..., Any]) -> inspect.Signature:
         NotFusable: it takes any number of arguments, or some by name alone.
     """
     signature = inspect.signature(function)
-    fitting = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    if not all(one.kind in fitting for one in signature.parameters.values()):
-        raise NotFusable("it takes arguments by name alone, or any number of them")
+    unfit = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    if any(one.kind in unfit for one in signature.parameters.values()):
+        raise NotFusable("it takes arguments by name alone")
     return signature
 
 

@@ -1,0 +1,87 @@
+"""python -m tests.inference_core.fusion.check_interpreted: generated Triton kernels in Triton's interpreter, on the CPU.
+
+Prints one JSON object: what was checked -> what went wrong (empty lists are what sound kernels give), and how many were left out.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from pathlib import Path
+
+from tests.gpu.interpreter import mend_interpreter
+
+mend_interpreter()
+
+import torch  # noqa: E402
+
+from inference_core.fusion.gpu import GpuKernel, launch  # noqa: E402
+from inference_core.fusion.interpret import evaluate  # noqa: E402
+from inference_core.fusion.ir import Graph, NotFusable  # noqa: E402
+from inference_core.fusion.operations import ELEMENTWISE, REDUCTIONS  # noqa: E402
+from tests.benchmarks.fuse.functions import CASES  # noqa: E402
+from tests.inference_core.fusion.generated import generated, wrong  # noqa: E402
+from tests.inference_core.fusion.graphs import final, one_operation, one_reduction, special_rows  # noqa: E402
+
+FUNCTIONS = 60
+
+
+def answer(graph: Graph, arguments: list[torch.Tensor], folder: Path):
+    """Return what the Triton kernel of a graph answers."""
+    kernel = GpuKernel(graph, len(arguments), folder)
+    outs = dict(zip(dict.fromkeys(graph.outputs), launch(kernel, graph, arguments), strict=True))
+    return outs[graph.outputs[0]] if graph.single else tuple(outs[at] for at in graph.outputs)
+
+
+def operations(folder: Path) -> list[str]:
+    """Return which operations differ from PyTorch's."""
+    found = []
+    for op in [*ELEMENTWISE, *REDUCTIONS]:
+        graph = one_operation(op, 37) if op in ELEMENTWISE else one_reduction(op, 37)
+        x = special_rows(37, 3, rows=19)
+        if op in ("logical_and", "logical_or", "logical_not", "number", "where"):
+            x[0] = x[0] > 0
+            x[1] = x[1] > 0 if op != "where" else x[1]
+        if op in ("sum", "prod"):
+            x[0] = torch.where(x[0].isinf(), 1.0, torch.tanh(x[0]))
+        arguments = x[: sum(node.op == "argument" for node in graph.nodes)]
+        expected, got = evaluate(graph, arguments)[0], answer(graph, arguments, folder)
+        if got.dtype != expected.dtype or not torch.allclose(got.float(), expected.float(), rtol=2e-6, atol=1e-6, equal_nan=True):
+            found.append(op)
+    return found
+
+
+def functions(folder: Path) -> tuple[list[str], int]:
+    """Return what random functions do wrong, and how many have no form in Triton."""
+    found, left_out = [], 0
+    for seed in range(FUNCTIONS):
+        case = generated(seed, flat=seed % 4 != 0)
+        try:
+            for rows in (4, 0, 1, 33):
+                arguments = case.arguments(rows, seed, missing=0.02)
+                fault = wrong(answer(final(case.function, arguments), arguments, folder), case.function, arguments)
+                if fault:
+                    found.append(f"seed {seed}, {rows} rows: {fault}: {case.steps}")
+        except NotFusable:
+            left_out += 1
+    return found, left_out
+
+
+def own_functions(folder: Path) -> list[str]:
+    """Return what the functions of the benchmark do wrong."""
+    found = []
+    for case in CASES:
+        for rows in (1, 35):
+            arguments = list(case.arguments(rows))
+            fault = wrong(answer(final(case.function, arguments), arguments, folder), case.function, arguments)
+            found += [f"{case.name}: {fault}"] if fault else []
+    return found
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as made:
+        place = Path(made)
+        faults, skipped = functions(place)
+        print(json.dumps({"operations": operations(place), "functions": faults, "left_out": skipped, "own": own_functions(place)}))
