@@ -1,7 +1,8 @@
 """What depends on constant arguments alone: folded weights, packed panels. Worked out once for a set of tensors, again when they change.
 
-A set is known by its tensors themselves, their version counters and their addresses. Writes that PyTorch does not count (through
-.data, or through a NumPy array that shares the memory) are not seen; inference tensors have no counter and are never remembered.
+A set is known by its tensors themselves, their version counters and their addresses. batch_norm's statistics are compared with what
+they were, because training changes them uncounted. Other writes that PyTorch does not count (through .data, or through a NumPy array
+that shares the memory) are not seen; inference tensors have no counter and are never remembered.
 """
 
 from __future__ import annotations
@@ -29,21 +30,29 @@ class ConstantSet:
     guards: (position, tensor, version, address) of each constant argument.
     table: what the kernel is given, made by the back end from `tensors`.
     tensors: the constants' values, kept alive.
+    is_remembered: whether a later call can be told that nothing changed.
     """
 
     guards: tuple[tuple[int, Any, int, int], ...]
     table: Any
     tensors: tuple[Any, ...]
+    is_remembered: bool
 
 
 class ConstantSets:
     """The last few sets of one kernel, by the identities of their tensors."""
 
     def __init__(
-        self, graph: Graph, packed: Sequence[Packed], positions: Sequence[int], make_table: Callable[[list[torch.Tensor]], Any]
+        self, graph: Graph, packed: Sequence[Packed], positions: Sequence[int], make_table: Callable[[list[torch.Tensor]], Any],
+        watched: Sequence[int] = (),
     ) -> None:
-        """positions: of the constant arguments among the function's tensors; make_table: from the values to what a call takes."""
+        """Args:
+        positions: of the constant arguments among the function's tensors.
+        make_table: from the values to what a call takes.
+        watched: arguments whose values are compared; behind the constants the table has each of them and what it was.
+        """  # fmt: skip
         self._graph, self._packed, self._positions, self._make_table = graph, tuple(packed), tuple(positions), make_table
+        self._watched = tuple(watched)
         self._sets: OrderedDict[tuple[int, ...], ConstantSet] = OrderedDict()
         self.worked_out = 0
 
@@ -54,18 +63,19 @@ class ConstantSets:
         if known is not None and self._still_holds(known, args):
             return known
         made = self._make(args)
-        if not any(args[position].is_inference() for position in self._positions):
+        if made.is_remembered:
             self._sets[key] = made
             while len(self._sets) > MOST_SETS:
                 self._sets.popitem(last=False)
         return made
 
-    @staticmethod
-    def _still_holds(known: ConstantSet, args: Sequence[torch.Tensor]) -> bool:
-        return all(
+    def _still_holds(self, known: ConstantSet, args: Sequence[torch.Tensor]) -> bool:
+        same = all(
             args[position] is tensor and tensor._version == version and tensor.data_ptr() == address
             for position, tensor, version, address in known.guards
         )
+        pairs = known.tensors[len(self._packed) :]
+        return same and all(_same_bits(now, before) for now, before in zip(pairs[::2], pairs[1::2], strict=True))
 
     def _make(self, args: Sequence[torch.Tensor]) -> ConstantSet:
         import torch
@@ -73,18 +83,25 @@ class ConstantSets:
         # Before the values are read: a change meanwhile is then seen by the next call.
         guards = tuple((position, args[position], _version(args[position]), args[position].data_ptr()) for position in self._positions)
         with torch.no_grad():
+            watched = [tensor for at in self._watched for tensor in (args[at].detach(), args[at].detach().clone())]
             values: dict[int, torch.Tensor] = {}
             for at, node in enumerate(self._graph.nodes):
                 if not node.varies:
                     values[at] = value_of(node, [values[arg] for arg in node.args], args)
-            tensors = [packed(values[one.node], one.form) for one in self._packed]
+            tensors = [packed(values[one.node], one.form) for one in self._packed] + watched
         self.worked_out += 1
-        return ConstantSet(guards, self._make_table(tensors), tuple(tensors))
+        remembered = not any(args[position].is_inference() for position in self._positions)
+        return ConstantSet(guards, self._make_table(tensors), tuple(tensors), remembered)
 
 
 def _version(tensor: torch.Tensor) -> int:
-    # No tensor's counter is ever -1: such a set never holds twice.
     return -1 if tensor.is_inference() else tensor._version
+
+
+def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    import torch
+
+    return bool((a.view(torch.int32) == b.view(torch.int32)).all())
 
 
 def packed(value: torch.Tensor, form: str) -> torch.Tensor:

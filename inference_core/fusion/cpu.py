@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from inference_core.fusion.build import load_c
 from inference_core.fusion.constants import ConstantSets
-from inference_core.fusion.emit_c import CSource, emit_c
+from inference_core.fusion.emit_c import CHANGED, CSource, emit_c
 from inference_core.fusion.interpret import TORCH_KINDS
 from inference_core.fusion.ir import Graph
 
@@ -30,14 +30,17 @@ class CpuKernel:
         constants: the sets of constant arguments that it was given.
     """
 
-    def __init__(self, graph: Graph, tensors: int, folder: Path | None) -> None:
-        """tensors: how many tensors the function takes.
+    def __init__(self, graph: Graph, tensors: int, folder: Path | None, statistics: frozenset[int] = frozenset()) -> None:
+        """Args:
+            tensors: how many tensors the function takes.
+            statistics: those whose values are compared with what was folded (ir.statistics_of).
 
         Raises:
             NoCompiler: it cannot be compiled here.
             NotFusable: a part has no form in C.
         """
-        self.source: CSource = emit_c(graph)
+        watched = {node.value: 4 * node.elements for node in graph.nodes if node.op == "argument" and node.value in statistics}
+        self.source: CSource = emit_c(graph, tuple(watched.values()))
         self._graph = graph
         outputs = list(dict.fromkeys(graph.outputs))
         self._run = load_c(self.source.text, folder).run
@@ -45,21 +48,20 @@ class CpuKernel:
         self._run.restype = ctypes.c_int
         fixed = [at for at in range(tensors) if at not in self.source.arguments]
         read = {node.value for node in graph.nodes if node.op == "argument"}
-        self.constants = ConstantSets(graph, self.source.constants, [at for at in fixed if at in read], _addresses)
+        fixed = [at for at in fixed if at in read]
+        self.constants = ConstantSets(graph, self.source.constants, fixed, _addresses, tuple(watched))
 
-    def call_for(self, positions: Sequence[int]) -> Callable[[Sequence[Any]], Any]:
+    def call_for(self, positions: Sequence[int], count: int, values: Sequence[tuple[int, type, Any]] = ()) -> Callable[..., Any]:
         """Return the function of a call's arguments that checks and runs.
 
         Args:
             positions: of the tensors among the function's arguments.
+            count: how many arguments there are.
+            values: (position, type, value) of those that are no tensors.
 
-        It answers MISS where a tensor is not of the kind that was compiled for, or of a shape that `admit` was not told of.
+        It answers MISS where an argument is not what was compiled for, or of a shape that `admit` was not told of.
         """
-        return _make_call(self, self._graph, self._run, tuple(positions))
-
-    @property
-    def device(self) -> str:
-        return "cpu"
+        return _make_call(self, self._graph, self._run, tuple(positions), count, tuple(values))
 
     def account(self) -> str:
         return f"C: {self.source.loops} loops over blocks of rows, one call"
@@ -70,8 +72,8 @@ def _addresses(tensors: list[torch.Tensor]) -> Any:
     return array
 
 
-def _make_call(kernel: CpuKernel, graph: Graph, run: Any, positions: tuple[int, ...]) -> Any:
-    """A closure: names found in cells cost half of attributes, and this runs for every call."""
+def _make_call(kernel: CpuKernel, graph: Graph, run: Any, positions: tuple[int, ...], count: int, values: tuple) -> Any:
+    """One function, long and closed over all it needs: this runs for every call, and each call or attribute within would be felt."""
     import torch
 
     kinds = {node.value: getattr(torch, TORCH_KINDS[node.kind]) for node in graph.nodes if node.op == "argument"}
@@ -80,63 +82,80 @@ def _make_call(kernel: CpuKernel, graph: Graph, run: Any, positions: tuple[int, 
     outputs = list(dict.fromkeys(graph.outputs))
     results = [(graph.nodes[at].row, getattr(torch, TORCH_KINDS[graph.nodes[at].kind])) for at in outputs]
     one_row, one_kind = results[0]
+    is_one = graph.single
     order = [outputs.index(at) for at in graph.outputs]
-    constants, plain = kernel.constants, (torch.Tensor, torch.nn.Parameter)
+    constants, plain, parameter = kernel.constants, torch.Tensor, torch.nn.Parameter
     empty, grad_enabled, threads = torch.empty, torch.is_grad_enabled, torch.get_num_threads
-    last = None
+    is_autocast = torch._C._is_any_autocast_enabled
+    latest: Any = None
 
     def call(args: Sequence[Any]) -> Any:
-        nonlocal last
+        entry = latest  # read once: another thread may put other constants there
+        if len(args) != count or entry is None or is_autocast():
+            return MISS
+        guards, table, _ = entry
+        for position, kind, value in values:
+            if type(args[position]) is not kind or args[position] != value:
+                return MISS
         rows = -1
         addresses = []
         for position, kind, shapes in varying:
             x = args[position]
-            if type(x) not in plain or x.dtype is not kind or not x.is_cpu or not x.is_contiguous():
+            if (type(x) is not plain and type(x) is not parameter) or x.dtype is not kind or not x.is_cpu or not x.is_contiguous():
                 return MISS
-            count = shapes.get(x.shape, -1)
-            if count != rows and rows != -1 or count == -1:
+            found = shapes.get(x.shape, -1)
+            if found != rows and rows != -1 or found == -1:
                 return MISS
-            rows = count
+            rows = found
             addresses.append(x.data_ptr())
+        for position, tensor, version, address in guards:
+            x = args[position]
+            if x is not tensor or x._version != version or x.data_ptr() != address:
+                return MISS
         if grad_enabled():
             for position in positions:
                 if args[position].requires_grad:
                     return MISS
-        held = last
-        if held is None:
-            return MISS
-        for position, tensor, version, address in held.guards:
-            x = args[positions[position]]
-            if x is not tensor or x._version != version or x.data_ptr() != address:
-                return MISS
-        return answer(rows, addresses, held)
+        if is_one and rows:
+            out = empty((rows, *one_row), dtype=one_kind)
+            status = run(rows, threads(), table, *addresses, out.data_ptr())
+            return out if not status else failed(status)
+        return answer(rows, addresses, table)
 
     def answer(rows: int, addresses: list[int], held: Any) -> Any:
-        if len(results) == 1:
-            out = empty((rows, *one_row), dtype=one_kind)
-            if rows and run(rows, threads(), held.table, *addresses, out.data_ptr()):
-                raise MemoryError("a fused function found no memory for its scratch: use smaller batches, or free memory")
-            return out if graph.single else (out,) * len(order)
         outs = [empty((rows, *row), dtype=kind) for row, kind in results]
-        if rows and run(rows, threads(), held.table, *addresses, *(out.data_ptr() for out in outs)):
-            raise MemoryError("a fused function found no memory for its scratch: use smaller batches, or free memory")
-        return tuple(outs[at] for at in order)
+        status = run(rows, threads(), held, *addresses, *[out.data_ptr() for out in outs]) if rows else 0
+        return shaped(outs, order, graph.single) if not status else failed(status)
+
+    def failed(status: int) -> Any:
+        if status == CHANGED:
+            return MISS
+        raise MemoryError("a fused function found no memory for its scratch: use smaller batches, or free memory")
 
     def admit(args: Sequence[Any]) -> None:
-        """Let a call with these arguments through, which were checked at leisure, and have its constants at hand."""
-        nonlocal last
+        nonlocal latest
         tensors = [args[position] for position in positions]
         for at, shapes in zip(kernel.source.arguments, known, strict=True):
             if len(shapes) < _MOST_SHAPES:
                 shapes[tensors[at].shape] = tensors[at].shape[0]
-        last = constants.of(tensors)
+        held = constants.of(tensors)
+        guards = tuple((positions[position], *rest) for position, *rest in held.guards)
+        latest = (guards, held.table, held) if held.is_remembered else None
 
     def checked(args: Sequence[Any]) -> Any:
-        """Answer arguments that were checked at leisure, whatever the memory of shapes."""
         tensors = [args[position] for position in positions]
         held = constants.of(tensors)
         first = tensors[kernel.source.arguments[0]]
-        return answer(first.shape[0], [tensors[at].data_ptr() for at in kernel.source.arguments], held)
+        return answer(first.shape[0], [tensors[at].data_ptr() for at in kernel.source.arguments], held.table)
 
     call.admit, call.checked = admit, checked  # type: ignore[attr-defined]
     return call
+
+
+def shaped(outs: list[torch.Tensor], order: list[int], single: bool) -> Any:
+    """Return outputs as the function returns them; one that it returns twice is two tensors, of which the caller may change one."""
+    if single:
+        return outs[0]
+    seen: set[int] = set()
+    result = [outs[at].clone() if at in seen or seen.add(at) else outs[at] for at in order]  # type: ignore[func-returns-value]
+    return tuple(result)

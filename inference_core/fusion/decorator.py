@@ -47,12 +47,19 @@ def deepseek_fuse(function: Callable[..., Any] | None = None, *, folder: Path | 
     """
     if function is None:
         return functools.partial(deepseek_fuse, folder=folder)
+    from torch.compiler import is_compiling
+
     fused = FusedFunction(function, folder)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if is_compiling():  # torch.compile fuses around it; what it records is the plain function
+            return function(*args, **kwargs)
         if not kwargs:
-            result = fused.latest(args)
+            try:
+                result = fused.latest(args)
+            except RuntimeError:  # a tensor that has no memory of its own, as within vmap
+                result = MISS
             if result is not MISS:
                 return result
         return fused.at_leisure(args, kwargs)
@@ -103,8 +110,10 @@ class FusedFunction:
             self.untouched[str(refusal)] += 1
             return self.function(*args, **kwargs)
         plan.call.admit(given)
-        self.latest = plan.guarded(len(given))
-        return plan.call.checked(given)
+        self.latest = plan.call
+        result = plan.call.checked(given)
+        # A constant that another thread changed at this moment: the next call folds it again.
+        return self.function(*args, **kwargs) if result is MISS else result
 
     def _plan_for(self, shape: CallShape) -> Plan | Refusal:
         with self._lock:

@@ -7,6 +7,7 @@ rows side by side, so that vectors hold rows; a wider one with its elements side
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from inference_core.fusion.operations import ELEMENTWISE, POSITIONS, REDUCTIONS,
 from inference_core.fusion.placement import Packed, constants_read, is_number, only_ones_differ, written_down
 
 NARROW = 16
+CHANGED = 2
+"""What a kernel answers when memory that it watches is not as it was."""
 # Up to this many outputs a matrix product is so many dot products.
 DOT_OUTPUTS = 8
 _MOST_ROWS = 64
@@ -54,13 +57,17 @@ class CSource:
     loops: int
 
 
-def emit_c(graph: Graph) -> CSource:
+def emit_c(graph: Graph, watched: Sequence[int] = ()) -> CSource:
     """Return the C source of a graph.
+
+    Args:
+        watched: sizes in bytes of memory that is compared first: behind the constants stand the address of each and of what it was;
+            `run` answers CHANGED where they differ, and 1 where there is no memory.
 
     Raises:
         NotFusable: some part of it has no form in C.
     """
-    return _Emitter(graph).source()
+    return _Emitter(graph, tuple(watched)).source()
 
 
 def _strides(row: tuple[int, ...], step: int = 1) -> tuple[int, ...]:
@@ -89,8 +96,9 @@ class _Body:
 
 
 class _Emitter:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, watched: tuple[int, ...]) -> None:
         self._graph = graph
+        self._watched = watched
         self._kept = written_down(graph)
         self._rows = self._rows_a_block()
         self._arguments = [at for at, node in enumerate(graph.nodes) if node.op == "argument" and node.varies]
@@ -156,6 +164,8 @@ class _Emitter:
             f"        block(rows, constants, scratch, {', '.join(moved)});",
             "    }", "    free(scratch);", "    return 0;", "}", "",
             f"int run(int64_t n, int64_t threads, const void *const *constants, {parameters}) {{",
+            *(f"    if (memcmp(constants[{len(self._constants) + 2 * i}], constants[{len(self._constants) + 2 * i + 1}], {size})) "
+              f"return {CHANGED};" for i, size in enumerate(self._watched)),
             f"    if (threads < 2 || n * {self._work()} < {_WORK_FOR_THREADS} || n < 2 * {self._rows})",
             f"        return part(0, n, constants, {self._passed()});",
             "    int failed = 0;",

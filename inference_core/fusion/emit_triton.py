@@ -56,15 +56,18 @@ class TritonSource:
     places: int = 1
 
 
-def emit_triton(graph: Graph) -> TritonSource:
+def emit_triton(graph: Graph, statistics: frozenset[int] = frozenset()) -> TritonSource:
     """Return the Triton source of a graph.
+
+    Args:
+        statistics: positions of constant arguments that are read at each call, with what is worked out from them.
 
     Raises:
         NotFusable: it has shapes that no program holds in registers.
     """
     if any(node.op == "conv2d" for node in graph.nodes):
-        return _Images(graph).source()
-    return _Rows(_flattened(graph)).source()
+        return _Images(graph, statistics).source()
+    return _Rows(_flattened(graph), statistics).source()
 
 
 def _flattened(graph: Graph) -> Graph:
@@ -78,6 +81,15 @@ def _flattened(graph: Graph) -> Graph:
         return graph
     # The constants keep their shape, which has the same elements in the same order.
     return rewrite(graph, lambda builder, node, at: builder.add(replace(node, row=(node.elements,)) if node.varies else node))
+
+
+def _depending(graph: Graph, statistics: frozenset[int]) -> list[int]:
+    """Return the constants that are statistics or are worked out from them."""
+    found: set[int] = set()
+    for at, node in enumerate(graph.nodes):
+        if not node.varies and (node.op == "argument" and node.value in statistics or any(arg in found for arg in node.args)):
+            found.add(at)
+    return sorted(found)
 
 
 def _power(size: int) -> int:
@@ -94,10 +106,15 @@ class _Kernel:
     rows: int
     places = 1
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, statistics: frozenset[int]) -> None:
         self.graph = graph
         self.lines: list[str] = []
-        self.constants = [Packed(at) for at in constants_read(graph)]
+        self._live = _depending(graph, statistics)
+        read = [at for at in constants_read(graph) if at not in self._live]
+        # What live values are worked out from, their own arguments among it.
+        read += [arg for at in self._live for arg in graph.nodes[at].args if arg not in self._live and not is_number(graph.nodes[arg])]
+        read += [at for at in self._live if graph.nodes[at].op == "argument"]
+        self.constants = [Packed(at) for at in dict.fromkeys(read)]
         self.arguments = [at for at, node in enumerate(graph.nodes) if node.op == "argument" and node.varies]
         self.outputs = list(dict.fromkeys(graph.outputs))
 
@@ -143,13 +160,27 @@ class _Kernel:
         if is_number(node):
             return _literal(node.value)
         if not node.varies and f"v{at} = " not in {line.split("=")[0] + "= " for line in self.lines}:
-            self.lines.append(f"v{at} = {self.load_constant(at)}")
+            is_worked_out = at in self._live and node.op != "argument"
+            value = self._live_expression(node) if is_worked_out else self.load_constant(at)
+            self.lines.append(f"v{at} = {value}")
         return f"v{at}"
 
+    def _live_expression(self, node: Node) -> str:
+        """A constant that is worked out at each call, as a line of channels: a reshape of it changes nothing."""
+        operands = [self.name(arg) for arg in node.args]
+        if node.op == "reshape":
+            return operands[0]
+        if node.op in ELEMENTWISE:
+            return ELEMENTWISE[node.op].triton.format(*operands)
+        raise NotFusable(f"statistics that come out of a {node.op}, on a GPU")
+
     def pointer(self, at: int) -> str:
-        return f"c{[one.node for one in self.constants].index(at)}" if not self.graph.nodes[at].varies else (
-            f"a{self.arguments.index(at)}"
-        )  # fmt: skip
+        if self.graph.nodes[at].varies:
+            return f"a{self.arguments.index(at)}"
+        found = [one.node for one in self.constants]
+        if at not in found:
+            raise NotFusable("weights that are worked out from statistics, on a GPU")
+        return f"c{found.index(at)}"
 
     def expression(self, at: int, node: Node) -> str:
         if node.op == "argument":
@@ -163,8 +194,8 @@ class _Kernel:
 class _Rows(_Kernel):
     """A program holds rows [R] or [R, power of two]."""
 
-    def __init__(self, graph: Graph) -> None:
-        super().__init__(graph)
+    def __init__(self, graph: Graph, statistics: frozenset[int]) -> None:
+        super().__init__(graph, statistics)
         varying = [node for node in graph.nodes if node.varies]
         if any(len(node.row) > 1 for node in varying):
             raise NotFusable("rows of several dimensions are not fused on a GPU")
@@ -325,8 +356,8 @@ class _Images(_Kernel):
 
     rows = _PIXELS
 
-    def __init__(self, graph: Graph) -> None:
-        super().__init__(graph)
+    def __init__(self, graph: Graph, statistics: frozenset[int]) -> None:
+        super().__init__(graph, statistics)
         layers = [at for at, node in enumerate(graph.nodes) if node.op == "conv2d"]
         self._layer = layers[0]
         self._shape = graph.nodes[self._layer].row
@@ -364,9 +395,14 @@ class _Images(_Kernel):
         node = self.graph.nodes[at]
         if node.elements == 1:
             return f"tl.load({self.pointer(at)})"
-        if only_ones_differ(node.row, (self._shape[0],)) and (len(node.row) == 3 and node.row[0] == self._shape[0]):
+        # By channel: [C, 1, 1] behind the convolution, [C] where it is a statistic.
+        if only_ones_differ(node.row, (self._shape[0],)) and (len(node.row) == 1) == (at in self._live or self._is_for_live(at)):
             return f"tl.load({self.pointer(at)} + c, mask=c < {self._shape[0]}, other=0)"
         raise NotFusable(f"a constant of shape {list(node.row)} behind a convolution, on a GPU")
+
+    def _is_for_live(self, at: int) -> bool:
+        users = self.graph.users()[at]
+        return bool(users) and all(user in self._live for user in users)
 
     def store(self, i: int, at: int) -> None:
         self.lines.append(f"tl.store(o{i} + to, v{at}, mask=inside)")

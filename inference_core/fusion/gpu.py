@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from inference_core.fusion.build import NoCompiler, private_folder
 from inference_core.fusion.constants import ConstantSets
-from inference_core.fusion.cpu import MISS
+from inference_core.fusion.cpu import MISS, shaped
 from inference_core.fusion.emit_triton import TritonSource, emit_triton
 from inference_core.fusion.interpret import TORCH_KINDS
 from inference_core.fusion.ir import Graph
@@ -33,14 +33,16 @@ class GpuKernel:
 
     launches = 1
 
-    def __init__(self, graph: Graph, tensors: int, folder: Path | None) -> None:
-        """tensors: how many tensors the function takes.
+    def __init__(self, graph: Graph, tensors: int, folder: Path | None, statistics: frozenset[int] = frozenset()) -> None:
+        """Args:
+            tensors: how many tensors the function takes.
+            statistics: those that the kernel reads itself at each call (ir.statistics_of).
 
         Raises:
             NoCompiler: Triton is not installed.
             NotFusable: a part has no form in Triton.
         """
-        self.source: TritonSource = emit_triton(graph)
+        self.source: TritonSource = emit_triton(graph, statistics)
         self._graph = graph
         self.kernel = load_triton(self.source.text, folder).kernel
         read = {node.value for node in graph.nodes if node.op == "argument"}
@@ -50,9 +52,9 @@ class GpuKernel:
     def account(self) -> str:
         return f"Triton: one launch, {self.source.rows} {'rows' if self.source.places == 1 else 'places of images'} a program"
 
-    def call_for(self, positions: Sequence[int]) -> Callable[[Sequence[Any]], Any]:
+    def call_for(self, positions: Sequence[int], count: int, values: Sequence[tuple[int, type, Any]] = ()) -> Callable[..., Any]:
         """Return the function of a call's arguments that checks and runs, as CpuKernel.call_for does."""
-        return _make_call(self, self._graph, tuple(positions))
+        return _make_call(self, self._graph, tuple(positions), count, tuple(values))
 
 
 def load_triton(text: str, folder: Path | None) -> ModuleType:
@@ -92,7 +94,8 @@ def launch(kernel: GpuKernel, graph: Graph, tensors: Sequence[torch.Tensor]) -> 
     return outs
 
 
-def _make_call(kernel: GpuKernel, graph: Graph, positions: tuple[int, ...]) -> Any:
+def _make_call(kernel: GpuKernel, graph: Graph, positions: tuple[int, ...], count: int, values: tuple) -> Any:
+    """As in cpu.py; a call that finds a kernel compiled launches that, without asking Triton which one it is."""
     import torch
 
     kinds = {node.value: getattr(torch, TORCH_KINDS[node.kind]) for node in graph.nodes if node.op == "argument"}
@@ -101,62 +104,73 @@ def _make_call(kernel: GpuKernel, graph: Graph, positions: tuple[int, ...]) -> A
     outputs = list(dict.fromkeys(graph.outputs))
     results = [(graph.nodes[at].row, getattr(torch, TORCH_KINDS[graph.nodes[at].kind])) for at in outputs]
     order = [outputs.index(at) for at in graph.outputs]
-    plain, places, per_program = (torch.Tensor, torch.nn.Parameter), kernel.source.places, kernel.source.rows
-    empty, grad_enabled, current = torch.empty, torch.is_grad_enabled, torch.cuda.current_device
-    last: Any = None
-    compiled: Any = None
-    device: Any = None
+    plain, parameter = torch.Tensor, torch.nn.Parameter
+    places, per_program = kernel.source.places, kernel.source.rows
+    empty, grad_enabled, current, stream_of = torch.empty, torch.is_grad_enabled, torch.cuda.current_device, _raw_stream()
+    is_autocast = torch._C._is_any_autocast_enabled
+    latest: Any = None
 
     def call(args: Sequence[Any]) -> Any:
-        held = last
-        if held is None or compiled is None:
+        entry = latest
+        if len(args) != count or entry is None or is_autocast():
             return MISS
+        guards, table, compiled, device, _ = entry
+        for position, kind, value in values:
+            if type(args[position]) is not kind or args[position] != value:
+                return MISS
         rows, tensors = -1, []
         for position, kind, shapes in varying:
             x = args[position]
-            if type(x) not in plain or x.dtype is not kind or x.device != device or not x.is_contiguous():
+            if (type(x) is not plain and type(x) is not parameter) or x.dtype is not kind or x.device != device:
                 return MISS
-            count = shapes.get(x.shape, -1)
-            if count != rows and rows != -1 or count == -1:
+            found = shapes.get(x.shape, -1)
+            if found != rows and rows != -1 or found == -1 or not x.is_contiguous():
                 return MISS
-            rows = count
+            rows = found
             tensors.append(x)
+        for position, tensor, version, address in guards:
+            x = args[position]
+            if x is not tensor or x._version != version or x.data_ptr() != address:
+                return MISS
         if grad_enabled():
             for position in positions:
                 if args[position].requires_grad:
                     return MISS
-        for position, tensor, version, address in held.guards:
-            x = args[positions[position]]
-            if x is not tensor or x._version != version or x.data_ptr() != address:
-                return MISS
         if rows == 0 or current() != device.index:
             return MISS
         outs = [empty((rows, *row), dtype=kind, device=device) for row, kind in results]
-        compiled[(-(-rows * places // per_program), 1, 1)](rows, *held.table, *tensors, *outs)
-        return shaped(outs)
-
-    def shaped(outs: list[torch.Tensor]) -> Any:
-        return outs[order[0]] if graph.single else tuple(outs[at] for at in order)
+        grid = (-(-rows * places // per_program), 1, 1)
+        compiled[grid](rows, *table, *tensors, *outs, stream=stream_of(device.index))
+        return shaped(outs, order, graph.single)
 
     def admit(args: Sequence[Any]) -> None:
-        nonlocal last, device
+        nonlocal latest
         tensors = [args[position] for position in positions]
         for at, shapes in zip(kernel.source.arguments, known, strict=True):
             if len(shapes) < _MOST_SHAPES:
                 shapes[tensors[at].shape] = tensors[at].shape[0]
-        last = kernel.constants.of(tensors)
+        held = kernel.constants.of(tensors)
+        guards = tuple((positions[position], *rest) for position, *rest in held.guards)
         device = tensors[kernel.source.arguments[0]].device
+        if held.is_remembered:
+            with torch.cuda.device(device):
+                compiled = latest[2] if latest else _compiled(kernel, graph, tensors)
+            latest = (guards, held.table, compiled, device, held)
 
     def checked(args: Sequence[Any]) -> Any:
-        nonlocal compiled
         tensors = [args[position] for position in positions]
-        with torch.cuda.device(device):
-            if compiled is None and tensors[kernel.source.arguments[0]].shape[0]:
-                compiled = _compiled(kernel, graph, tensors)
-            return shaped(launch(kernel, graph, tensors))
+        with torch.cuda.device(tensors[0].device):
+            return shaped(launch(kernel, graph, tensors), order, graph.single)
 
     call.admit, call.checked = admit, checked  # type: ignore[attr-defined]
     return call
+
+
+def _raw_stream() -> Callable[[int], int]:
+    """Return the function of a device's number that tells its current stream, the one that Triton itself asks."""
+    from triton.runtime import driver
+
+    return driver.active.get_current_stream
 
 
 def _compiled(kernel: GpuKernel, graph: Graph, tensors: Sequence[torch.Tensor]) -> Any:

@@ -132,6 +132,20 @@ def broadcast(op: str, *rows: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(result)
 
 
+def statistics_of(graph: Graph) -> frozenset[int]:
+    """Return the positions of arguments that are a batch_norm's statistics, or that those are worked out from.
+
+    Training changes them in place and PyTorch counts no new version: their values have to be looked at.
+    """
+    found: set[int] = set()
+    waiting = [arg for node in graph.nodes if node.op == "batch_norm" for arg in node.args[1:]]
+    while waiting:
+        node = graph.nodes[waiting.pop()]
+        waiting += node.args
+        found |= {node.value} if node.op == "argument" else set()
+    return frozenset(found)
+
+
 def rewrite(graph: Graph, change: Callable[[Builder, Node, int], int]) -> Graph:
     """Return the graph made anew: `change(builder, node, old position)` adds what takes a node's place and returns where.
 

@@ -11,8 +11,15 @@ from inference_core.fusion.passes import affine_folding, common_subexpressions, 
 PASSES: tuple[ModuleType, ...] = (decompose, simplify, affine_folding, common_subexpressions)
 
 
-def stages(graph: Graph) -> Iterator[tuple[Graph, str]]:
-    """Yield the graph after each pass, with the pass's account."""
+def stages(graph: Graph, fold: bool = True) -> Iterator[tuple[Graph, str]]:
+    """Yield the graph after each pass, with the pass's account.
+
+    Args:
+        fold: False where constants may change unseen (batch_norm's statistics on a GPU): the kernel then reads them itself.
+    """
     for step in PASSES:
+        if step is affine_folding and not fold:
+            yield graph, "affine_folding: left out, the kernel reads batch_norm's statistics itself"
+            continue
         graph, account = step.run(graph)
         yield graph, account

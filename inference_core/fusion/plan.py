@@ -9,8 +9,8 @@ from typing import Any
 
 from inference_core.fusion import tracer
 from inference_core.fusion.cost import Verdict, judge
-from inference_core.fusion.cpu import MISS, CpuKernel
-from inference_core.fusion.ir import NotFusable
+from inference_core.fusion.cpu import CpuKernel
+from inference_core.fusion.ir import Graph, NotFusable, statistics_of
 from inference_core.fusion.lower import lower
 from inference_core.fusion.pipeline import stages
 from inference_core.fusion.signature import CallShape
@@ -35,6 +35,7 @@ class Plan:
     varying: for each tensor, whether its first dimension is the batch.
     accounts: what each pass did.
     verdict: the bytes saved.
+    statistics: tensors that are compared with what was folded, or read by the kernel itself.
     kernel: what was compiled.
     call: checks and runs (cpu.py, gpu.py).
     """
@@ -43,6 +44,7 @@ class Plan:
     varying: tuple[bool, ...]
     accounts: tuple[str, ...]
     verdict: Verdict
+    statistics: frozenset[int]
     kernel: Any
     call: Any
 
@@ -52,27 +54,10 @@ class Plan:
         return len(batches) == 1 and _same_but_batch(self.shape, shape, self.varying)
 
     def check_memory(self, args: Sequence[Any]) -> None:
-        """Raises NotFusable where a tensor that varies is not contiguous."""
-        for at, varies in zip(self.shape.positions, self.varying, strict=True):
-            if varies and not args[at].is_contiguous():
+        """Raises NotFusable where a tensor that is read as it lies is not contiguous."""
+        for tensor, (at, varies) in enumerate(zip(self.shape.positions, self.varying, strict=True)):
+            if (varies or tensor in self.statistics) and not args[at].is_contiguous():
                 raise NotFusable(f"argument {at} is not contiguous")
-
-    def guarded(self, count: int) -> Callable[[Sequence[Any]], Any]:
-        """Return `call` behind a check of what is not a tensor."""
-        call, values = self.call, self.shape.values
-
-        def only_tensors(args: Sequence[Any]) -> Any:
-            return call(args) if len(args) == count else MISS
-
-        def with_values(args: Sequence[Any]) -> Any:
-            if len(args) != count:
-                return MISS
-            for at, kind, value in values:
-                if type(args[at]) is not kind or args[at] != value:
-                    return MISS
-            return call(args)
-
-        return with_values if values else only_tensors
 
 
 def make_plan(function: Callable[..., Any], shape: CallShape, folder: Path | None) -> Plan:
@@ -86,19 +71,21 @@ def make_plan(function: Callable[..., Any], shape: CallShape, folder: Path | Non
     count = len(shape.positions) + len(given)
     recorded = tracer.trace(function, [given.get(at) if at in given else tracer.Tensor for at in range(count)])
     lowered = lower(recorded, shape.tensors)
-    improved, accounts = zip(*stages(lowered.graph), strict=True)
+    statistics, is_gpu = statistics_of(lowered.graph), shape.device.startswith("cuda")
+    improved, accounts = zip(*stages(lowered.graph, fold=not (is_gpu and statistics)), strict=True)
     verdict = judge(lowered.graph, improved[-1], lowered.calls)
-    kernel = _kernel(improved[-1], shape, folder)
-    return Plan(shape, lowered.varying, accounts, verdict, kernel, kernel.call_for(shape.positions))
+    kernel = _kernel(improved[-1], shape, folder, statistics)
+    call = kernel.call_for(shape.positions, count, shape.values)
+    return Plan(shape, lowered.varying, accounts, verdict, statistics, kernel, call)
 
 
-def _kernel(graph: Any, shape: CallShape, folder: Path | None) -> Any:
+def _kernel(graph: Graph, shape: CallShape, folder: Path | None, statistics: frozenset[int]) -> Any:
     if shape.device == "cpu":
-        return CpuKernel(graph, len(shape.tensors), folder)
+        return CpuKernel(graph, len(shape.tensors), folder, statistics)
     if shape.device.startswith("cuda"):
         from inference_core.fusion.gpu import GpuKernel
 
-        return GpuKernel(graph, len(shape.tensors), folder)
+        return GpuKernel(graph, len(shape.tensors), folder, statistics)
     raise NotFusable(f"no kernels are written for the device {shape.device}")
 
 

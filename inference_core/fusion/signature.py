@@ -73,9 +73,7 @@ def _check_modes(tensors: Sequence[torch.Tensor]) -> None:
 
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         raise NotFusable("a tensor requires a gradient: training runs the untouched function, and nothing is folded")
-    if torch.compiler.is_compiling():
-        raise NotFusable("torch.compile or export is recording")
-    if torch.is_autocast_enabled(tensors[0].device.type):
+    if torch._C._is_any_autocast_enabled():
         raise NotFusable("autocast is on: PyTorch would compute in another type")
 
 

@@ -47,6 +47,7 @@ class _Writer:
     def __init__(self, seed: int, flat: bool) -> None:
         self._draw = random.Random(seed)
         self._flat = flat
+        self._views: set[int] = set()  # of arguments, perhaps: no output may be one
         self.rows_of: list[tuple[tuple[int, ...], bool]] = []
         self.constants: list[tuple[int, ...]] = []
         self.steps: list[Step] = []
@@ -65,8 +66,11 @@ class _Writer:
         self._numbers = numbers
         for _ in range(self._draw.randint(2, 9)):
             self._step()
+        if len(self.rows) - 1 in self._views:
+            self._unary(len(self.rows) - 1)
         last = len(self.rows) - 1
-        outputs = [last] + ([self._draw.choice(range(arguments, last))] if last > arguments and self._draw.random() < 0.4 else [])
+        others = [at for at in range(arguments, last) if at not in self._views]
+        outputs = [last] + ([self._draw.choice(others)] if others and self._draw.random() < 0.4 else [])
         steps, count = tuple(self.steps), arguments
 
         def function(*args):
@@ -154,6 +158,7 @@ class _Writer:
             return self._unary(at)
         start = self._draw.randrange(width - 1)
         stop = self._draw.randint(start + 1, width)
+        self._views.add(len(self.rows))
         return self._add(f"{at}[:, {start}:{stop}]", (stop - start,), lambda v, c: v[at][:, start:stop])
 
     def _convolution(self, at: int) -> None:

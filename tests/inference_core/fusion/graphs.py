@@ -22,15 +22,15 @@ def recorded(function: Callable[..., Any], arguments: Sequence[torch.Tensor]) ->
     return lower(tracer.trace(function, [tracer.Tensor] * len(arguments)), call_shape(arguments).tensors).graph
 
 
-def final(function: Callable[..., Any], arguments: Sequence[torch.Tensor]) -> Graph:
+def final(function: Callable[..., Any], arguments: Sequence[torch.Tensor], fold: bool = True) -> Graph:
     """Return the graph of a function as it is emitted."""
-    return list(stages(recorded(function, arguments)))[-1][0]
+    return list(stages(recorded(function, arguments), fold))[-1][0]
 
 
 def run_on_cpu(graph: Graph, arguments: Sequence[torch.Tensor], folder: Path) -> Any:
     """Return what the compiled C of a graph answers."""
     kernel = CpuKernel(graph, len(arguments), folder)
-    return kernel.call_for(range(len(arguments))).checked(arguments)
+    return kernel.call_for(range(len(arguments)), len(arguments)).checked(arguments)
 
 
 def one_operation(op: str, width: int) -> Graph:
