@@ -28,7 +28,10 @@ class CpuKernel:
     Attributes:
         source: what was compiled.
         constants: the sets of constant arguments that it was given.
+        most_rows: rows beyond which the untouched function would be the faster one: there are none.
     """
+
+    most_rows = None
 
     def __init__(self, graph: Graph, tensors: int, folder: Path | None, statistics: frozenset[int] = frozenset()) -> None:
         """Args:

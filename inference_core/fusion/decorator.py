@@ -105,7 +105,7 @@ class FusedFunction:
             plan = self._plan_for(shape)
             if isinstance(plan, Refusal):
                 raise NotFusable(plan.reason)
-            plan.check_memory(given)
+            plan.check(given)
         except (NotFusable, TypeError) as refusal:  # a TypeError is a call that the function itself will refuse
             self.untouched[str(refusal)] += 1
             return self.function(*args, **kwargs)

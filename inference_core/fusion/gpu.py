@@ -33,6 +33,11 @@ class GpuKernel:
 
     launches = 1
 
+    @property
+    def most_rows(self) -> int | None:
+        """Rows of a batch beyond which the untouched function is the faster one; None for no limit."""
+        return self.source.most_rows
+
     def __init__(self, graph: Graph, tensors: int, folder: Path | None, statistics: frozenset[int] = frozenset()) -> None:
         """Args:
             tensors: how many tensors the function takes.
@@ -107,6 +112,7 @@ def _make_call(kernel: GpuKernel, graph: Graph, positions: tuple[int, ...], coun
     plain, parameter = torch.Tensor, torch.nn.Parameter
     places, per_program = kernel.source.places, kernel.source.rows
     empty, grad_enabled, current, stream_of = torch.empty, torch.is_grad_enabled, torch.cuda.current_device, _raw_stream()
+    most_rows = kernel.most_rows or 1 << 62
     is_autocast = torch._C._is_any_autocast_enabled
     latest: Any = None
 
@@ -136,7 +142,7 @@ def _make_call(kernel: GpuKernel, graph: Graph, positions: tuple[int, ...], coun
             for position in positions:
                 if args[position].requires_grad:
                     return MISS
-        if rows == 0 or current() != device.index:
+        if not 0 < rows <= most_rows or current() != device.index:
             return MISS
         outs = [empty((rows, *row), dtype=kind, device=device) for row, kind in results]
         grid = (-(-rows * places // per_program), 1, 1)

@@ -53,11 +53,13 @@ class Plan:
         batches = {one.shape[0] for one, varies in zip(shape.tensors, self.varying, strict=False) if varies and one.shape}
         return len(batches) == 1 and _same_but_batch(self.shape, shape, self.varying)
 
-    def check_memory(self, args: Sequence[Any]) -> None:
-        """Raises NotFusable where a tensor that is read as it lies is not contiguous."""
+    def check(self, args: Sequence[Any]) -> None:
+        """Raises NotFusable where a tensor that is read as it lies is not contiguous, or the batch is one for the library."""
         for tensor, (at, varies) in enumerate(zip(self.shape.positions, self.varying, strict=True)):
             if (varies or tensor in self.statistics) and not args[at].is_contiguous():
                 raise NotFusable(f"argument {at} is not contiguous")
+            if varies and self.kernel.most_rows is not None and args[at].shape[0] > self.kernel.most_rows:
+                raise NotFusable(f"more than {self.kernel.most_rows} rows of a matrix product: the library's own is the faster one")
 
 
 def make_plan(function: Callable[..., Any], shape: CallShape, folder: Path | None) -> Plan:

@@ -19,13 +19,9 @@ import torch  # noqa: E402
 from inference_core.fusion.gpu import GpuKernel, launch  # noqa: E402
 from inference_core.fusion.interpret import evaluate  # noqa: E402
 from inference_core.fusion.ir import Graph, NotFusable, statistics_of  # noqa: E402
-from inference_core.fusion.operations import ELEMENTWISE, REDUCTIONS  # noqa: E402
 from tests.benchmarks.fuse.functions import CASES  # noqa: E402
-from tests.inference_core.fusion.generated import generated, wrong  # noqa: E402
-from tests.inference_core.fusion.graphs import final, one_operation, one_reduction, recorded, special_rows  # noqa: E402
-
-FUNCTIONS = 60
-
+from tests.inference_core.fusion.generated import INTERPRETED, generated, wrong  # noqa: E402
+from tests.inference_core.fusion.graphs import every_operation, final, recorded, special_rows  # noqa: E402
 
 def answer(graph: Graph, arguments: list[torch.Tensor], folder: Path, statistics: frozenset[int] = frozenset()):
     """Return what the Triton kernel of a graph answers."""
@@ -36,26 +32,23 @@ def answer(graph: Graph, arguments: list[torch.Tensor], folder: Path, statistics
 
 def operations(folder: Path) -> list[str]:
     """Return which operations differ from PyTorch's."""
+    graph, names = every_operation(37)
+    numbers = special_rows(37, 3, rows=19)
+    tame = torch.where(numbers[0].isinf(), 1.0, torch.tanh(numbers[0]))
+    tied = numbers[1].nan_to_num(0, 0, 0).clamp(-2, 2).round()
+    tied[::3, 7:] = float("nan")
+    arguments = [*numbers, *(x > 0 for x in numbers[:2]), tame, tied]
     found = []
-    for op in [*ELEMENTWISE, *REDUCTIONS]:
-        graph = one_operation(op, 37) if op in ELEMENTWISE else one_reduction(op, 37)
-        x = special_rows(37, 3, rows=19)
-        if op in ("logical_and", "logical_or", "logical_not", "number", "where"):
-            x[0] = x[0] > 0
-            x[1] = x[1] > 0 if op != "where" else x[1]
-        if op in ("sum", "prod"):
-            x[0] = torch.where(x[0].isinf(), 1.0, torch.tanh(x[0]))
-        arguments = x[: sum(node.op == "argument" for node in graph.nodes)]
-        expected, got = evaluate(graph, arguments)[0], answer(graph, arguments, folder)
+    for name, got, expected in zip(names, answer(graph, arguments, folder), evaluate(graph, arguments), strict=True):
         if got.dtype != expected.dtype or not torch.allclose(got.float(), expected.float(), rtol=2e-6, atol=1e-6, equal_nan=True):
-            found.append(op)
+            found.append(name)
     return found
 
 
 def functions(folder: Path) -> tuple[list[str], int]:
     """Return what random functions do wrong, and how many have no form in Triton."""
     found, left_out = [], 0
-    for seed in range(FUNCTIONS):
+    for seed in range(INTERPRETED):
         case = generated(seed, flat=seed % 4 != 0)
         try:
             for rows in (4, 0, 1, 33):

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+INTERPRETED = 60
+"""Random functions that Triton's interpreter runs in the suite."""
+
 Step = Callable[[list[torch.Tensor]], torch.Tensor]
 
 

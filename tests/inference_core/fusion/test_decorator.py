@@ -259,6 +259,8 @@ def test_autocast_subclasses_vmap_and_other_recorders_see_the_plain_function(fol
         pass
 
     assert type(fused(x.as_subclass(Own), w, b)) is Own
+    whole = torch.compile(lambda x: fused(x, w, b) + 1, backend="eager", fullgraph=True)
+    assert torch.equal(whole(x), head(x, w, b) + 1)
     traced = torch.fx.symbolic_trace(lambda x: fused(x, w, b))
     assert torch.equal(traced(x), head(x, w, b))
     assert any(node.op == "call_function" and node.target is F.linear for node in traced.graph.nodes)
