@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from inference_core.fusion.emit_c import work_of
 from inference_core.fusion.ir import Graph, Kind, Node, NotFusable
-from inference_core.fusion.operations import LEAVES, MATRIX, VIEWS
+from inference_core.fusion.operations import LEAVES, MATRIX, REDUCTIONS, VIEWS, cost_of
 from inference_core.fusion.placement import is_number
 
+# Multiplications that one instruction does; an operation on elements of cost 1 takes one for each element, near enough.
+LANES = 16
 _BYTES = {Kind.NUMBER: 4, Kind.TRUTH: 1, Kind.POSITION: 8}
 # Multiplications of one matrix product or convolution a row; beyond them the library's blocking over all caches is the better one.
 LARGEST_LAYER = 4_000_000
@@ -82,3 +84,16 @@ def _fused(graph: Graph) -> Traffic:
     results = [graph.nodes[at] for at in dict.fromkeys(graph.outputs)]
     read = {arg for node in graph.nodes if node.varies for arg in node.args if not graph.nodes[arg].varies}
     return Traffic(sum(map(_size, [*varying, *results])), sum(_size(graph.nodes[at]) for at in read))
+
+
+def work_of(graph: Graph, node: Node) -> int:
+    """Return about how many multiplications a row of a value takes."""
+    if not node.varies:
+        return 0
+    if node.op == "linear":
+        return math.prod(graph.nodes[node.args[1]].row) // LANES
+    if node.op == "conv2d":
+        return math.prod(graph.nodes[node.args[1]].row) * math.prod(node.row[1:]) // LANES
+    if node.op in REDUCTIONS:
+        return graph.nodes[node.args[0]].elements
+    return cost_of(node.op) * node.elements

@@ -9,7 +9,7 @@ from typing import Any
 
 from inference_core.fusion import tracer
 from inference_core.fusion.cost import Verdict, judge
-from inference_core.fusion.cpu import CpuKernel
+from inference_core.fusion.cpu.kernel import CpuKernel
 from inference_core.fusion.ir import Graph, NotFusable, statistics_of
 from inference_core.fusion.lower import lower
 from inference_core.fusion.pipeline import stages
@@ -85,7 +85,7 @@ def _kernel(graph: Graph, shape: CallShape, folder: Path | None, statistics: fro
     if shape.device == "cpu":
         return CpuKernel(graph, len(shape.tensors), folder, statistics)
     if shape.device.startswith("cuda"):
-        from inference_core.fusion.gpu import GpuKernel
+        from inference_core.fusion.gpu.kernel import GpuKernel
 
         return GpuKernel(graph, len(shape.tensors), folder, statistics)
     raise NotFusable(f"no kernels are written for the device {shape.device}")

@@ -54,7 +54,7 @@ def gpu_report(device: str = "cuda:0", processes: int = 7, random_functions: int
 
 def check_random(task: tuple[int, str]) -> str | None:
     """Return what a random function does wrong on a device, or None; what has no form in Triton is left out."""
-    from inference_core.fusion.gpu import GpuKernel, launch
+    from inference_core.fusion.gpu.kernel import GpuKernel, launch
     from inference_core.fusion.ir import NotFusable
     from tests.inference_core.fusion.generated import generated, wrong
     from tests.inference_core.fusion.graphs import final

@@ -16,12 +16,13 @@ mend_interpreter()
 
 import torch  # noqa: E402
 
-from inference_core.fusion.gpu import GpuKernel, launch  # noqa: E402
+from inference_core.fusion.gpu.kernel import GpuKernel, launch  # noqa: E402
 from inference_core.fusion.interpret import evaluate  # noqa: E402
 from inference_core.fusion.ir import Graph, NotFusable, statistics_of  # noqa: E402
 from tests.benchmarks.fuse.functions import CASES  # noqa: E402
 from tests.inference_core.fusion.generated import INTERPRETED, generated, wrong  # noqa: E402
 from tests.inference_core.fusion.graphs import every_operation, final, recorded, special_rows  # noqa: E402
+
 
 def answer(graph: Graph, arguments: list[torch.Tensor], folder: Path, statistics: frozenset[int] = frozenset()):
     """Return what the Triton kernel of a graph answers."""

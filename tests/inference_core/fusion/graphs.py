@@ -9,13 +9,12 @@ from typing import Any
 import torch
 
 from inference_core.fusion import tracer
-from inference_core.fusion.cpu import CpuKernel
+from inference_core.fusion.cpu.kernel import CpuKernel
 from inference_core.fusion.ir import Builder, Graph, Kind, Node
 from inference_core.fusion.lower import lower
 from inference_core.fusion.operations import ELEMENTWISE, POSITIONS, REDUCTIONS
 from inference_core.fusion.pipeline import stages
 from inference_core.fusion.signature import call_shape
-
 
 OF_TRUTHS = ("logical_and", "logical_or", "logical_not", "number")
 

@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from inference_core import deepseek_fuse
-from inference_core.fusion import build
 from inference_core.fusion.constants import MOST_SETS
+from inference_core.fusion.cpu import build
 from inference_core.fusion.decorator import MOST_PLANS
 
 pytestmark = pytest.mark.needs_compiler

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from inference_core.fusion.emit_triton import emit_triton
+from inference_core.fusion.gpu.emitter import emit_triton
 from inference_core.fusion.ir import NotFusable
 from inference_core.fusion.operations import ELEMENTWISE, REDUCTIONS
 from tests.inference_core.fusion.generated import INTERPRETED

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inference_core.fusion.build import load_c
 from inference_core.fusion.constants import ConstantSets
-from inference_core.fusion.emit_c import CHANGED, CSource, emit_c
+from inference_core.fusion.cpu.build import load_c
+from inference_core.fusion.cpu.emitter import CHANGED, CSource, emit_c
 from inference_core.fusion.interpret import TORCH_KINDS
 from inference_core.fusion.ir import Graph
 

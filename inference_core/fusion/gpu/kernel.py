@@ -9,10 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from inference_core.fusion.build import NoCompiler, private_folder
 from inference_core.fusion.constants import ConstantSets
-from inference_core.fusion.cpu import MISS, shaped
-from inference_core.fusion.emit_triton import TritonSource, emit_triton
+from inference_core.fusion.cpu.build import NoCompiler, private_folder
+from inference_core.fusion.cpu.kernel import MISS, shaped
+from inference_core.fusion.gpu.emitter import emit_triton
+from inference_core.fusion.gpu.program import TritonSource
 from inference_core.fusion.interpret import TORCH_KINDS
 from inference_core.fusion.ir import Graph
 
