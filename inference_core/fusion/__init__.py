@@ -1,6 +1,6 @@
 """`@deepseek_fuse`: one kernel out of a plain function of tensors.
 
-    a function -> tracer (torch.fx) -> lower (known_calls) -> ir.Graph -> passes -> cost -> emit_c | emit_triton -> plan -> decorator
+    function -> tracer (torch.fx) -> lower (known_calls) -> ir.Graph -> passes -> cost -> cpu/ or gpu/ -> plan -> decorator
 
 Importing this touches neither PyTorch nor a compiler.
 """

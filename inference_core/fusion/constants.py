@@ -1,8 +1,8 @@
-"""What depends on constant arguments alone: folded weights, packed panels. Worked out once for a set of tensors, again when they change.
+"""What depends on constant arguments alone: folded weights, packed panels. Worked out for a set of tensors, and when they change.
 
-A set is known by its tensors themselves, their version counters and their addresses. batch_norm's statistics are compared with what
-they were, because training changes them uncounted. Other writes that PyTorch does not count (through .data, or through a NumPy array
-that shares the memory) are not seen; inference tensors have no counter and are never remembered.
+A set is known by its tensors themselves, their version counters and their addresses. batch_norm's statistics are compared with
+what they were, because training changes them uncounted. Other writes that PyTorch does not count (through .data, or through a
+NumPy array that shares the memory) are not seen; inference tensors have no counter and are never remembered.
 """
 
 from __future__ import annotations
@@ -81,17 +81,17 @@ class ConstantSets:
         import torch
 
         # Before the values are read: a change meanwhile is then seen by the next call.
-        guards = tuple((position, args[position], _version(args[position]), args[position].data_ptr()) for position in self._positions)
+        tensors = [(position, args[position]) for position in self._positions]
+        guards = tuple((position, tensor, _version(tensor), tensor.data_ptr()) for position, tensor in tensors)
         with torch.no_grad():
             watched = [tensor for at in self._watched for tensor in (args[at].detach(), args[at].detach().clone())]
             values: dict[int, torch.Tensor] = {}
             for at, node in enumerate(self._graph.nodes):
                 if not node.varies:
                     values[at] = value_of(node, [values[arg] for arg in node.args], args)
-            tensors = [packed(values[one.node], one.form) for one in self._packed] + watched
+            made = [packed(values[one.node], one.form) for one in self._packed] + watched
         self.worked_out += 1
-        remembered = not any(args[position].is_inference() for position in self._positions)
-        return ConstantSet(guards, self._make_table(tensors), tuple(tensors), remembered)
+        return ConstantSet(guards, self._make_table(made), tuple(made), not any(tensor.is_inference() for _, tensor in tensors))
 
 
 def _version(tensor: torch.Tensor) -> int:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from inference_core.fusion.ir import Graph, Kind, Node, NotFusable
-from inference_core.fusion.operations import LEAVES, MATRIX, REDUCTIONS, VIEWS, cost_of
+from inference_core.fusion.ir import Graph, Kind, LargeLayer, Node, NotFusable
+from inference_core.fusion.operations import LEAVES, REDUCTIONS, VIEWS, cost_of
 from inference_core.fusion.placement import is_number
 
 # Multiplications that one instruction does; an operation on elements of cost 1 takes one for each element, near enough.
 LANES = 16
 _BYTES = {Kind.NUMBER: 4, Kind.TRUTH: 1, Kind.POSITION: 8}
-# Multiplications of one matrix product or convolution a row; beyond them the library's blocking over all caches is the better one.
-LARGEST_LAYER = 4_000_000
+# Multiplications a row, as measured on a core with AVX-512: beyond them the library's blocking over all caches is better.
+LARGEST = {"linear": 4_000_000, "conv2d": 300_000}
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,24 @@ def judge(recorded: Graph, final: Graph, calls: int) -> Verdict:
         calls: operations of the function, views left out.
 
     Raises:
-        NotFusable: there is nothing to save, or a layer is so large that the library does it better.
+        LargeLayer: a layer is so large that the library does it better.
+        NotFusable: there is nothing to save.
     """
-    verdict = Verdict(_apart(recorded), _fused(final), calls)
+    verdict = traffic(recorded, final, calls)
     for node in final.nodes:
-        if node.op in MATRIX and work_of(final, node) * 16 > LARGEST_LAYER:
-            raise NotFusable(f"a {node.op} of {work_of(final, node) * 16} multiplications a row: the library's own is the better one")
+        multiplications = work_of(final, node) * LANES
+        if multiplications > LARGEST.get(node.op, multiplications) and calls > 1:
+            raise LargeLayer(f"a {node.op} of {multiplications} multiplications a row: the library's own is the better one")
     if calls < 2:
         raise NotFusable("one operation by itself: there is nothing to fuse it with")
     if verdict.fused.per_row >= verdict.apart.per_row and verdict.fused.once >= verdict.apart.once:
         raise NotFusable(f"no bytes are saved: {verdict.account()}")
     return verdict
+
+
+def traffic(recorded: Graph, final: Graph, calls: int) -> Verdict:
+    """Return what both ways move, whatever that says."""
+    return Verdict(_apart(recorded), _fused(final), calls)
 
 
 def _size(node: Node) -> int:

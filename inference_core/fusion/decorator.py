@@ -1,4 +1,4 @@
-"""`deepseek_fuse`: a plain function of tensors as one kernel, where that moves fewer bytes; untouched where not, and it says why."""
+"""`deepseek_fuse`: a plain function of tensors as one kernel where that moves fewer bytes, untouched where not; it says why."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ def deepseek_fuse(function: Callable[..., Any] | None = None, *, folder: Path | 
         def head(x, w1, b1, w2, b2):
             return torch.sigmoid(F.linear(F.relu(F.linear(x, w1, b1)), w2, b2))
 
-    Arguments whose first dimension is the batch vary from row to row; all others are constants, whatever depends on those alone is
-    worked out once for a set of tensors (by identity, version and address) and again when they change. The function is recorded by
-    running it once on stand-ins: it must not look at values or shapes, and what it does beside computing happens then.
+    Arguments whose first dimension is the batch vary from row to row; all others are constants, and what depends on those alone
+    is worked out once for a set of tensors (by identity, version and address) and again when they change. The function is
+    recorded by running it once on stand-ins: it must not look at values or shapes, and what it does beside computing happens
+    then.
 
-    On the CPU it becomes C, compiled by the host's compiler at the first call (about a second; found again later); on a GPU Triton.
-    The untouched function runs where a tensor requires a gradient, under autocast, for batch_norm in training, for other types than
-    float32 and bool, for tensors that are not contiguous, for operations that are not known, and where there is no compiler.
+    On the CPU it becomes C, compiled by the host's compiler at the first call (about a second; found again later); on a GPU it
+    becomes Triton. The untouched function runs where a tensor requires a gradient, under autocast, for batch_norm in training,
+    for other types than float32 and bool, for tensors that are not contiguous, for operations that are not known
+    (known_calls.py), and where there is no compiler: PyTorch's Inductor needs one as well.
 
     Results equal the untouched function's to a few units in the last place of the largest value that goes into each.
 

@@ -25,6 +25,10 @@ class NotFusable(Exception):
     """The function, or this use of it, cannot be fused; the message says why, for explain()."""
 
 
+class LargeLayer(NotFusable):
+    """A layer is so large that the library does it better; what stands behind it may still be folded into it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One value.
@@ -100,7 +104,8 @@ class Builder:
         """
         ranks = {len(self.nodes[a].row) for a in args if self.nodes[a].varies}
         if len(ranks) > 1:
-            raise NotFusable(f"{op} joins values that vary by row and have {' and '.join(map(str, sorted(ranks)))} more dimensions")
+            several = " and ".join(map(str, sorted(ranks)))
+            raise NotFusable(f"{op} joins values that vary from row to row and have {several} more dimensions")
         if ranks:
             rank = ranks.pop()
             args = tuple(self._without_batch(op, a, rank) for a in args)

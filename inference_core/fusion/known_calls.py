@@ -1,7 +1,7 @@
 """What is understood of PyTorch: functions, operators and methods, each with how it enters the graph.
 
-A handler takes the CallBuilder and the call's own arguments, tensors as `Ref`; Python binds them, so that what it does not name is
-refused. Anything that is not here leaves the function untouched.
+A handler takes the CallBuilder and the call's own arguments, tensors as `Ref`; Python binds them, so that what it does not name
+is refused. Anything that is not here leaves the function untouched.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ class Lowered:
 def lower(recorded: fx.Graph, arguments: Sequence[TensorArgument]) -> Lowered:
     """Return the graph of a recorded function for arguments like these.
 
-    Which arguments vary from row to row follows from the shapes: the first dimension of one of them is taken for the batch, as
-    of every other argument that has the same, and the first reading in which all operations fit is used. Should a constant's first
+    Which arguments vary from row to row follows from the shapes: the first dimension of one of them is taken for the batch, as of
+    every other argument that has the same, and the first reading in which all operations fit is used. Should a constant's first
     dimension happen to equal the batch, its operations do not fit when it is read as one, and it is read as a constant.
 
     Raises:

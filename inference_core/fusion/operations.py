@@ -1,6 +1,6 @@
 """The operations on elements and the reductions: what each is in PyTorch (the truth), in C and in Triton.
 
-A new one is a line here; the property tests then draw it by itself. C and Triton call what is in vector_math.h and triton_math.py.
+A new one is a line here, and the tests find it by themselves. C and Triton call what is in cpu/vector_math.h and gpu/math.py.
 """
 
 from __future__ import annotations

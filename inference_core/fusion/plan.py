@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from inference_core.fusion import tracer
-from inference_core.fusion.cost import Verdict, judge
+from inference_core.fusion.cost import Verdict, judge, traffic
+from inference_core.fusion.cpu.folded import FoldedConvolution
 from inference_core.fusion.cpu.kernel import CpuKernel
-from inference_core.fusion.ir import Graph, NotFusable, statistics_of
+from inference_core.fusion.ir import Graph, LargeLayer, NotFusable, statistics_of
 from inference_core.fusion.lower import lower
 from inference_core.fusion.pipeline import stages
 from inference_core.fusion.signature import CallShape
@@ -59,7 +60,7 @@ class Plan:
             if (varies or tensor in self.statistics) and not args[at].is_contiguous():
                 raise NotFusable(f"argument {at} is not contiguous")
             if varies and self.kernel.most_rows is not None and args[at].shape[0] > self.kernel.most_rows:
-                raise NotFusable(f"more than {self.kernel.most_rows} rows of a matrix product: the library's own is the faster one")
+                raise NotFusable(f"more than {self.kernel.most_rows} rows of a matrix product: the library's own is faster")
 
 
 def make_plan(function: Callable[..., Any], shape: CallShape, folder: Path | None) -> Plan:
@@ -75,8 +76,14 @@ def make_plan(function: Callable[..., Any], shape: CallShape, folder: Path | Non
     lowered = lower(recorded, shape.tensors)
     statistics, is_gpu = statistics_of(lowered.graph), shape.device.startswith("cuda")
     improved, accounts = zip(*stages(lowered.graph, fold=not (is_gpu and statistics)), strict=True)
-    verdict = judge(lowered.graph, improved[-1], lowered.calls)
-    kernel = _kernel(improved[-1], shape, folder, statistics)
+    try:
+        verdict = judge(lowered.graph, improved[-1], lowered.calls)
+        kernel = _kernel(improved[-1], shape, folder, statistics)
+    except LargeLayer:
+        if shape.device != "cpu":
+            raise
+        kernel = FoldedConvolution(improved[-1], len(shape.tensors), statistics)
+        verdict = traffic(lowered.graph, improved[-1], lowered.calls)
     call = kernel.call_for(shape.positions, count, shape.values)
     return Plan(shape, lowered.varying, accounts, verdict, statistics, kernel, call)
 

@@ -23,7 +23,8 @@ def document():
 def test_every_engine_is_measured_and_agrees(document):
     (case,) = document["cases"]
     assert {len(times) for times in case["times_us"].values()} == {5}
-    assert set(case["difference"]) == {EAGER, COMPILE, OVERHEAD, STATIC, OURS} and max(case["difference"].values()) < report.TOLERANCE
+    assert set(case["difference"]) == {EAGER, COMPILE, OVERHEAD, STATIC, OURS}
+    assert max(case["difference"].values()) < report.TOLERANCE
     assert case["operations"] == {EAGER: 7, OURS: 1}
     assert case["compilations"] == {COMPILE: 2, OURS: 1}, "dynamo compiles for one size, then for any"
 

@@ -77,11 +77,13 @@ class _Convolution:
             for c in range(channels) for y in range(fy) for x in range(fx)
         )  # fmt: skip
         places = (node.row[1] - 1) * line + node.row[2]
-        return cls(offsets, channels * sy * sx * lines * line, line, -(-places // tiles.LANES) * tiles.LANES, (sy, sx), (py, px), lines)
+        channel = -(-places // tiles.LANES) * tiles.LANES
+        return cls(offsets, channels * sy * sx * lines * line, line, channel, (sy, sx), (py, px), lines)
 
     def place_of(self, c: str, y: str, x: str) -> str:
         (sy, sx), (py, px) = self.stride, self.padding
         at_y, at_x = f"({y} + {py})", f"({x} + {px})"
         if (sy, sx) == (1, 1):
             return f"({c} * {self.lines} + {at_y}) * {self.line} + {at_x}"
-        return f"((({c} * {sy} + {at_y} % {sy}) * {sx} + {at_x} % {sx}) * {self.lines} + {at_y} / {sy}) * {self.line} + {at_x} / {sx}"
+        image = f"(({c} * {sy} + {at_y} % {sy}) * {sx} + {at_x} % {sx})"
+        return f"({image} * {self.lines} + {at_y} / {sy}) * {self.line} + {at_x} / {sx}"

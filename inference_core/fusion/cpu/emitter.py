@@ -1,7 +1,7 @@
 """Writes a graph down as one C function, for any number of rows.
 
-Blocks of rows go through a sequence of loops whose results stay in scratch memory. A value of at most 16 elements is kept with the
-rows side by side, so that vectors hold rows; a wider one with its elements side by side.
+Blocks of rows go through a sequence of loops whose results stay in scratch memory. A value of at most 16 elements is kept with
+the rows side by side, so that vectors hold rows; a wider one with its elements side by side.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def emit_c(graph: Graph, watched: Sequence[int] = ()) -> CSource:
     """Return the C source of a graph.
 
     Args:
-        watched: sizes in bytes of memory that is compared first: behind the constants stand the address of each and of what it was;
-            `run` answers CHANGED where they differ, and 1 where there is no memory.
+        watched: sizes in bytes of memory that is compared first: behind the constants stand the address of each and of what it
+            was; `run` answers CHANGED where they differ, and 1 where there is no memory.
 
     Raises:
         NotFusable: some part of it has no form in C.
@@ -72,8 +72,8 @@ class Emitter:
         self.graph = graph
         self._watched = watched
         self._kept = written_down(graph)
-        self.rows = self._rows_a_block()
         self._arguments = [at for at, node in enumerate(graph.nodes) if node.op == "argument" and node.varies]
+        self.rows = self._rows_a_block()
         self._constants: list[Packed] = []
         self.places: dict[int, Place] = {}
         self.outer: dict[int, Place] = {}
@@ -85,7 +85,7 @@ class Emitter:
 
     def _rows_a_block(self) -> int:
         inside = [at for at in self._kept if at not in self.graph.outputs or self._is_turned(at)]
-        inside += [at for at, node in enumerate(self.graph.nodes) if node.op == "argument" and node.varies and self._is_turned(at)]
+        inside += [at for at in self._arguments if self._is_turned(at)]
         per_row = sum(self.graph.nodes[at].elements for at in inside)
         per_row += sum(self.graph.nodes[at].elements for at in self._kept if self.graph.nodes[at].op == "conv2d")
         return max(1, min(_MOST_ROWS, _SCRATCH_FLOATS // max(1, per_row)))
@@ -118,9 +118,9 @@ class Emitter:
         parameters = ", ".join([*inputs, *results])
         moved = [f"a{i} + first * {nodes[at].elements}" for i, at in enumerate(self._arguments)]
         moved += [f"o{i} + first * {nodes[at].elements}" for i, at in enumerate(outputs)]
-        constants = [
-            f"    const {_C_TYPES[nodes[one.node].kind]} *restrict c{i} = constants[{i}];" for i, one in enumerate(self._constants)
-        ]
+        kinds = [_C_TYPES[nodes[one.node].kind] for one in self._constants]
+        constants = [f"    const {kind} *restrict c{i} = constants[{i}];" for i, kind in enumerate(kinds)]
+        behind = len(self._constants)
         header = Path(__file__).with_name("vector_math.h").read_text()
         clear = [f"memset(scratch + {start}, 0, {size} * sizeof(float));" for start, size in self.zeroed]
         return "\n".join([
@@ -136,8 +136,8 @@ class Emitter:
             f"        block(rows, constants, scratch, {', '.join(moved)});",
             "    }", "    free(scratch);", "    return 0;", "}", "",
             f"int run(int64_t n, int64_t threads, const void *const *constants, {parameters}) {{",
-            *(f"    if (memcmp(constants[{len(self._constants) + 2 * i}], constants[{len(self._constants) + 2 * i + 1}], {size})) "
-              f"return {CHANGED};" for i, size in enumerate(self._watched)),
+            *(f"    if (memcmp(constants[{behind + 2 * i}], constants[{behind + 2 * i + 1}], {size})) return {CHANGED};"
+              for i, size in enumerate(self._watched)),
             f"    if (threads < 2 || n * {self._work()} < {_WORK_FOR_THREADS} || n < 2 * {self.rows})",
             f"        return part(0, n, constants, {self._passed()});",
             "    int failed = 0;",

@@ -47,7 +47,8 @@ class CpuKernel:
         self._graph = graph
         outputs = list(dict.fromkeys(graph.outputs))
         self._run = load_c(self.source.text, folder).run
-        self._run.argtypes = [ctypes.c_int64, ctypes.c_int64] + [ctypes.c_void_p] * (1 + len(self.source.arguments) + len(outputs))
+        addresses = 1 + len(self.source.arguments) + len(outputs)
+        self._run.argtypes = [ctypes.c_int64, ctypes.c_int64, *[ctypes.c_void_p] * addresses]
         self._run.restype = ctypes.c_int
         fixed = [at for at in range(tensors) if at not in self.source.arguments]
         read = {node.value for node in graph.nodes if node.op == "argument"}
@@ -76,7 +77,7 @@ def _addresses(tensors: list[torch.Tensor]) -> Any:
 
 
 def _make_call(kernel: CpuKernel, graph: Graph, run: Any, positions: tuple[int, ...], count: int, values: tuple) -> Any:
-    """One function, long and closed over all it needs: this runs for every call, and each call or attribute within would be felt."""
+    """One function, long and closed over all it needs: it runs at every call, and each call or attribute within would be felt."""
     import torch
 
     kinds = {node.value: getattr(torch, TORCH_KINDS[node.kind]) for node in graph.nodes if node.op == "argument"}
@@ -104,10 +105,10 @@ def _make_call(kernel: CpuKernel, graph: Graph, run: Any, positions: tuple[int, 
         addresses = []
         for position, kind, shapes in varying:
             x = args[position]
-            if (type(x) is not plain and type(x) is not parameter) or x.dtype is not kind or not x.is_cpu or not x.is_contiguous():
+            if (type(x) is not plain and type(x) is not parameter) or x.dtype is not kind or not x.is_cpu:
                 return MISS
             found = shapes.get(x.shape, -1)
-            if found != rows and rows != -1 or found == -1:
+            if found != rows and rows != -1 or found == -1 or not x.is_contiguous():
                 return MISS
             rows = found
             addresses.append(x.data_ptr())
@@ -156,7 +157,7 @@ def _make_call(kernel: CpuKernel, graph: Graph, run: Any, positions: tuple[int, 
 
 
 def shaped(outs: list[torch.Tensor], order: list[int], single: bool) -> Any:
-    """Return outputs as the function returns them; one that it returns twice is two tensors, of which the caller may change one."""
+    """Return outputs as the function returns them; one that it returns twice is two tensors: a caller may change one of them."""
     if single:
         return outs[0]
     seen: set[int] = set()

@@ -63,8 +63,8 @@ def _along(of: Emitter, depth: int, node: Node, operand: int, index: Index, size
     # In a vector the comparison would lose NaN: it is remembered aside.
     step = f"found = {value} {'>' if reduction.simd == 'max' else '<'} found ? {value} : found; missing |= {value} != {value};"
     step = step if extreme else f"found = {reduction.c.format('found', value)};"
-    of.say(depth, f"float found = {reduction.start};", *(["int missing = 0;"] if extreme else []),
-              f"#pragma omp simd reduction({reduction.simd}:found)" + (" reduction(|:missing)" if extreme else ""), loop)  # fmt: skip
+    clause = f"#pragma omp simd reduction({reduction.simd}:found){' reduction(|:missing)' if extreme else ''}"
+    of.say(depth, f"float found = {reduction.start};", *(["int missing = 0;"] if extreme else []), clause, loop)
     of.say(depth + 1, *body.lines, step)
     of.say(depth, "}", f"{target} = {'missing ? NAN : found' if extreme else 'found'};")
 

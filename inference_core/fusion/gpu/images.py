@@ -11,7 +11,7 @@ _PIXELS = 64
 
 
 class Images(Program):
-    """A program holds places of output images [P] by channels [power of two]: a convolution and what follows it, element by element."""
+    """A program holds places of output images [P] by channels [power of two]."""
 
     rows = _PIXELS
 
@@ -81,7 +81,8 @@ class Images(Program):
             f"    i = k + tl.arange(0, {chunk})",
             f"    line = (y * {sy} - {py})[:, None] + (i // {fx} % {fy} * {dy})[None, :]",
             f"    column = (x * {sx} - {px})[:, None] + (i % {fx} * {dx})[None, :]",
-            f"    within = (line >= 0) & (line < {height}) & (column >= 0) & (column < {width}) & here[:, None] & (i < {depth})[None, :]",
+            f"    within = (line >= 0) & (line < {height}) & (column >= 0) & (column < {width})",
+            f"    within = within & here[:, None] & (i < {depth})[None, :]",
             f"    of = image[:, None] * {channels * height * width} + (i // {fy * fx})[None, :] * {height * width} "
             f"+ line * {width} + column",
             f"    piece = tl.load({x} + of, mask=within, other=0)",

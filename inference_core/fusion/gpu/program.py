@@ -20,7 +20,8 @@ import triton
 import triton.language as tl
 
 from inference_core.fusion.gpu.math import (
-    fuse_asinh, fuse_erf, fuse_exp, fuse_expm1, fuse_log, fuse_log1p, fuse_maximum, fuse_minimum, fuse_sigmoid, fuse_tanh, multiply,
+    fuse_asinh, fuse_erf, fuse_exp, fuse_expm1, fuse_log, fuse_log1p, fuse_maximum, fuse_minimum, fuse_sigmoid, fuse_tanh,
+    multiply,
 )
 
 
@@ -64,7 +65,8 @@ class Program:
         self.live = _depending(graph, statistics)
         read = [at for at in constants_read(graph) if at not in self.live]
         # What live values are worked out from, their own arguments among it.
-        read += [arg for at in self.live for arg in graph.nodes[at].args if arg not in self.live and not is_number(graph.nodes[arg])]
+        below = [arg for at in self.live for arg in graph.nodes[at].args if arg not in self.live]
+        read += [arg for arg in below if not is_number(graph.nodes[arg])]
         read += [at for at in self.live if graph.nodes[at].op == "argument"]
         self.constants = [Packed(at) for at in dict.fromkeys(read)]
         self.arguments = [at for at, node in enumerate(graph.nodes) if node.op == "argument" and node.varies]

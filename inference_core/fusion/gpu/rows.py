@@ -48,7 +48,8 @@ class Rows(Program):
     def begin(self) -> None:
         self.lines += [f"rows = tl.program_id(0).to(tl.int64) * {self.rows} + tl.arange(0, {self.rows})", "here = rows < n"]
         for size in sorted({node.row[0] for node in self.graph.nodes if node.varies and node.row}):
-            self.lines += [f"j{size} = tl.arange(0, {power_of_two(size)})[None, :]", f"in{size} = here[:, None] & (j{size} < {size})"]
+            self.lines.append(f"j{size} = tl.arange(0, {power_of_two(size)})[None, :]")
+            self.lines.append(f"in{size} = here[:, None] & (j{size} < {size})")
 
     def _width(self, at: int) -> int:
         return self.graph.nodes[at].row[0]

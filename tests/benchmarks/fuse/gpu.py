@@ -163,6 +163,7 @@ if __name__ == "__main__":
     report = gpu_report()
     for one in report["cases"]:
         for size, times in one["times_us"].items():
-            print(f"{one['name']:20s} {size:6d} rows: " + ", ".join(f"{name} {us}" for name, us in times.items()), file=sys.stderr)
+            listed = ", ".join(f"{name} {us}" for name, us in times.items())
+            print(f"{one['name']:20s} {size:6d} rows: {listed}", file=sys.stderr)
         print(one["kernels"], one["host_us"], one["difference"], one["explain"], file=sys.stderr)
     print(json.dumps(report))

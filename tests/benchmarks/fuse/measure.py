@@ -41,7 +41,7 @@ def measure_case(case: Case, effort: Effort, say: Callable[[str], None]) -> dict
             expected = case.function(*arguments)
             # A second size is what makes dynamo compile for any: it must have happened before it is timed.
             for warm in (rows, rows + 2, rows):
-                of = arguments if warm == rows else (*case.make(warm, torch.Generator().manual_seed(warm)), *_constants(case, arguments))
+                of = arguments if warm == rows else _other_batch(case, warm, arguments)
                 for name, function in functions.items():
                     if warm == rows or name in (COMPILE, OURS):
                         result = function(*of)
@@ -56,9 +56,10 @@ def measure_case(case: Case, effort: Effort, say: Callable[[str], None]) -> dict
     }  # fmt: skip
 
 
-def _constants(case: Case, arguments: tuple) -> tuple:
-    varying = len(case.make(1, torch.Generator()))
-    return arguments[varying:]
+def _other_batch(case: Case, rows: int, arguments: tuple) -> tuple:
+    """Return arguments of another size with the very same constants."""
+    made = case.make(rows, torch.Generator().manual_seed(rows))
+    return (*made, *arguments[len(made) :])
 
 
 def _interleaved(functions: dict[str, Callable[..., Any]], arguments: tuple, effort: Effort) -> dict[str, float]:

@@ -80,4 +80,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
         place = Path(made)
         faults, skipped = functions(place)
-        print(json.dumps({"operations": operations(place), "functions": faults, "left_out": skipped, "own": own_functions(place)}))
+        told = {"operations": operations(place), "functions": faults, "left_out": skipped, "own": own_functions(place)}
+        print(json.dumps(told))

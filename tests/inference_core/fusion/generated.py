@@ -198,7 +198,7 @@ _REDUCED = (
     ("mean", lambda x, keep: x.mean(-1, keepdim=keep)), ("sum", lambda x, keep: (0.1 * x).sum(-1, keepdim=keep)),
     ("amax", lambda x, keep: x.amax(-1, keepdim=keep)), ("amin", lambda x, keep: torch.amin(x, -1, keepdim=keep)),
     ("prod", lambda x, keep: torch.prod(1 - 0.5 * torch.sigmoid(x), -1, keepdim=keep)),
-    ("std", lambda x, keep: x.std(-1, correction=0, keepdim=keep)),
+    ("std", lambda x, keep: (x - x.mean(-1, keepdim=True)).square().mean(-1, keepdim=keep) ** 0.5),
 )  # fmt: skip
 
 

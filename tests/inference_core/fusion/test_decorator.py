@@ -1,4 +1,4 @@
-"""What a fused function promises its caller: the plain function's results, whatever is done to its arguments, and an explanation."""
+"""What a fused function promises: the plain function's results whatever is done to its arguments, and an explanation."""
 
 from __future__ import annotations
 
@@ -52,6 +52,25 @@ def test_the_published_example(folder):
     said = fused.explain()
     assert "published: 1 kernels compiled" in said and "[batch, 3, 8, 8], [5, 3, 3, 3]" in said
     assert "mul into conv2d, add into conv2d" in said and "bytes a row" in said and "untouched" not in said
+
+
+def test_a_large_convolution_is_the_librarys_with_folded_weights(folder):
+    fused = deepseek_fuse(published, folder=folder)
+    arguments = (torch.randn(3, 16, 20, 20), torch.randn(32, 16, 3, 3), *(torch.rand(32) + 0.5 for _ in range(3)))
+    for _ in range(2):
+        torch.testing.assert_close(fused(*arguments), published(*arguments), rtol=1e-5, atol=1e-4)
+    assert "the library's convolution with folded weights" in fused.explain() and not fused.fused.untouched
+    assert fused.fused.plans[0].kernel.constants.worked_out == 1
+    F.batch_norm(torch.randn(64, 32), *arguments[3:], training=True)
+    torch.testing.assert_close(fused(*arguments), published(*arguments), rtol=1e-5, atol=1e-4)
+    arguments[1].mul_(2)
+    torch.testing.assert_close(fused(*arguments), published(*arguments), rtol=1e-5, atol=1e-4)
+
+
+def test_other_large_layers_are_left_untouched(folder):
+    x, w = torch.randn(2, 2048), torch.randn(2100, 2048)
+    fused = deepseek_fuse(lambda x, w: F.relu(F.linear(x, w)), folder=folder)
+    assert torch.equal(fused(x, w), F.relu(F.linear(x, w))) and "a large layer" in reason_of(fused)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 17, 300])

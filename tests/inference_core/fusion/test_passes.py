@@ -74,8 +74,8 @@ def folds_into_layers() -> None:
     def function(x, w, b, mean, variance):
         return F.relu(F.batch_norm(F.conv2d(x, w, b), mean, variance))
 
-    channel = torch.rand(5)
-    graph, account = after("affine_folding", function, torch.randn(2, 3, 4, 4), torch.randn(5, 3, 2, 2), channel, channel, channel)
+    channel, image = torch.rand(5), torch.randn(2, 3, 4, 4)
+    graph, account = after("affine_folding", function, image, torch.randn(5, 3, 2, 2), channel, channel, channel)
     assert operations(graph) == ["conv2d", "maximum"]
     assert account == "affine_folding: mul into conv2d, add into conv2d"
     x, w = torch.randn(2, 3), torch.randn(4, 3)
@@ -94,7 +94,7 @@ def _twice(x: torch.Tensor) -> torch.Tensor:
 
 
 def leaves_out_what_does_nothing() -> None:
-    graph, _ = after("simplify", lambda x: -(-((x * 1 - 0) / 1)) * 2.0, torch.randn(3, 4))
+    graph, _ = after("simplify", lambda x: torch.neg(-((x * 1 - 0) / 1)) * 2.0, torch.randn(3, 4))
     assert operations(graph) == ["mul"]
     graph, _ = after("simplify", lambda x: x + 0, torch.randn(3, 4))
     assert operations(graph) == ["add"], "-0.0 + 0 is 0.0"
