@@ -29,8 +29,8 @@ def deepseek_fuse(function: Callable[..., Any] | None = None, *, folder: Path | 
 
     Arguments whose first dimension is the batch vary from row to row; all others are constants, and what depends on those alone
     is worked out once for a set of tensors (by identity, version and address) and again when they change. The function is
-    recorded by running it once on stand-ins: it must not look at values or shapes, and what it does beside computing happens
-    then.
+    recorded by running it once on stand-ins: it must not look at values or shapes, what it does beside computing happens then,
+    and numbers that it takes from outside stay what they were.
 
     On the CPU it becomes C, compiled by the host's compiler at the first call (about a second; found again later); on a GPU it
     becomes Triton. The untouched function runs where a tensor requires a gradient, under autocast, for batch_norm in training,

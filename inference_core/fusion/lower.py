@@ -14,7 +14,7 @@ from inference_core.fusion.operations import VIEWS
 if TYPE_CHECKING:
     from torch import fx
 
-_MOST_UNCLEAR = 6
+_MOST_UNCLEAR = 8
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,11 @@ def lower(recorded: fx.Graph, arguments: Sequence[TensorArgument]) -> Lowered:
 def _readings(arguments: Sequence[TensorArgument]) -> Iterator[tuple[bool, ...]]:
     sizes = dict.fromkeys(one.shape[0] for one in arguments if one.shape)
     for size in sizes:
-        may = [at for at, one in enumerate(arguments) if one.shape and one.shape[0] == size][:_MOST_UNCLEAR]
-        for chosen in itertools.product((True, False), repeat=len(may)):
-            if any(chosen):
-                varying = {at for at, taken in zip(may, chosen, strict=True) if taken}
+        may = [at for at, one in enumerate(arguments) if one.shape and one.shape[0] == size]
+        clear = set(may[_MOST_UNCLEAR:])  # so many arguments of one size are no coincidence
+        for chosen in itertools.product((True, False), repeat=min(len(may), _MOST_UNCLEAR)):
+            varying = clear | {at for at, taken in zip(may, chosen, strict=False) if taken}
+            if varying:
                 yield tuple(at in varying for at in range(len(arguments)))
 
 

@@ -5,7 +5,6 @@ A new one is a line here, and the tests find it by themselves. C and Triton call
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,5 +106,3 @@ def cost_of(op: str) -> int:
     """Return about how many multiplications an element of this operation takes; 0 for a leaf or a view."""
     return ELEMENTWISE[op].cost if op in ELEMENTWISE else 0
 
-
-TorchFunction = Callable[..., Any]

@@ -101,6 +101,14 @@ def test_one_row_whose_neighbours_are_constant_may_later_be_many(folder):
     assert fused.fused.compilations == 2
 
 
+def test_many_arguments_may_vary(folder):
+    fused = deepseek_fuse(lambda *xs: torch.tanh(sum(xs)), folder=folder)
+    for n in (1, 5, 12):
+        xs = [torch.randn(n, 3) for _ in range(12)]
+        close(fused(*xs), torch.tanh(sum(xs)))
+    assert fused.fused.compilations == 1
+
+
 # --- constants -----------------------------------------------------------------------------------------------------------
 
 
