@@ -68,6 +68,15 @@ def _literal(value: float) -> str:
 
 
 class Emitter:
+    """Says the loops of a graph one after another; products.py, convolutions.py and reductions.py say theirs through it.
+
+    Attributes:
+        rows: rows of a block.
+        places: where values lie that are written down so far; outer: arguments and outputs as the caller has them.
+        zeroed: (start, floats) of scratch memory that has to be zero at first.
+        tables, tiles: constants and functions of C that loops need.
+    """
+
     def __init__(self, graph: Graph, watched: tuple[int, ...]) -> None:
         self.graph = graph
         self._watched = watched
@@ -93,6 +102,7 @@ class Emitter:
     # --- the whole ---------------------------------------------------------------------------------------------------
 
     def source(self) -> CSource:
+        """Return the whole source."""
         self.outer = {at: self.outside(f"a{i}", self.graph.nodes[at]) for i, at in enumerate(self._arguments)}
         self.outer |= {at: self.outside(f"o{i}", self.graph.nodes[at]) for i, at in enumerate(dict.fromkeys(self.graph.outputs))}
         for at in self._arguments:
@@ -107,7 +117,9 @@ class Emitter:
         arguments = tuple(self.graph.nodes[at].value for at in self._arguments)
         return CSource(text, arguments, tuple(self._constants), len(self._kept))
 
-    def outside(self, name: str, node: Node) -> Place:
+    @staticmethod
+    def outside(name: str, node: Node) -> Place:
+        """Return the place of what the caller gives: rows one after another."""
         return Place(name, node.elements, strides(node.row), 1)
 
     def _text(self) -> str:
@@ -156,6 +168,7 @@ class Emitter:
     # --- places ------------------------------------------------------------------------------------------------------
 
     def constant(self, at: int, form: str) -> str:
+        """Return the name of a constant in a form of its own (Packed)."""
         packed = Packed(at, form)
         if packed not in self._constants:
             self._constants.append(packed)
@@ -169,6 +182,7 @@ class Emitter:
             self.places[at] = Place(self.constant(at, "plain"), 0, strides(node.row), 1)
 
     def take(self, floats: int) -> int:
+        """Return where so much scratch memory begins."""
         start = self._scratch
         self._scratch += -(-floats // 16) * 16
         return start
@@ -254,6 +268,7 @@ class Emitter:
     # --- loops -------------------------------------------------------------------------------------------------------
 
     def say(self, depth: int, *lines: str) -> None:
+        """Add lines to the block."""
         self._lines += ["    " * depth + line for line in lines]
 
     def _write(self, at: int) -> None:
@@ -281,6 +296,7 @@ class Emitter:
         self.places[at] = place
 
     def over_rows(self, body: Body) -> None:
+        """Say a body for every row, rows in vectors."""
         self.say(1, "#pragma omp simd", "for (int64_t r = 0; r < rows; r++) {")
         self.say(2, *body.lines)
         self.say(1, "}")

@@ -46,7 +46,7 @@ class Images(Program):
             f"to = image[:, None] * {channels * self.places} + c * {self.places} + place[:, None]",
         ]
 
-    def load(self, at: int, start: int = 0) -> str:
+    def load(self, at: int) -> str:
         truth = " != 0" if self.graph.nodes[at].kind is Kind.TRUTH else ""
         return f"tl.load({self.pointer(at)} + to, mask=inside, other=0){truth}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from inference_core.fusion.ir import Graph, Node, NotFusable
@@ -52,7 +53,7 @@ def power_of_two(size: int) -> int:
     return 1 << max(0, size - 1).bit_length()
 
 
-class Program:
+class Program(ABC):
     """What both layouts share: the names of values and the operations on elements."""
 
     rows: int
@@ -62,6 +63,7 @@ class Program:
     def __init__(self, graph: Graph, statistics: frozenset[int]) -> None:
         self.graph = graph
         self.lines: list[str] = []
+        self._loaded: set[int] = set()
         self.live = _depending(graph, statistics)
         read = [at for at in constants_read(graph) if at not in self.live]
         # What live values are worked out from, their own arguments among it.
@@ -73,6 +75,7 @@ class Program:
         self.outputs = list(dict.fromkeys(graph.outputs))
 
     def source(self) -> TritonSource:
+        """Return the whole module."""
         self.begin()
         for at, node in enumerate(self.graph.nodes):
             if node.varies and not (node.op == "argument" and self.is_read_elsewhere(at)):
@@ -89,23 +92,28 @@ class Program:
         arguments = tuple(self.graph.nodes[at].value for at in self.arguments)
         return TritonSource(text, arguments, tuple(self.constants), self.rows, self.places, self.most_rows)
 
+    @abstractmethod
     def begin(self) -> None:
-        raise NotImplementedError
+        """Say which rows or places a program has."""
 
+    @abstractmethod
     def is_read_elsewhere(self, at: int) -> bool:
         """Whether an argument is read bit by bit where it is used, and nowhere else."""
-        raise NotImplementedError
 
-    def load(self, at: int, start: int = 0) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def load(self, at: int) -> str:
+        """Return the load of an argument that varies."""
 
+    @abstractmethod
     def load_constant(self, at: int) -> str:
-        raise NotImplementedError
+        """Return the load of a constant."""
 
+    @abstractmethod
     def store(self, i: int, at: int) -> None:
-        raise NotImplementedError
+        """Write output i."""
 
     def operation(self, at: int, node: Node) -> str:
+        """Return what is no operation on elements."""
         raise NotFusable(f"{node.op} of these shapes has no form in Triton")
 
     def name(self, at: int) -> str:
@@ -113,7 +121,8 @@ class Program:
         node = self.graph.nodes[at]
         if is_number(node):
             return _literal(node.value)
-        if not node.varies and f"v{at} = " not in {line.split("=")[0] + "= " for line in self.lines}:
+        if not node.varies and at not in self._loaded:
+            self._loaded.add(at)
             is_worked_out = at in self.live and node.op != "argument"
             value = self._from_statistics(node) if is_worked_out else self.load_constant(at)
             self.lines.append(f"v{at} = {value}")
@@ -140,7 +149,6 @@ class Program:
         if node.op == "argument":
             return self.load(at)
         if node.op in ELEMENTWISE:
-            # Truths are kept as such; numbers in an expression of numbers alone need no tensor.
             return ELEMENTWISE[node.op].triton.format(*(self.name(arg) for arg in node.args))
         return self.operation(at, node)
 
