@@ -160,6 +160,8 @@ def shaped(outs: list[torch.Tensor], order: list[int], single: bool) -> Any:
     """Return outputs as the function returns them; one that it returns twice is two tensors: a caller may change one of them."""
     if single:
         return outs[0]
+    if order == list(range(len(outs))):
+        return tuple(outs)
     seen: set[int] = set()
     result = [outs[at].clone() if at in seen or seen.add(at) else outs[at] for at in order]  # type: ignore[func-returns-value]
     return tuple(result)
