@@ -9,6 +9,7 @@ from inference_core.calibration import Calibration, fit_platt
 from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchedulingError, SchemaMismatch
 from inference_core.forest import Forest
 from inference_core.ids import ID_BYTES, RANDOM_BYTES, ordered_ids
+from inference_core.net import Blend, NetLayer, QuantisedNet
 from inference_core.outcomes import Outcome, RuleOutcome
 from inference_core.packed import pack_rows, unpack_rows
 from inference_core.policy import CostPolicy, default_policy
@@ -73,6 +74,7 @@ __all__ = [
     "AnswerColumns",
     "AnswerForm",
     "ArtifactRefused",
+    "Blend",
     "Calibration",
     "CostPolicy",
     "DecidedRows",
@@ -90,6 +92,7 @@ __all__ = [
     "KernelInputError",
     "LadderCounters",
     "LogExport",
+    "NetLayer",
     "ID_BYTES",
     "RANDOM_BYTES",
     "ordered_ids",
@@ -97,6 +100,7 @@ __all__ = [
     "Outcome",
     "ProgramError",
     "ProgramResult",
+    "QuantisedNet",
     "Recipe",
     "RecipeBook",
     "RecordField",
@@ -122,6 +126,8 @@ __all__ = [
     "load_or_create_signing_key",
     "load_program",
     "load_verify_key",
+    "net_from_bytes",
+    "net_to_bytes",
     "open_entity_tables",
     "open_id_set",
     "open_token_table",
@@ -138,11 +144,15 @@ __all__ = [
     "unpack_rows",
 ]
 
-# Reached on first use: signatures need the cryptography package, which a machine that only runs programs may lack.
+# Reached on first use: signatures need the cryptography package and stored nets safetensors, which a machine that only runs
+# programs may lack.
 _SIGNED = ("load_or_create_signing_key", "load_program", "load_verify_key", "save_program")
+_ON_FIRST_USE = dict.fromkeys(_SIGNED, "inference_core.artifacts") | dict.fromkeys(
+    ("net_from_bytes", "net_to_bytes"), "inference_core.net.storage"
+)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SIGNED:
-        return getattr(import_module("inference_core.artifacts"), name)
+    if name in _ON_FIRST_USE:
+        return getattr(import_module(_ON_FIRST_USE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

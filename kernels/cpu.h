@@ -20,7 +20,7 @@ enum { PLAIN = 0, AVX2 = 1, AVX512 = 2 };
 #define HAS_X86 1
 #include <immintrin.h>
 #define FOR_AVX2 __attribute__((target("avx2,bmi,bmi2")))
-#define FOR_AVX512 __attribute__((target("avx2,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")))
+#define FOR_AVX512 __attribute__((target("avx2,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx512vnni")))
 #else
 #define HAS_X86 0
 #endif
@@ -135,6 +135,32 @@ typedef struct {
     const int32_t *deep_root, *deep_depth; /* [deep_trees], by depth */
 } tree_table;
 
+/* A layer of the net. Activations are bytes up to 127; `quads` and `units` hold the same weights for two ways of reading them
+ * (kernels/net_margin/native_layout.py). */
+typedef struct {
+    int64_t inputs, outputs, threshold, stride;
+    const int8_t *quads; /* [inputs / 4][stride] four inputs' weights side by side, output by output; NULL in the first layer */
+    const int8_t *units; /* [inputs][outputs] */
+    const int32_t *bias; /* [members][outputs] */
+    const float *scale;  /* [members][outputs] */
+} net_layer;
+
+#define MOST_LAYERS 4
+#define MOST_WIDTH 512
+#define MOST_MEMBERS 32
+
+typedef struct {
+    int64_t features, members, layers, multiplier, shift;
+    int64_t centre; /* what the mean total adds to a sum of leaves */
+    const int32_t *reads;  /* [features + 1] */
+    const int32_t *column; /* [reads] */
+    const uint8_t *rank;   /* [reads][256] */
+    const int32_t *offset; /* [features + 1] */
+    const int16_t *first;  /* [rows][width] */
+    net_layer layer[MOST_LAYERS];
+    const int8_t *head; /* [members][width] */
+} net_table;
+
 /* rows <= BLOCK rows of x to plain[(columns + lists)][BLOCK]; x[r * row_stride + f * column_stride], in floats. */
 void bin_block(const cut_table *cuts, const float *x, int64_t row_stride, int64_t column_stride, int64_t rows,
                const uint8_t *memberships, float *scratch, uint8_t *plain);
@@ -157,6 +183,9 @@ void wide_block(const cut_table *cuts, const float *x, int64_t row_stride, int64
 
 /* totals[rows], and where changes is not NULL changes[rows][features], zeroed by the caller */
 void trees_block(const tree_table *trees, const uint8_t *block, int64_t rows, int64_t *totals, int64_t *changes);
+
+/* terms[rows]: what the net adds to the sums of leaves; plain[column * stride + row] */
+void net_terms(const net_table *net, const uint8_t *plain, int64_t stride, int64_t rows, int64_t *terms);
 
 /* Memory of this thread, 64-byte aligned, valid until the next call; NULL where there is none. */
 void *kernels_scratch(size_t bytes);

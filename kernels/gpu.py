@@ -16,6 +16,7 @@ import numpy as np
 
 from kernels.errors import KernelInputError
 from kernels.gpu_layouts import RulePlan, complete_trees, reads_before_writes, rule_plan, sparse_nodes
+from kernels.net_margin.device import DeviceNet, upload_net
 from kernels.score_rows import Layout, ScoredRows, ScoreTables
 from kernels.tables import NEVER, CutTable, RuleTable, Source, TreeTable
 
@@ -86,7 +87,7 @@ class DeviceRules:
 
 @dataclass(frozen=True, eq=False)
 class DeviceTables:
-    """All that score_rows reads, on one device; trees is None for rules alone.
+    """All that score_rows reads, on one device; trees is None for rules alone, and net where none stands beside them.
 
     Attributes:
         cache: what a kernel prepares once and keeps with the tables, by its name.
@@ -97,6 +98,7 @@ class DeviceTables:
     trees: DeviceTrees | None
     device: torch.device
     tables: ScoreTables
+    net: DeviceNet | None = None
     cache: dict[str, Any] = field(default_factory=dict)
 
 
@@ -108,7 +110,8 @@ class Outputs:
     margin: [B] float32; NaN without trees.
     hit, insufficient, error: [B, W] int64, the bits of RuleBits' uint64.
     top_features, top_contributions: [B, top] int32 and float32, as top_values gives them.
-    scratch: buffers that the Triton kernel writes on the way, by name; may be empty for the CUDA one.
+    scratch: buffers that the Triton kernel writes on the way, by name; may be empty for the CUDA one, which without a net
+        needs none.
     """
 
     margin: torch.Tensor
@@ -131,7 +134,9 @@ def upload(tables: ScoreTables, device: str | torch.device) -> DeviceTables:
     import torch
 
     trees = None if tables.trees is None else upload_trees(tables.trees, device)
-    return DeviceTables(upload_cuts(tables.cuts, device), upload_rules(tables.rules, device), trees, torch.device(device), tables)
+    net = None if tables.net is None else upload_net(tables.net, device)
+    cuts, rules = upload_cuts(tables.cuts, device), upload_rules(tables.rules, device)
+    return DeviceTables(cuts, rules, trees, torch.device(device), tables, net)
 
 
 def upload_cuts(table: CutTable, device: str | torch.device) -> DeviceCuts:
@@ -167,7 +172,7 @@ def upload_rules(table: RuleTable, device: str | torch.device) -> DeviceRules:
 
 
 def allocate(tables: DeviceTables, rows: int, top: int, scratch: bool = True) -> Outputs:
-    """Return output and scratch buffers for batches of exactly `rows` rows; the CUDA kernel needs no scratch.
+    """Return output and scratch buffers for batches of exactly `rows` rows; the CUDA kernel needs those of the net alone.
 
     Raises:
         KernelInputError: top is not from 0 to the width of x.
@@ -189,6 +194,12 @@ def allocate(tables: DeviceTables, rows: int, top: int, scratch: bool = True) ->
         "registers": empty(max(rules.registers, tables.rules.plan.slots), rows, dtype=torch.uint8),
         "changes": empty(rows, cuts.features, dtype=torch.int64),
     }  # fmt: skip
+    if tables.net is not None:
+        from kernels.net_margin.gpu_triton import net_scratch
+
+        derived = empty(len(cuts.derived), rows, dtype=torch.float32)
+        of_bins = {"bins": empty(cuts.width, rows, dtype=torch.uint8), "derived": derived}
+        buffers = of_bins | buffers | net_scratch(tables.net, rows)
     return Outputs(**result_views(buffer, layout), buffer=buffer, layout=layout, scratch=buffers)
 
 

@@ -34,6 +34,7 @@ class ScoreCall(ctypes.Structure):
 _SIGNATURES = {
     "bin_features": [_POINTER, _POINTER, _LONG, _LONG, _LONG, _POINTER, _POINTER],
     "rule_mask": [_POINTER, _POINTER, _LONG, _LONG, _POINTER, _POINTER, _POINTER],
+    "net_totals": [_POINTER, _POINTER, _LONG, ctypes.c_int, _POINTER, _POINTER],
     "trees_on_bins": [_POINTER, _POINTER, _LONG, _POINTER, _POINTER],
     "score_rows": [_POINTER, _POINTER, _POINTER],
     "kernels_choose_variant": [ctypes.c_int],

@@ -9,6 +9,7 @@ import numpy as np
 
 from kernels.clauses import CLAUSE, clauses_of
 from kernels.native import ScoreCall
+from kernels.net_margin.table import NetTable
 from kernels.tables import DERIVATION, INSTRUCTION, CutTable, RuleTable, TreeTable
 
 BLOCK = 128
@@ -52,7 +53,7 @@ class _Trees(ctypes.Structure):
 
 
 class _Scores(ctypes.Structure):
-    _fields_ = [("cuts", _POINTER), ("rules", _POINTER), ("trees", _POINTER), ("clauses", _POINTER)]
+    _fields_ = [("cuts", _POINTER), ("rules", _POINTER), ("trees", _POINTER), ("clauses", _POINTER), ("net", _POINTER)]
 
 
 class _Clauses(ctypes.Structure):
@@ -66,7 +67,9 @@ _DEEP_NODE = np.dtype([("column", "<u2"), ("rank", "<u2"), ("left", "<i4")])
 
 def layout_sizes() -> list[int]:
     """Return the sizes that kernels_size_of has to give."""
-    structures = (_Cuts, _Rules, _Trees, _Clauses, _Scores, ScoreCall)
+    from kernels.net_margin.native_layout import Net
+
+    structures = (_Cuts, _Rules, _Trees, _Clauses, _Scores, ScoreCall, Net)
     return [*map(ctypes.sizeof, structures), INSTRUCTION.itemsize, CLAUSE.itemsize, BLOCK]
 
 
@@ -164,10 +167,10 @@ def native_trees(table: TreeTable) -> Native:
     return native
 
 
-def native_scores(cuts: CutTable, rules: RuleTable, trees: TreeTable | None) -> Native:
-    """Return the score_tables of all three, which it keeps alive."""
+def native_scores(cuts: CutTable, rules: RuleTable, trees: TreeTable | None, net: NetTable | None) -> Native:
+    """Return the score_tables of all four, which it keeps alive."""
     clauses = native_clauses(cuts, rules) if trees is None else None
-    parts = (cuts.native, rules.native, trees.native if trees else None, clauses)
+    parts = (cuts.native, rules.native, trees.native if trees else None, clauses, net.native if net else None)
     native = Native(_Scores(*(part.address if part else None for part in parts)))
     native.parts = parts
     return native

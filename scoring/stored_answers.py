@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from scoring.decisions.answer_form import read_form
+from scoring.decisions.answer_form import read_form, row_width
 from scoring.decisions.evidence import unpack_evidence
 from scoring.engine import AnswerColumns, AnswerForm, render_answers, unpack_rows
 from scoring.errors import AnswerUnreadable
@@ -65,7 +65,8 @@ def _rendered(number: int, decisions: Sequence[Decision]) -> Iterable[bytes]:
 
 def _render(form: AnswerForm, decisions: Sequence[Decision]) -> Iterable[bytes]:
     evidence = unpack_evidence([bytes(of.evidence) for of in decisions], len(form.rules))
-    x = unpack_rows([bytes(of.features) for of in decisions], len(form.features))
+    x = unpack_rows([bytes(of.features) for of in decisions], row_width(form))
+    values = np.column_stack([x, np.ones(len(x), np.float32)])  # behind the features the net, told with 1
     text = "".join(of.transaction_id for of in decisions).encode()
     lengths = np.array([len(of.transaction_id) for of in decisions], np.int32)
     probability = [np.nan if of.probability is None else of.probability for of in decisions]
@@ -83,7 +84,7 @@ def _render(form: AnswerForm, decisions: Sequence[Decision]) -> Iterable[bytes]:
             score=np.array([of.score for of in decisions], np.int32),
             top_features=evidence.top_features,
             top_contributions=evidence.top_contributions,
-            top_values=np.take_along_axis(x, evidence.top_features, axis=1),
+            top_values=np.take_along_axis(values, evidence.top_features, axis=1),
             stamps=np.array([of.stamps for of in decisions], np.uint32),
             queue_us=queue_us,
             features_us=features_us,

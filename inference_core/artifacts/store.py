@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,19 @@ from inference_core.calibration import Calibration
 from inference_core.errors import ArtifactRefused, InferenceError
 from inference_core.forest import Forest
 from inference_core.golden import GoldenRows, check_golden, golden_rows
+from inference_core.net import Blend
+from inference_core.net.storage import net_from_bytes, net_to_bytes
 from inference_core.policy import CostPolicy
 from inference_core.program import DEFAULT_TOP, RiskProgram
 from inference_core.rules import rule_from_json, rule_to_json
-from inference_core.runtime import CostTable, Serving, make_ready, measure_costs
+from inference_core.runtime import CostTable, Ladder, Serving, make_ready, measure_costs
 from inference_core.schema import FeatureSchema
+from kernels.score_rows import ScoreTables
 
 FORMAT = 2
 MANIFEST, SIGNATURE, PROGRAM, MODEL = "manifest.json", "manifest.sig", "program.json", "model.ubj"
-GOLDEN, COSTS = "golden.json", "costs.json"
+NET, GOLDEN, COSTS = "net.safetensors", "golden.json", "costs.json"
+WHOLE, REDUCED = "whole", "reduced"
 _MAX_MANIFEST_BYTES = 1 << 20
 
 
@@ -44,16 +49,20 @@ def save_program(
         FileExistsError: the folder is there already; artifacts are never changed.
         ArtifactRefused: this build's kernels disagree with the reference on the golden rows.
     """
-    golden = golden_rows(program.plan.tables, min(DEFAULT_TOP, program.schema.width))
-    check_golden(golden, program.executor)
-    costs = measure_costs(program.executor, golden.x, golden.memberships, golden.top)
+    golden = {name: golden_rows(tables, min(DEFAULT_TOP, program.schema.width)) for name, _, tables in _variants(program)}
+    for name, executor, _ in _variants(program):
+        check_golden(golden[name], executor)
+    whole = golden[WHOLE]
+    costs = measure_costs(program.executor, whole.x, whole.memberships, whole.top)
     files = {
         PROGRAM: json.dumps(_program_to_json(program), indent=1).encode(),
-        GOLDEN: json.dumps(golden.to_json()).encode(),
+        GOLDEN: json.dumps(_golden_to_json(golden)).encode(),
         COSTS: json.dumps([table.to_json() for table in costs], indent=1).encode(),
     }
     if model_ubj is not None:
         files[MODEL] = model_ubj
+    if program.net is not None:
+        files[NET] = net_to_bytes(program.net)
     manifest = json.dumps(
         {
             "format": FORMAT,
@@ -88,18 +97,44 @@ def load_program(directory: Path, verify_key: Ed25519PublicKey, serving: Serving
     if unsigned := sorted({path.name for path in directory.iterdir()} - {MANIFEST, SIGNATURE, *files}):
         raise ArtifactRefused(f"{directory.name}: nobody signed {', '.join(unsigned)[:200]}; remove it")
     try:
-        program = _program_from_json(json.loads(contents[PROGRAM]), contents.get(MODEL), serving)
-        golden = GoldenRows.from_json(json.loads(contents[GOLDEN]), program.plan.tables)
+        program = _program_from_json(json.loads(contents[PROGRAM]), contents.get(MODEL), contents.get(NET), serving)
+        golden = _golden_from_json(json.loads(contents[GOLDEN]), program)
         costs = [CostTable.from_json(table) for table in json.loads(contents[COSTS])]
         if serving is not None:
-            make_ready(program.executor, costs, golden.x, golden.memberships, golden.top, serving.largest_batch)
+            _make_ready(program, costs, golden[WHOLE], serving)
     except (InferenceError, AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ArtifactRefused(f"{directory.name}: signed, but it cannot be run by this version: {error}") from error
     try:
-        check_golden(golden, program.executor)
+        for name, executor, _ in _variants(program):
+            check_golden(golden[name], executor)
     except ArtifactRefused as error:
         raise ArtifactRefused(f"{directory.name}: {error}") from None
     return program
+
+
+def _variants(program: RiskProgram) -> list[tuple[str, Ladder, ScoreTables]]:
+    """Return (name, executor, tables) of the program, and of the one without its net."""
+    found = [(WHOLE, program.executor, program.plan.tables)]
+    if program.reduced_executor is not None and program.plan.reduced is not None:
+        found.append((REDUCED, program.reduced_executor, program.plan.reduced.tables))
+    return found
+
+
+def _golden_to_json(golden: dict[str, GoldenRows]) -> dict[str, Any]:
+    """Return the whole program's rows, and beside their fields those of the reduced one."""
+    return golden[WHOLE].to_json() | {name: rows.to_json() for name, rows in golden.items() if name != WHOLE}
+
+
+def _golden_from_json(of: dict[str, Any], program: RiskProgram) -> dict[str, GoldenRows]:
+    return {name: GoldenRows.from_json(of if name == WHOLE else of[name], tables) for name, _, tables in _variants(program)}
+
+
+def _make_ready(program: RiskProgram, costs: list[CostTable], golden: GoldenRows, serving: Serving) -> None:
+    make_ready(program.executor, costs, golden.x, golden.memberships, golden.top, serving.largest_batch)
+    if program.reduced_executor is not None:
+        # the same kernels with less to do: the whole program's lines rank them alike
+        program.reduced_executor.use_costs(program.executor.costs)
+        program.reduced_executor.warm(serving.largest_batch, tops=(golden.top,), lists=(True,))
 
 
 def _verified_manifest(directory: Path, verify_key: Ed25519PublicKey) -> dict[str, str]:
@@ -125,7 +160,7 @@ def _verified_manifest(directory: Path, verify_key: Ed25519PublicKey) -> dict[st
 
 
 def _verified_file(directory: Path, name: str, digest: str) -> bytes:
-    if name not in (PROGRAM, MODEL, GOLDEN, COSTS):
+    if name not in (PROGRAM, MODEL, NET, GOLDEN, COSTS):
         raise ArtifactRefused(f"{directory.name}: the manifest lists the unknown file {name[:40]!r}")
     content = _read(directory, name, 1 << 30)
     if hashlib.sha256(content).hexdigest() != digest:
@@ -181,10 +216,11 @@ def _program_to_json(program: RiskProgram) -> dict[str, Any]:
         "list_names": list(program.list_names),
         "calibration": {"slope": program.calibration.slope, "intercept": program.calibration.intercept},
         "policy": program.policy.to_json(),
+        **({} if program.blend is None else {"blend": asdict(program.blend)}),
     }
 
 
-def _program_from_json(of: dict[str, Any], model: bytes | None, serving: Serving | None) -> RiskProgram:
+def _program_from_json(of: dict[str, Any], model: bytes | None, net: bytes | None, serving: Serving | None) -> RiskProgram:
     schema = FeatureSchema.from_json(of["schema"])
     return RiskProgram(
         schema=schema,
@@ -194,5 +230,7 @@ def _program_from_json(of: dict[str, Any], model: bytes | None, serving: Serving
         calibration=Calibration(**of["calibration"]),
         policy=CostPolicy(**of["policy"]),
         version=of["version"],
+        net=None if net is None else net_from_bytes(net),
+        blend=Blend(**of["blend"]) if "blend" in of else None,
         devices=() if serving is None else serving.devices,
     )

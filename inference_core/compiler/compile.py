@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
 
 from inference_core.compiler.draft import Draft
-from inference_core.compiler.ir import Tree
+from inference_core.compiler.ir import NetPart, Tree
 from inference_core.compiler.lower import lower_program
 from inference_core.compiler.passes import common_predicates, constant_folding, cut_union, dead_rules, layout, tree_tiling
 from inference_core.compiler.plan import Plan
@@ -24,19 +25,22 @@ def compile_program(
     list_names: tuple[str, ...],
     trees: tuple[Tree, ...] | None,
     base: float = 0.0,
+    net: NetPart | None = None,
 ) -> Plan:
-    """Compile rules and trees over the columns of a schema.
+    """Compile rules, trees and a net over the columns of a schema.
 
     Args:
         list_names: the order of the columns of the memberships.
         trees: a forest's trees, or None for rules alone.
         base: margin of a forest without trees.
+        net: stands beside trees.
 
     Raises:
         RuleError: a rule is not well formed or too large for the tables; with the rule and the place.
         ProgramError: a tree does not fit the schema or the tables; with its number.
     """
-    drafts, accounts = zip(*stages(Draft(lower_program(schema, rules, list_names, trees, base))), strict=True)
+    ir = replace(lower_program(schema, rules, list_names, trees, base), net=net)
+    drafts, accounts = zip(*stages(Draft(ir)), strict=True)
     return Plan(drafts[-1].tables, node_covers(drafts[-1].ir), accounts)
 
 

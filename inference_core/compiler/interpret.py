@@ -40,7 +40,7 @@ class Interpreted:
     """Attributes:
     rule_outcomes: [B, R] uint8 RuleOutcome codes.
     margin: [B] float64; NaN without trees.
-    contributions: [B, F] float64.
+    contributions: [B, F] float64, without the net's.
     """
 
     rule_outcomes: np.ndarray
@@ -49,11 +49,14 @@ class Interpreted:
 
 
 def interpret(ir: ProgramIR, x: np.ndarray, memberships: np.ndarray, cuts: CutPlan | None = None) -> Interpreted:
-    """Evaluate rules and trees on x [B, F] float32 and memberships [B, L] bool.
+    """Evaluate rules, trees and net on x [B, F] float32 and memberships [B, L] bool.
 
     With `cuts`, tests see of each value only between which cuts it lies.
     """
-    margin, contributions = _forest(ir, _floored(x, cuts))
+    floored = _floored(x, cuts)
+    margin, contributions = _forest(ir, floored)
+    if ir.net is not None:
+        margin = margin + ir.net.logits(floored)
     return Interpreted(_outcomes(ir, x, memberships, cuts), margin, contributions)
 
 

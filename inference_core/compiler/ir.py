@@ -1,4 +1,4 @@
-"""The typed intermediate representation: numbers, truths, rules and trees, before anything is said of bins.
+"""The typed intermediate representation: numbers, truths, rules, trees and a net, before anything is said of bins.
 
 Nodes live in two tuples, `numbers` and `truths`, and name their operands by position; operands come before their users.
 Arithmetic is float32, rounded after each step; comparisons with NaN are false, except NE.
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inference_core.net.quantised import QuantisedNet
 from kernels.tables import Arithmetic
 
 
@@ -158,6 +159,28 @@ class Tree:
             array.setflags(write=False)  # shared between threads and programs
 
 
+# --- net -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class NetPart:
+    """A net beside the trees.
+
+    Attributes:
+        net: over features of its own.
+        columns: [C] the column of x behind each of them.
+        weight: what its total * unit is multiplied by; its base is part of the program's.
+    """
+
+    net: QuantisedNet
+    columns: tuple[int, ...]
+    weight: float
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Return what the net adds to the margins of x [B, F] float32, without its base, float64."""
+        return self.net.totals(np.ascontiguousarray(x[:, list(self.columns)])) * self.net.unit * self.weight
+
+
 @dataclass(frozen=True, eq=False)
 class ProgramIR:
     """All that a program computes.
@@ -170,6 +193,7 @@ class ProgramIR:
         trees: None for a program without a forest.
         base: margin of a forest without trees.
         stored: truths that are worth a register, because several users need them and they take more than one step.
+        net: None for a program without one; it stands beside trees.
     """
 
     features: int
@@ -180,6 +204,7 @@ class ProgramIR:
     trees: tuple[Tree, ...] | None
     base: float = 0.0
     stored: frozenset[int] = frozenset()
+    net: NetPart | None = None
 
     def roots(self) -> list[int]:
         """Return the truths that say the rules' outcomes."""

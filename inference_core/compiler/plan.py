@@ -18,8 +18,10 @@ class Plan:
         cover: [N] float64 weight of the training rows that reached each node of tables.trees, which only exact
             explanations read; None without a forest.
         accounts: one line a pass about what it did.
+        reduced: the same without the net, for when time is short; None where there is no net.
     """
 
     tables: ScoreTables
     cover: np.ndarray | None
     accounts: tuple[str, ...]
+    reduced: Plan | None = None

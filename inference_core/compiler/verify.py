@@ -25,6 +25,11 @@ def check_structure(draft: Draft) -> None:
     for tree in ir.trees or ():
         if tree.feature.max(initial=-1) >= ir.features:
             raise ProgramError(f"tree {tree.number} tests feature {tree.feature.max()}, but there are {ir.features}")
+    if ir.net is not None:
+        names, columns = len(ir.net.net.feature_names), ir.net.columns
+        if ir.trees is None:
+            raise ProgramError("a net stands beside a forest, and there is none")
+        _require(len(columns) == names and all(0 <= column < ir.features for column in columns), "the net reads no column of x")
     if draft.cuts is not None:
         _check_cuts(draft)
     if draft.tables is not None:
@@ -59,6 +64,7 @@ def _check_tables(draft: Draft) -> None:
     tables = draft.tables
     _require(tables.rules.rules == len(draft.ir.rules), "the rule table has another number of rules")
     _require((tables.trees is None) == (draft.ir.trees is None), "the forest was lost")
+    _require((tables.net is None) == (draft.ir.net is None), "the net was lost")
     _require(tables.cuts.columns == draft.cuts.columns, "the cut table has another number of columns")
     if tables.trees is not None:
         value = tables.trees.value

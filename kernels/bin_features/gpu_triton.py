@@ -22,9 +22,16 @@ def bin_features(cuts: DeviceCuts, x: torch.Tensor, memberships: torch.Tensor | 
         KernelInputError: a shape, type or device does not fit.
     """
     check_rows(cuts, x, memberships)
+    bins = torch.empty((cuts.table.width, len(x)), dtype=torch.uint8, device=x.device)
+    bin_into(cuts, x, memberships, bins, torch.empty((len(cuts.table.derived), len(x)), dtype=torch.float32, device=x.device))
+    return bins
+
+
+def bin_into(
+    cuts: DeviceCuts, x: torch.Tensor, memberships: torch.Tensor | None, bins: torch.Tensor, wide: torch.Tensor
+) -> None:
+    """Write the bins [K + L, B] of rows that were checked; `wide` [D, B] float32 takes the derived columns on the way."""
     table, rows = cuts.table, len(x)
-    bins = torch.empty((table.width, rows), dtype=torch.uint8, device=x.device)
-    wide = torch.empty((len(table.derived), rows), dtype=torch.float32, device=x.device)
     if rows:
         listed = memberships if memberships is not None else bins
         _kernel[(triton.cdiv(rows, _ROWS),)](
@@ -32,7 +39,6 @@ def bin_features(cuts: DeviceCuts, x: torch.Tensor, memberships: torch.Tensor | 
             table.features, len(table.derived), table.columns, table.lists, rows, LISTED=memberships is not None, ROWS=_ROWS,
             **EXACT,
         )  # fmt: skip
-    return bins
 
 
 @triton.jit

@@ -146,7 +146,7 @@ def _by_reference(
         table, margin, codes, amount_minor, late, flags, limit
     )
     features = np.maximum(scored.top_features, 0)
-    values = np.take_along_axis(x, features, axis=1)
+    values = reference.values_of(x, features)
     return DecidedRows(probability, risk, score, features, stamps, values, outcome, cost_outcome, codes)
 
 

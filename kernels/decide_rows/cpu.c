@@ -83,7 +83,7 @@ void decide_rows(const decide_table *t, const decide_call *c) {
             int32_t feature = c->top_features[i * c->top + k];
             feature = feature < 0 ? 0 : feature;
             c->safe_features[i * c->top + k] = feature;
-            c->top_values[i * c->top + k] = c->x[i * c->row_stride + feature];
+            c->top_values[i * c->top + k] = feature < c->row_stride ? c->x[i * c->row_stride + feature] : 1; /* the net */
         }
     }
 }

@@ -45,6 +45,13 @@ def decide_rows(
     return tuple(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True))
 
 
+def values_of(x: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Return [n, K] float32, the values of columns `features` [n, K] of x [n, F]; 1 for F, the net, which was there."""
+    width = x.shape[1]
+    found = np.take_along_axis(x, np.minimum(features, width - 1), axis=1) if width else np.zeros(features.shape, np.float32)
+    return np.where(features < width, found, np.float32(1))
+
+
 def _probability(table: DecideTable, margin: float) -> float:
     z = margin * -table.slope - table.intercept
     if z > 700.0:

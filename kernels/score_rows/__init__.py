@@ -1,7 +1,10 @@
-"""The fused pass: derive, bin, rules, forest and its largest contributions, each row read once.
+"""The fused pass: derive, bin, rules, forest, net and the largest contributions, each row read once.
 
-What comes out is exactly what bin_features, rule_mask, path_contributions and top_values give one after the other, bit
-for bit, whatever the batch size, the kernel or the device. Rows are float32, NaN where a value is missing.
+What comes out is exactly what bin_features, rule_mask, path_contributions, net_margin and top_values give one after the other,
+bit for bit, whatever the batch size, the kernel or the device. Rows are float32, NaN where a value is missing.
+
+The net adds one fixed-point term to the sum of leaves before that is rounded, once. Its contribution, the term less that of
+the mean total, is told as one of F + 1, behind those of the F columns of x.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import numpy as np
 from kernels.bin_features import check_rows
 from kernels.errors import KernelInputError
 from kernels.native import ScoreCall, address, check, library, owned_rows, pointer
+from kernels.net_margin.table import NetTable
 from kernels.tables import CutTable, RuleBits, RuleTable, TreeTable, made_once
 
 FEW_ROWS = 16
@@ -27,24 +31,27 @@ _FLOAT32 = np.dtype(np.float32)
 
 @dataclass(frozen=True, eq=False)
 class ScoreTables:
-    """All that the fused pass reads; trees is None for rules alone."""
+    """All that the fused pass reads; trees is None for rules alone, and net where none stands beside the trees."""
 
     cuts: CutTable
     rules: RuleTable
     trees: TreeTable | None
+    net: NetTable | None = None
 
     def __post_init__(self) -> None:
         if self.rules.columns > self.cuts.width or (self.trees is not None and self.trees.columns > self.cuts.columns):
             raise KernelInputError("the rules or the trees read a bin column that the cuts do not make")
         if self.trees is not None and self.trees.features != self.cuts.features:
             raise KernelInputError("the trees and the cuts disagree on the width of x")
+        if self.net is not None and (self.trees is None or self.net.columns > self.cuts.columns):
+            raise KernelInputError("a net stands beside trees, and reads bin columns that the cuts make")
 
     @cached_property
     def native(self):
         """The tables as C reads them."""
         from kernels.native_tables import native_scores
 
-        return made_once(self, native_scores, self.cuts, self.rules, self.trees)
+        return made_once(self, native_scores, self.cuts, self.rules, self.trees, self.net)
 
     @cached_property
     def prepared(self) -> dict[tuple[tuple[int, ...], int], list[PreparedCall]]:
@@ -172,7 +179,7 @@ class ScoredRows:
 
     @property
     def top_features(self) -> np.ndarray:
-        """[B, top] int32 columns of x, largest contribution first, as top_values gives them."""
+        """[B, top] int32 columns of x, or F for the net, largest contribution first, as top_values gives them."""
         layout = self._layout
         return self._view(layout.features, np.int32, layout.rows, layout.top)
 

@@ -13,7 +13,8 @@ static int best_variant(void) {
 #if HAS_X86
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi"))
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") &&
+        __builtin_cpu_supports("avx512vnni"))
         return AVX512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return AVX2;
 #endif
@@ -74,10 +75,12 @@ void *kernels_scratch(size_t bytes) {
 
 /* --- the largest contributions ---------------------------------------------------------------------------------------- */
 
-static void top_of_row(const int64_t *changes, double unit, int64_t features, int64_t top, float *scratch, int32_t *position,
-                       float *value) {
+/* scratch: [features + 1]; the net's contribution, where there is one, stands behind those of the features */
+static void top_of_row(const int64_t *changes, const int64_t *of_net, double unit, int64_t features, int64_t top, float *scratch,
+                       int32_t *position, float *value) {
     for (int64_t f = 0; f < features; f++) scratch[f] = (float)((double)changes[f] * unit);
-    top_values(scratch, 1, features, top, position, value);
+    if (of_net) scratch[features] = (float)((double)*of_net * unit);
+    top_values(scratch, 1, features + (of_net != NULL), top, position, value);
 }
 
 /* --- the pass --------------------------------------------------------------------------------------------------------- */
@@ -87,6 +90,7 @@ typedef struct {
     const rule_table *rules;
     const tree_table *trees; /* NULL: rules alone */
     const clause_table *clauses; /* NULL: the rules need bins */
+    const net_table *net; /* NULL: none stands beside the trees */
 } score_tables;
 
 typedef struct {
@@ -118,7 +122,7 @@ static int one_row(const score_tables *tables, const float *x, const uint8_t *me
     const cut_table *cuts = tables->cuts;
     const tree_table *trees = tables->trees;
     const int64_t width = cuts->columns + cuts->lists, tree_columns = trees ? trees->columns : 0;
-    const size_t floats = round_up((size_t)(cuts->features + cuts->derived) * sizeof(float));
+    const size_t floats = round_up((size_t)(cuts->features + cuts->derived + 1) * sizeof(float));
     const size_t sums = round_up((size_t)(top ? cuts->features : 0) * sizeof(int64_t));
     uint8_t *memory = kernels_scratch(floats + sums + (size_t)(tree_columns + width + tables->rules->registers));
     if (memory == NULL) return -1;
@@ -132,8 +136,16 @@ static int one_row(const score_tables *tables, const float *x, const uint8_t *me
     }
     for (int64_t k = 0; k < tree_columns; k++) twice[k] = (uint8_t)(plain[k] + 1);
     if (changes) memset(changes, 0, sums);
-    *out->margin = (float)(trees->base + (double)trees_row(trees, twice, changes) * trees->unit);
-    if (top) top_of_row(changes, trees->unit, cuts->features, top, (float *)memory, out->position, out->value);
+    int64_t total = trees_row(trees, twice, changes), term = 0;
+    if (tables->net) {
+        net_terms(tables->net, plain, 1, 1, &term);
+        total += term;
+        term -= tables->net->centre;
+    }
+    *out->margin = (float)(trees->base + (double)total * trees->unit);
+    if (top)
+        top_of_row(changes, tables->net ? &term : NULL, trees->unit, cuts->features, top, (float *)memory, out->position,
+                   out->value);
     return 0;
 }
 
@@ -142,7 +154,7 @@ static int blocks(const score_tables *tables, const float *x, int64_t rows, int6
     const cut_table *cuts = tables->cuts;
     const tree_table *trees = tables->trees;
     const int64_t width = cuts->columns + cuts->lists, tree_columns = trees ? trees->columns : 0;
-    const size_t floats = round_up((size_t)bin_scratch(cuts) * sizeof(float));
+    const size_t floats = round_up((size_t)(bin_scratch(cuts) + 1) * sizeof(float));
     const size_t bins = (size_t)(tree_columns + width) * BLOCK;
     const size_t registers = round_up((size_t)tables->rules->registers * (BLOCK / 64) * sizeof(uint64_t));
     const size_t sums = trees && top ? (size_t)cuts->features * BLOCK * sizeof(int64_t) : 0;
@@ -158,13 +170,20 @@ static int blocks(const score_tables *tables, const float *x, int64_t rows, int6
         if (trees == NULL) continue;
         shift_block(tree_columns, plain, block);
         if (changes) memset(changes, 0, sums);
-        int64_t totals[BLOCK];
+        int64_t totals[BLOCK], terms[BLOCK];
         trees_block(trees, block, here, totals, changes);
+        if (tables->net) {
+            net_terms(tables->net, plain, BLOCK, here, terms);
+            for (int64_t r = 0; r < here; r++) {
+                totals[r] += terms[r];
+                terms[r] -= tables->net->centre;
+            }
+        }
         for (int64_t r = 0; r < here; r++) {
             out->margin[first + r] = (float)(trees->base + (double)totals[r] * trees->unit);
             if (top)
-                top_of_row(changes + r * cuts->features, trees->unit, cuts->features, top, (float *)memory,
-                           out->position + (first + r) * top, out->value + (first + r) * top);
+                top_of_row(changes + r * cuts->features, tables->net ? terms + r : NULL, trees->unit, cuts->features, top,
+                           (float *)memory, out->position + (first + r) * top, out->value + (first + r) * top);
         }
     }
     if (trees == NULL) without_trees(rows, top, out);
@@ -174,7 +193,7 @@ static int blocks(const score_tables *tables, const float *x, int64_t rows, int6
 /* Sizes of the structures as this library was compiled: Python refuses a library that was built from other sources. */
 int64_t kernels_size_of(int which) {
     const int64_t sizes[] = {sizeof(cut_table), sizeof(rule_table), sizeof(tree_table), sizeof(clause_table),
-                             sizeof(score_tables), sizeof(score_call), sizeof(rule_step), sizeof(clause), BLOCK};
+                             sizeof(score_tables), sizeof(score_call), sizeof(net_table), sizeof(rule_step), sizeof(clause), BLOCK};
     return which < (int)(sizeof(sizes) / sizeof(*sizes)) ? sizes[which] : -1;
 }
 

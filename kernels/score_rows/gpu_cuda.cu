@@ -12,7 +12,7 @@
 //
 // Compile-time numbers: FEATURES, DEPTH (1..8, 0: no forest), TOP, WIDE (sums need more than 32 bits, see KEPT), CUT_DEPTH, FROM_BINS (the rows
 // are bins [K, B], and only margins are asked for), HOST_ROW (the one row and its result lie in the host's memory), THREADS (of score_few),
-// GROUP (trees that a lane walks at a time).
+// GROUP (trees that a lane walks at a time), NET (whether the terms of a net, worked out before, are added to the sums of leaves).
 
 typedef unsigned char u8;
 typedef unsigned int u32;
@@ -26,6 +26,7 @@ typedef long long i64;
 #define SLOT_MASK 0x1f83u
 #define FEATURE_MASK (0x3ffu << 13)
 #define CONTRIBUTIONS (TOP > 0 && DEPTH > 0)
+#define TOLD (FEATURES + NET)            // contributions: the net's stands behind those of the features
 #define FULL 0xffffffffu
 
 struct Row {
@@ -57,8 +58,10 @@ struct Program {
   int *top_features;
   float *top_contributions;
   u32 *done;                 // where score_few says that it is done, or null
+  const i64 *terms;          // [B], NET
   i64 rows;
   i64 root_sum;
+  i64 centre;                // the term from which the net's contribution is told
   double base, step;         // margin = base + sum * step
   int columns, lists, derived, shifted_count, predicate_count, level_count, rules, words, trees, split;
   int chunk_count, chunk_trees, chunk_columns, chunk_bytes, bin_bytes, area_bytes, bins_at, area_at;  // of shared memory
@@ -283,9 +286,28 @@ __device__ __forceinline__ void stage_trees(const Program &g, int first, int cou
 #endif
 }
 
+__device__ __forceinline__ float contribution_of_net(const Program &g, i64 term) {
+  return (float)((double)(term - g.centre) * g.step);
+}
+
 #if CONTRIBUTIONS
-// The largest contributions, largest first; on a tie the lower column stays in front.
-__device__ __forceinline__ i64 write_top(const Program &g, char *sums, i64 row) {
+// Keeps the largest, largest first; on a tie the one that came before stays in front.
+__device__ __forceinline__ void keep_largest(float *value, int *column, float v, int c) {
+  if (!(v > value[TOP - 1])) return;
+  bool found = false;  // its place: all behind move one back, those equal to each other too
+#pragma unroll
+  for (int i = 0; i < TOP; i++) {
+    found |= v > value[i];
+    if (found) {
+      float w = value[i];
+      int o = column[i];
+      value[i] = v, column[i] = c;
+      v = w, c = o;
+    }
+  }
+}
+
+__device__ __forceinline__ i64 write_top(const Program &g, char *sums, i64 row, i64 term) {
   float value[TOP];
   int column[TOP];
   i64 total = 0;
@@ -297,21 +319,9 @@ __device__ __forceinline__ i64 write_top(const Program &g, char *sums, i64 row) 
     i64 sum = sum_of(sums, f);
     total += sum;
     float v = (WIDE ? (float)sum : (float)(int)sum) * step;  // the product is exact: step is a power of two
-    if (v > value[TOP - 1]) {
-      int c = f;
-      bool found = false;  // its place: all behind move one back, those equal to each other too
-#pragma unroll
-      for (int i = 0; i < TOP; i++) {
-        found |= v > value[i];
-        if (found) {
-          float w = value[i];
-          int o = column[i];
-          value[i] = v, column[i] = c;
-          v = w, c = o;
-        }
-      }
-    }
+    keep_largest(value, column, v, f);
   }
+  if (NET) keep_largest(value, column, contribution_of_net(g, term), FEATURES);
   if (row < g.rows) {
 #pragma unroll
     for (int i = 0; i < TOP; i++) g.top_features[row * TOP + i] = column[i], g.top_contributions[row * TOP + i] = value[i];
@@ -383,10 +393,12 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, MIN_BLOCKS) score_rows
         if (part == 0) carry(sums);
       }
     }
+    i64 term = NET && row < g.rows ? __ldg(g.terms + row) : 0;
 #if CONTRIBUTIONS
     sync_group(g);
-    if (part == 0) total = g.root_sum + write_top(g, sums, row);
+    if (part == 0) total = g.root_sum + write_top(g, sums, row, term);
 #endif
+    total += term;
     if (part == 0 && row < g.rows) g.margin[row] = margin_of(g, total);
     __syncwarp();
 #else
@@ -500,7 +512,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) score_few(const __grid_con
   float *x = (float *)(shared + g.area_at);  // [FEATURES + derived]
   u32 *low = (u32 *)(x + ((FEATURES + g.derived + 3) & ~3)), *high = low + FEATURES;
   float *contribution = (float *)(high + FEATURES);
-  u8 *truth = (u8 *)(contribution + FEATURES);  // [slots of the rules]
+  u8 *truth = (u8 *)(contribution + TOLD);  // [slots of the rules]
   __shared__ i64 partial[WARPS];
   copy_ahead((char *)rules, g.rule_block, g.rule_bytes);
   Cuts ahead[AHEAD];
@@ -567,17 +579,18 @@ extern "C" __global__ void __launch_bounds__(THREADS) score_few(const __grid_con
 #if TOP
   for (int f = thread; f < FEATURES; f += THREADS)
     contribution[f] = DEPTH ? (float)(((i64)(int)high[f] << 16) + low[f]) * (float)g.step : 0.f;
+  if (NET && thread == 0) contribution[FEATURES] = contribution_of_net(g, __ldg(g.terms + row));
   __syncthreads();
-  for (int f = thread; f < FEATURES; f += THREADS) {  // a value's place is how many go before it
+  for (int f = thread; f < TOLD; f += THREADS) {  // a value's place is how many go before it
     float v = contribution[f];
     int place = 0;
 #pragma unroll 8
-    for (int o = 0; o < FEATURES; o++) place += contribution[o] > v || (contribution[o] == v && o < f);
+    for (int o = 0; o < TOLD; o++) place += contribution[o] > v || (contribution[o] == v && o < f);
     if (place < TOP) g.top_features[row * TOP + place] = f, g.top_contributions[row * TOP + place] = v;
   }
 #endif
   if (thread == THREADS - 1) {
-    i64 sum = CONTRIBUTIONS ? g.root_sum : 0;
+    i64 sum = (CONTRIBUTIONS ? g.root_sum : 0) + (NET ? __ldg(g.terms + row) : 0);
     for (int w = 1; w < WARPS; w++) sum += partial[w];
     g.margin[row] = DEPTH ? margin_of(g, sum) : not_a_number();
   }

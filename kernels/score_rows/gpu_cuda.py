@@ -43,7 +43,7 @@ _SOURCE = Path(__file__).with_suffix(".cu")
 _POINTERS = (
     "row", "x", "listed", "bins", "cuts", "source", "derivations", "shifted", "predicates", "steps", "segments", "levels",
     "outputs", "nodes", "chunks", "rule_block", "values", "margin", "hit", "insufficient", "error", "top_features",
-    "top_contributions", "done",
+    "top_contributions", "done", "terms",
 )  # fmt: skip
 _COUNTS = (
     "columns", "lists", "derived", "shifted_count", "predicate_count", "level_count", "rules", "words", "trees", "split",
@@ -55,7 +55,8 @@ _COUNTS = (
 
 class _Program(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in _POINTERS), ("rows", ctypes.c_int64), ("root_sum", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in _POINTERS),
+        *((name, ctypes.c_int64) for name in ("rows", "root_sum", "centre")),
         ("base", ctypes.c_double), ("step", ctypes.c_double), *((name, ctypes.c_int) for name in _COUNTS),
     ]  # fmt: skip
 
@@ -168,6 +169,10 @@ def score_rows(
         return out
     stream = _stream(x.device)
     listed = None if memberships is None else memberships.contiguous()
+    if tables.net is not None:
+        from kernels.score_rows.gpu_triton import run_net
+
+        run_net(tables, x, listed, out)
     if choose_variant(variant, rows) == "tree_parallel":
         bind_few(tables, x, listed, top, out).run(stream)
     else:
@@ -196,7 +201,7 @@ def forest_margin(
         ready = cuda_tables(tables, 0)
         fit = _fit(ready, tables, rows, tiling, from_bins=True)
         program = _program(ready, fit, rows, bins=bins, margin=margin)
-        _function("score_rows", tables, ready, 0, fit, FROM_BINS=1).bind(*fit.launch, program).run(_stream(bins.device))
+        _function("score_rows", tables, ready, 0, fit, FROM_BINS=1, NET=0).bind(*fit.launch, program).run(_stream(bins.device))
     return margin
 
 
@@ -249,6 +254,7 @@ def _build(tables: DeviceTables, contributions: bool) -> CudaTables:
         "predicate_count": len(predicates), "level_count": len(plan.levels) - 1, "rules": tables.tables.rules.rules,
         "words": tables.tables.rules.words, "trees": count, "root_sum": 0 if trees is None else trees.root_sum,
         "base": 0.0 if trees is None else trees.base, "step": 1.0 if trees is None else 2.0**-trees.scale,
+        "centre": 0 if tables.net is None else tables.net.table.centre_term,
         "rule_bytes": 4 * len(arrays["rule_block"]), **places,
     }  # fmt: skip
     return CudaTables(tensors, counts, depth, cut_depth, bounds, padded + table.lists + len(shifted), plan.slots)
@@ -407,7 +413,8 @@ def _function(name: str, tables: DeviceTables, ready: CudaTables, top: int, fit:
     shape = {
         "FEATURES": tables.tables.cuts.features, "DEPTH": ready.depth, "TOP": top, "WIDE": ready.wide,
         "CUT_DEPTH": ready.cut_depth, "FROM_BINS": 0, "HOST_ROW": 0, "THREADS": FEW_THREADS, "MAX_THREADS": threads,
-        "MIN_BLOCKS": blocks, "GROUP": GROUP, "KEPT": ready.kept if ready.wide else 0, **defines,
+        "MIN_BLOCKS": blocks, "GROUP": GROUP, "KEPT": ready.kept if ready.wide else 0, "NET": int(tables.net is not None),
+        **defines,
     }  # fmt: skip
     return _compiled(name, tuple(shape.items()), _index(tables))
 
@@ -429,8 +436,9 @@ def _program(ready: CudaTables, fit: _Fit | None, rows: int, **tensors: torch.Te
     return program
 
 
-def _results(out: Outputs) -> dict[str, torch.Tensor]:
-    return {name: getattr(out, name) for name in ("margin", "hit", "insufficient", "error", "top_features", "top_contributions")}
+def _results(out: Outputs) -> dict[str, torch.Tensor | None]:
+    names = ("margin", "hit", "insufficient", "error", "top_features", "top_contributions")
+    return {name: getattr(out, name) for name in names} | {"terms": out.scratch.get("terms")}
 
 
 def bind_rows(
@@ -455,7 +463,7 @@ def _few_places(ready: CudaTables, tables: DeviceTables, program: _Program) -> i
     """Set where bins and the rest lie in the shared memory of score_few; return how much it takes."""
     features = tables.tables.cuts.features
     program.bins_at, program.area_at = 0, 128 * -(-ready.slots // 4)
-    numbers = -(-(features + ready.counts["derived"]) // 4) * 4 + 3 * features
+    numbers = -(-(features + ready.counts["derived"]) // 4) * 4 + 3 * features + (tables.net is not None)
     program.rules_at = -(-(program.area_at + 4 * numbers + ready.rule_slots) // 16) * 16
     return program.rules_at + program.rule_bytes
 
@@ -468,11 +476,13 @@ class OneRow:
     Not for several threads at a time. tables, top: as for score_rows.
 
     Raises:
-        KernelInputError: `refusal` gives a reason.
+        KernelInputError: `refusal` gives a reason, or there is a net, whose kernels come before this one.
     """
 
     def __init__(self, tables: DeviceTables, top: int) -> None:
         _require(tables, top)
+        if tables.net is not None:
+            raise KernelInputError("one kernel alone scores no net; use score_rows in a captured graph")
         table, ready, device = tables.tables.cuts, cuda_tables(tables, top), tables.cuts.cuts.device
         self._layout, self._lists = whole_layout(1, tables.tables.rules.words, top), table.lists
         row_at = -(-self._layout.bytes // 8) * 8 + 8

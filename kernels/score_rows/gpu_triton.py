@@ -10,10 +10,11 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels.bin_features.gpu_triton import EXACT, bin_block, bin_of, derive_block, wide_column
+from kernels.bin_features.gpu_triton import EXACT, bin_block, bin_into, bin_of, derive_block, wide_column
 from kernels.errors import KernelInputError
 from kernels.forest_margin.gpu_triton import margin_of, tree_arguments
 from kernels.gpu import DeviceTables, Outputs, allocate, check_outputs, check_rows, choose_variant
+from kernels.net_margin.gpu_triton import net_into
 from kernels.path_contributions.gpu_triton import TREES, contributions_of, rows_of_tile
 from kernels.rule_mask.gpu_triton import block_of, rule_arguments, rules_of
 from kernels.top_values.gpu_triton import write_top
@@ -39,15 +40,24 @@ def score_rows(
         raise KernelInputError("the Triton kernel needs allocate(..., scratch=True)")
     by_tree = choose_variant(variant, rows) == "tree_parallel"
     if rows:
+        run_net(tables, x, memberships, out)
         _launch(tables, x, memberships, top, by_tree, out)
     return out
+
+
+def run_net(tables: DeviceTables, x: torch.Tensor, memberships: torch.Tensor | None, out: Outputs) -> None:
+    """Write the net's terms to out.scratch["terms"], where there is a net: launches before the fused pass, which adds them."""
+    if tables.net is not None:
+        bin_into(tables.cuts, x, memberships, out.scratch["bins"], out.scratch["derived"])
+        net_into(tables.net, out.scratch["bins"], out.scratch)
 
 
 def _launch(
     tables: DeviceTables, x: torch.Tensor, memberships: torch.Tensor | None, top: int, by_tree: bool, out: Outputs
 ) -> None:
     table, trees, plan, rows = tables.cuts.table, tables.trees, tables.rules.plan, len(x)
-    block = 1 if by_tree else rows_of_tile(table.features)
+    net = tables.net
+    block = 1 if by_tree else rows_of_tile(table.features + (net is not None))
     listed = memberships.contiguous() if memberships is not None else x
     no_trees = (x, x, x, x, x, x, 0)
     _kernel[(triton.cdiv(rows, block),)](
@@ -55,10 +65,11 @@ def _launch(
         out.scratch["derived"], out.scratch["bins"], table.features, len(table.derived), table.columns, table.lists,
         *rule_arguments(tables.rules), out.scratch["registers"], out.hit, out.insufficient, out.error,
         *(no_trees if trees is None else tree_arguments(trees)), out.scratch["changes"],
-        out.margin, out.top_features, out.top_contributions, top, rows,
+        out.margin, out.top_features, out.top_contributions, x if net is None else out.scratch["terms"],
+        0 if net is None else net.table.centre_term, top, rows, HAS_NET=net is not None,
         LISTED=memberships is not None, BY_ROW=by_tree, HAS_TREES=trees is not None,
         COMPLETE=trees is None or trees.complete, DEEPEST=0 if trees is None else trees.deepest, ROWS=block,
-        FEATURES=triton.next_power_of_2(max(table.features, 1)), TREES=TREES,
+        FEATURES=triton.next_power_of_2(max(table.features + (net is not None), 1)), TREES=TREES,
         COLUMNS=triton.next_power_of_2(max(table.columns, 1)),
         PREDICATES=block_of(len(plan.predicates)), SEGMENTS=block_of(len(plan.segments)), **EXACT,
     )  # fmt: skip
@@ -69,8 +80,9 @@ def _kernel(
     x, row_stride, column_stride, listed, cuts, offsets, source, derived, wide, bins, F, D, K, L,
     steps, rule_outputs, predicates, plan_steps, segments, levels, plan_outputs, N, P, LEVELS, R, W, registers, hit,
     insufficient, error, nodes, values, feature, roots, depth, numbers, T, changes, margin, top_features, top_contributions,
-    top, B, LISTED: tl.constexpr, BY_ROW: tl.constexpr, HAS_TREES: tl.constexpr, COMPLETE: tl.constexpr, DEEPEST: tl.constexpr,
-    ROWS: tl.constexpr, FEATURES: tl.constexpr, COLUMNS: tl.constexpr, TREES: tl.constexpr, PREDICATES: tl.constexpr,
+    terms, centre, top, B, HAS_NET: tl.constexpr, LISTED: tl.constexpr, BY_ROW: tl.constexpr, HAS_TREES: tl.constexpr,
+    COMPLETE: tl.constexpr, DEEPEST: tl.constexpr, ROWS: tl.constexpr, FEATURES: tl.constexpr, COLUMNS: tl.constexpr,
+    TREES: tl.constexpr, PREDICATES: tl.constexpr,
     SEGMENTS: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -85,16 +97,22 @@ def _kernel(
     tl.debug_barrier()  # any thread may read any bin of the block
     rules_of(steps, rule_outputs, predicates, plan_steps, segments, levels, plan_outputs, N, P, LEVELS, R, W, bins, registers,
              hit, insufficient, error, B, rows, mask, BY_ROW, PREDICATES, SEGMENTS)  # fmt: skip
+    columns = tl.arange(0, FEATURES)[None, :]
+    told = F
     if HAS_TREES:
         total, sums = contributions_of(nodes, values, feature, roots, T, bins, changes, F, B, rows, mask, COMPLETE, DEEPEST,
                                        BY_ROW, ROWS, FEATURES, TREES)  # fmt: skip
+        if HAS_NET:
+            term = tl.load(terms + rows, mask=mask, other=0)
+            total += term
+            sums = tl.where(columns == F, (term - centre)[:, None], sums)
+            told = F + 1
         share = (sums.to(tl.float64) * tl.load(numbers + 1)).to(tl.float32)
         tl.store(margin + rows, margin_of(total, numbers), mask=mask)
     else:
         share = tl.zeros([ROWS, FEATURES], tl.float32)
         tl.store(margin + rows, tl.zeros([ROWS], tl.float32) + float("nan"), mask=mask)
-    columns = tl.arange(0, FEATURES)[None, :]
-    write_top(tl.where(columns < F, share, float("-inf")), top_features, top_contributions, top, rows, mask, FEATURES)
+    write_top(tl.where(columns < told, share, float("-inf")), top_features, top_contributions, top, rows, mask, FEATURES)
 
 
 @triton.jit

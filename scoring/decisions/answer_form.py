@@ -24,6 +24,18 @@ _NO_PROBABILITY = {
     "weight": 0.01,
 }
 
+NET_REASON = {
+    "name": "pattern_network",
+    "unit": "0 or 1",
+    "text": "the pattern of this payment and of those before it, as the neural network reads it",
+}
+"""What stands behind the features where a net contributed: it has no value of its own, and is told with 1."""
+
+
+def row_width(form: AnswerForm) -> int:
+    """Return how many values a feature row has that an answer of this form was made from."""
+    return len(form.features) - (bool(form.features) and form.features[-1].name == NET_REASON["name"])
+
 
 def form_json(program: RiskProgram) -> dict[str, Any]:
     """Return the form of a program's answers as plain JSON."""
@@ -42,7 +54,7 @@ def form_json(program: RiskProgram) -> dict[str, Any]:
         "rule_outcomes": [outcome.label for outcome in RuleOutcome],
         "hit": int(RuleOutcome.HIT),
         "no_hit": int(RuleOutcome.NO_HIT),
-        "features": _features(program.schema),
+        "features": _features(program.schema) + ([NET_REASON] if program.net is not None else []),
         "versions": [list(pair) for pair in versions.items()],
         "stamps": list(WORDS),
         "normal": NORMAL,

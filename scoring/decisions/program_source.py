@@ -60,7 +60,7 @@ class LiveProgram:
         described = form_json(program)
         form = AnswerForm.from_json(described)
         number, body = encoded(described)
-        rules_alone = program if program.forest is None else replace(program, forest=None, devices=())
+        rules_alone = program if program.forest is None else replace(program, forest=None, net=None, blend=None, devices=())
         return cls(program, rules_alone, form, number, body)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scoring.decisions.answer_form import NET_REASON
 from scoring.decisions.released_programs import released_programs
 from scoring.engine import ArtifactRefused, RiskProgram
 from scoring.errors import AnswerUnreadable, DecisionNotFound, ExplanationUnavailable, NothingToExplain
@@ -48,7 +49,7 @@ class DecisionExplanation:
     bias: the margin where nothing is known, in log-odds; bias + all `exact` is `margin`.
     decided_margin, decided_probability: as they were stored with the decision.
     reasons: the model's reasons in the answer that was sent.
-    features: every feature of the program, the largest exact contribution first, whatever its sign.
+    features: every feature of the program, and its net where it has one, the largest exact contribution first, whatever its sign.
     """
 
     decision_id: str
@@ -124,9 +125,24 @@ def _row_of(decision: Decision, program: RiskProgram) -> np.ndarray:
 def _explained(decision: Decision, program: RiskProgram, row: np.ndarray, reasons: tuple[Reason, ...]) -> DecisionExplanation:
     found = program.explain(row)
     named = {reason.feature for reason in reasons}
-    order = np.argsort(-np.abs(found.contributions), kind="stable").tolist()
     columns, values = program.schema.columns, row.tolist()
     exact, path = found.contributions.tolist(), found.path_contributions.tolist()
+    features = [
+        FeatureContribution(
+            name=columns[i].name,
+            text=columns[i].text,
+            unit=columns[i].unit,
+            # NaN is unknown, and is the only value that differs from itself.
+            value=values[i] if values[i] == values[i] else None,
+            exact=exact[i],
+            path=path[i],
+            is_reason=columns[i].name in named,
+        )
+        for i in range(len(columns))
+    ]
+    if found.net is not None:  # as one: what it owes to which feature is not worked out
+        name = NET_REASON["name"]
+        features.append(FeatureContribution(name, NET_REASON["text"], "", None, found.net, found.net, name in named))
     return DecisionExplanation(
         decision_id=decision.decision_id,
         program_version=program.version,
@@ -136,17 +152,5 @@ def _explained(decision: Decision, program: RiskProgram, row: np.ndarray, reason
         decided_margin=decision.margin,
         decided_probability=decision.probability,
         reasons=reasons,
-        features=tuple(
-            FeatureContribution(
-                name=columns[i].name,
-                text=columns[i].text,
-                unit=columns[i].unit,
-                # NaN is unknown, and is the only value that differs from itself.
-                value=values[i] if values[i] == values[i] else None,
-                exact=exact[i],
-                path=path[i],
-                is_reason=columns[i].name in named,
-            )
-            for i in order
-        ),
+        features=tuple(sorted(features, key=lambda of: -abs(of.exact))),
     )

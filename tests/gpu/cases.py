@@ -20,6 +20,7 @@ from kernels.tables import (
     Source,
     TreeTable,
 )
+from tests.kernels.random_nets import random_net_table
 
 SUBNORMAL = np.float32(1e-42)
 
@@ -151,14 +152,15 @@ def rule_table(rng: np.random.Generator, columns: int, rules: int) -> RuleTable:
 
 def score_tables(
     rng: np.random.Generator, features: int = 7, cuts: int = 30, lists: int = 0, derived: bool = True, rules: int = 5,
-    depths: list[int] | None = None, full: float = 1.0, largest: int = 2**23,
+    depths: list[int] | None = None, full: float = 1.0, largest: int = 2**23, net: dict | None = None,
 ) -> ScoreTables:  # fmt: skip
-    """Return tables that fit each other; depths None: no trees."""
+    """Return tables that fit each other; depths None: no trees; net: what random_net_table is told, None for no net."""
     table = cut_table(rng, features, cuts, lists, derived)
     trees = None if depths is None else tree_table(
         rng, table.columns, features, depths, full, feature_of=np.minimum(table.source, features - 1), largest=largest
     )  # fmt: skip
-    return ScoreTables(table, rule_table(rng, table.width, rules), trees)
+    rules_of = rule_table(rng, table.width, rules)
+    return ScoreTables(table, rules_of, trees, None if net is None else random_net_table(rng, table.columns, cuts=table, **net))
 
 
 def cases(small: bool = False) -> Iterator[tuple[int, Case]]:
@@ -183,6 +185,14 @@ def cases(small: bool = False) -> Iterator[tuple[int, Case]]:
         "contributions beyond 32 bits": {"features": 2, "cuts": 9, "depths": [3] * 900, "largest": 2**28},
         "leaves of 30 bits": {"features": 2, "cuts": 9, "depths": [3] * 40, "largest": 2**30 - 1},
         "equal contributions": {"features": 12, "depths": [2] * 9, "largest": 2},
+        "a net of two members": {"depths": [4] * 9, "net": {"members": 2, "widths": (64, 64)}},
+        "a net of odd sizes": {"depths": [3] * 5, "lists": 1, "net": {"members": 5, "widths": (192, 64, 128), "features": 7}},
+        "a net with thresholds": {"depths": [2], "net": {"widths": (128, 64), "thresholds": (9, 20), "density": 0.2}},
+        "a net of one member and four layers": {"depths": [0], "net": {"members": 1, "widths": (64, 64, 64, 64)}},
+        "a net of the usual size": {
+            "depths": [6] * 20, "features": 60, "net": {"members": 8, "widths": (256, 256), "features": 60}
+        },
+        "the widest net": {"depths": [3], "net": {"members": 32, "widths": (512, 512)}},
         "300 trees": {"features": 32, "cuts": 60, "depths": [6] * 300, "lists": 1, "rules": 50},
     }  # fmt: skip
     if small:
@@ -192,7 +202,7 @@ def cases(small: bool = False) -> Iterator[tuple[int, Case]]:
         shapes["more than 64 features"]["depths"] = [4] * 5
         shapes["130 rules and 3 lists"]["features"] = 2
         shapes["contributions beyond 32 bits"]["depths"] = [3] * 30
-        del shapes["leaves of 30 bits"], shapes["no rules"]
+        del shapes["leaves of 30 bits"], shapes["no rules"], shapes["a net of the usual size"], shapes["the widest net"]
     for number, (name, shape) in enumerate(shapes.items()):
         rng = np.random.default_rng(number)
         tables = score_tables(rng, **shape)

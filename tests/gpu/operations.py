@@ -14,6 +14,8 @@ from kernels.bin_features import reference as bin_reference
 from kernels.forest_margin import gpu_triton as forest_gpu
 from kernels.forest_margin import reference as forest_reference
 from kernels.gpu import DeviceTables, Outputs, upload
+from kernels.net_margin import gpu_triton as net_gpu
+from kernels.net_margin import reference as net_reference
 from kernels.path_contributions import gpu_triton as path_gpu
 from kernels.path_contributions import reference as path_reference
 from kernels.rule_mask import gpu_triton as rule_gpu
@@ -105,6 +107,15 @@ def _path_contributions(case: Case, tables: DeviceTables, bins: np.ndarray, devi
             yield variant, dict(zip(expected, (of.cpu().numpy() for of in given), strict=True)), expected
 
 
+def _net_margin(case: Case, tables: DeviceTables, bins: np.ndarray, device: str) -> Iterator[tuple[str, Arrays, Arrays]]:
+    if tables.net is not None:
+        totals = net_reference.net_totals(case.tables.net, bins)
+        scratch = net_gpu.net_scratch(tables.net, len(case.x))
+        net_gpu.net_into(tables.net, _on(device, bins), scratch)
+        given = {name: scratch[name].cpu().numpy() for name in ("totals", "terms")}
+        yield "totals and terms", given, {"totals": totals, "terms": case.tables.net.terms(totals)}
+
+
 def _rule_mask(case: Case, tables: DeviceTables, bins: np.ndarray, device: str) -> Iterator[tuple[str, Arrays, Arrays]]:
     expected = words(rule_reference.rule_mask(case.tables.rules, bins))
     for variant in VARIANTS:
@@ -133,7 +144,7 @@ def _cuda_score_rows(case: Case, tables: DeviceTables, bins: np.ndarray, device:
     x, listed = _on(device, case.x), _on(device, case.memberships)
     for variant in VARIANTS:
         yield f"CUDA, {variant}", scored(gpu_cuda.score_rows(tables, x, listed, case.top, variant)), expected
-    if len(case.x):
+    if len(case.x) and tables.net is None:
         yield "CUDA, row by row", _row_by_row(case, tables), {name: of[:20] for name, of in expected.items()}
 
 
@@ -155,6 +166,7 @@ CUDA_OPERATIONS = {"forest_margin": _cuda_forest_margin, "score_rows": _cuda_sco
 OPERATIONS: dict[str, Callable[..., Iterator[tuple[str, Arrays, Arrays]]]] = {
     "bin_features": _bin_features,
     "forest_margin": _forest_margin,
+    "net_margin": _net_margin,
     "path_contributions": _path_contributions,
     "rule_mask": _rule_mask,
     "score_rows": _score_rows,

@@ -17,6 +17,7 @@ import kernels
 from kernels import (
     bin_features,
     forest_margin,
+    net_margin,
     pack_rows,
     path_contributions,
     render_answers,
@@ -31,6 +32,7 @@ from kernels import (
 from kernels.bin_features import reference as bin_reference
 from kernels.flat_records import reference as records_reference
 from kernels.forest_margin import reference as forest_reference
+from kernels.net_margin import reference as net_reference
 from kernels.pack_rows import reference as pack_reference
 from kernels.path_contributions import reference as path_reference
 from kernels.render_answers import reference as answer_reference
@@ -46,6 +48,7 @@ from kernels.velocity_windows import reference as windows_reference
 from tests.kernels.answer_samples import columns_of, form_json
 from tests.kernels.flat_texts import READER, arrays_of
 from tests.kernels.packed_samples import window_rows
+from tests.kernels.random_nets import random_net_table
 from tests.kernels.random_tables import Shape, random_tables, rows_near
 from tests.kernels.row_samples import (
     decide_arrays,
@@ -107,6 +110,7 @@ def _windows(store_type: Callable) -> Callable[..., Arrays]:
 
 
 TABLES = random_tables(Shape(features=6, cuts=300, trees=20, depth=7, rules=70))
+_NET = random_net_table(np.random.default_rng(2), columns=TABLES.cuts.columns, widths=(128, 192), density=0.3)
 _SHAP = random_table(5, trees=4, depth=6, features=5)
 
 
@@ -270,6 +274,12 @@ OPERATIONS = {
         _bins,
         lambda bins: (forest_margin.forest_margin(TABLES.trees, bins),),
         lambda bins: (forest_reference.forest_margin(TABLES.trees, bins),),
+        relative=0.0,
+    ),
+    "net_margin": Operation(
+        _bins,
+        lambda bins: (net_margin.net_totals(_NET, bins),),
+        lambda bins: (net_reference.net_totals(_NET, bins),),
         relative=0.0,
     ),
     "path_contributions": Operation(

@@ -8,6 +8,7 @@ import numpy as np
 
 from kernels.score_rows import ScoreTables
 from kernels.tables import DERIVATION, INSTRUCTION, MAX_CUTS, NEVER, Arithmetic, Combine, CutTable, RuleTable, Source, TreeTable
+from tests.kernels.random_nets import random_net_table
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Shape:
     lists: int = 2
     derived: int = 3
     complete: bool = False
+    net: bool = False
     seed: int = 0
 
 
@@ -30,7 +32,9 @@ def random_tables(shape: Shape) -> ScoreTables:
     rng = np.random.default_rng(shape.seed)
     cuts = _cuts(shape, rng)
     trees = _trees(shape, cuts, rng) if shape.trees else None
-    return ScoreTables(cuts, _rules(shape, cuts, rng), trees)
+    rules = _rules(shape, cuts, rng)
+    net = random_net_table(rng, cuts.columns, cuts=cuts) if shape.net and trees is not None and cuts.columns else None
+    return ScoreTables(cuts, rules, trees, net)
 
 
 def _cuts(shape: Shape, rng: np.random.Generator) -> CutTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from kernels.bin_features import bin_features
 from kernels.bin_features import reference as bin_reference
 from kernels.errors import KernelInputError
 from kernels.forest_margin import forest_margin
+from kernels.net_margin import net_totals
 from kernels.path_contributions import path_contributions
 from kernels.path_contributions import reference as path_reference
 from kernels.rule_mask import reference as rule_reference
@@ -32,6 +34,7 @@ shapes = st.builds(
     rules=st.sampled_from([0, 1, 5, 64, 70]),
     lists=st.sampled_from([0, 2]),
     derived=st.sampled_from([0, 3]),
+    net=st.booleans(),
     seed=st.integers(0, 10_000),
 )
 sizes = st.sampled_from([0, 1, 2, 7, 12, 13, 17, 63, 64, 65, 127, 128, 129, 300])
@@ -64,7 +67,7 @@ def test_every_kernel_gives_the_bits_of_its_reference(instructions, shape, rows,
         for name in ("hit", "insufficient", "error"):
             same(getattr(bits, name), getattr(truth, name))
         if tables.trees is not None:
-            margin, contributions = path_reference.path_contributions(tables.trees, bins)
+            margin, contributions = path_reference.path_contributions(tables.trees, bins)  # without the net
             same(forest_margin(tables.trees, bins), margin)
             for ours, truth in zip(path_contributions(tables.trees, bins), (margin, contributions), strict=True):
                 same(ours, truth)
@@ -91,6 +94,22 @@ def test_contributions_add_up_to_the_margin():
     np.testing.assert_allclose(total, scored.margin, atol=1e-4)
     assert (np.sort(scored.top_features, axis=1) == np.arange(8)).all(), "all eight features, once each"
     assert (np.diff(scored.top_contributions, axis=1) <= 0).all()
+
+
+def test_the_net_adds_one_contribution_behind_those_of_the_features():
+    tables = random_tables(Shape(features=8, cuts=50, trees=90, depth=6, rules=3, net=True, seed=2))
+    x, lists = rows_near(tables.cuts, 200, 3)
+    with_net, without = score_rows(tables, x, lists, 8), score_rows(replace(tables, net=None), x, lists, 8)
+    same(with_net.bits.hit, without.bits.hit)
+    terms = tables.net.terms(net_totals(tables.net, bin_features(tables.cuts, x, lists)))
+    unit = 2.0**-tables.trees.scale
+    np.testing.assert_allclose(with_net.margin, without.margin + terms * unit, rtol=1e-5)
+    place = with_net.top_features == 8
+    assert place.any(axis=1).mean() > 0.8 and not (without.top_features == 8).any()
+    rows = place.any(axis=1)
+    expected = (terms - tables.net.centre_term) * unit
+    np.testing.assert_allclose(with_net.top_contributions[place], expected[rows], rtol=1e-6)
+    assert (np.diff(with_net.top_contributions, axis=1) <= 0).all()
 
 
 def test_answers_do_not_change_when_the_next_batch_is_scored():

@@ -1,4 +1,4 @@
-"""Cut union: the thresholds of forest and rules on a feature are one ascending list; what nothing tests gets no column."""
+"""Cut union: the thresholds of forest, rules and net on a feature are one ascending list; what nothing tests gets no column."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def run(draft: Draft) -> tuple[Draft, str]:
     ir = draft.ir
     derived = tuple(i for i, node in enumerate(ir.numbers) if isinstance(node, Derived))
     thresholds = _of_trees(ir)
-    for source, cuts in _of_rules(ir, derived).items():
-        thresholds[source] = np.concatenate([thresholds.get(source, np.zeros(0, np.float32)), cuts])
+    for of_part in (_of_rules(ir, derived), _of_net(ir)):
+        for source, cuts in of_part.items():
+            thresholds[source] = np.concatenate([thresholds.get(source, np.zeros(0, np.float32)), cuts])
     sources: list[SourceCuts] = []
     column = 0
     for source in sorted(thresholds):
@@ -38,6 +39,11 @@ def _of_trees(ir: ProgramIR) -> dict[int, np.ndarray]:
     feature = np.concatenate([tree.feature for tree in ir.trees])
     threshold = np.concatenate([tree.threshold for tree in ir.trees])
     return {int(of): np.unique(threshold[feature == of]) for of in np.unique(feature[feature >= 0])}
+
+
+def _of_net(ir: ProgramIR) -> dict[int, np.ndarray]:
+    """A feature without edges is here too: whether it is missing tells something."""
+    return {} if ir.net is None else dict(zip(ir.net.columns, ir.net.net.edges, strict=True))
 
 
 def _of_rules(ir: ProgramIR, derived: tuple[int, ...]) -> dict[int, np.ndarray]:

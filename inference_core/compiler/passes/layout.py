@@ -1,4 +1,4 @@
-"""Layout: cuts, trees and rules become the tables that the kernels read."""
+"""Layout: cuts, trees, rules and net become the tables that the kernels read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from inference_core.compiler.draft import Draft
 from inference_core.compiler.tables.cut_table import cut_table
+from inference_core.compiler.tables.net_table import net_table
 from inference_core.compiler.tables.rule_table import rule_table
 from inference_core.compiler.tables.tree_table import tree_table
 from kernels.score_rows import ScoreTables
@@ -30,13 +31,17 @@ def run(draft: Draft) -> tuple[Draft, str]:
         raise TypeError("layout needs the cuts: run cut_union first")
     trees = tree_table(draft.ir, draft.cuts)
     rules = rule_table(draft.ir, draft.cuts)
-    tables = ScoreTables(cut_table(draft.ir, draft.cuts), rules, trees)
+    net = None if draft.ir.net is None or trees is None else net_table(draft.ir.net, draft.cuts, trees.scale)
+    tables = ScoreTables(cut_table(draft.ir, draft.cuts), rules, trees, net)
     forest = "no trees"
     if trees is not None:
         rounding = len(trees.roots) * 2.0 ** -(trees.scale + 1)  # half a digit a leaf
         _warn_of_outliers(trees, rounding)
         forest = f"{len(trees.column)} nodes, {trees.scale} binary digits, sums of leaves exact to {rounding:.1e}"
-    return replace(draft, tables=tables), f"layout: {forest}; {len(rules.steps)} rule steps, {rules.registers} registers"
+    account = f"layout: {forest}; {len(rules.steps)} rule steps, {rules.registers} registers"
+    if net is not None:
+        account += f"; a net of {net.members} members, widths {net.widths}, {len(net.column)} reads of bins"
+    return replace(draft, tables=tables), account
 
 
 def _warn_of_outliers(trees: TreeTable, rounding: float) -> None:
