@@ -71,15 +71,28 @@ def library() -> ctypes.CDLL | None:
 def _open(path: Path, wanted: str) -> ctypes.CDLL:
     native = ctypes.CDLL(str(path))
     for name, arguments in _SIGNATURES.items():
-        getattr(native, name).argtypes = arguments
-    native.kernels_size_of.restype = _LONG
+        _function(native, name).argtypes = arguments
+    size_of = _function(native, "kernels_size_of")
+    size_of.restype = _LONG
     from kernels.native_tables import layout_sizes
 
-    if [native.kernels_size_of(which) for which in range(len(layout_sizes()) + 1)] != [*layout_sizes(), -1]:
-        raise RuntimeError(f"{path.name} was built from other sources: run 'pip install -e .' again")
+    if [size_of(which) for which in range(len(layout_sizes()) + 1)] != [*layout_sizes(), -1]:
+        raise _built_from_others(native)
     if wanted and (used := VARIANTS[native.kernels_choose_variant(VARIANTS.index(wanted))]) != wanted:
         logger.warning("RISKAPP_KERNELS asks for %s, which this processor does not have: %s is in use", wanted, used)
     return native
+
+
+def _function(native: ctypes.CDLL, name: str) -> Any:
+    """Return a function of the library; RuntimeError where an older one lies there, without it."""
+    try:
+        return getattr(native, name)
+    except AttributeError:
+        raise _built_from_others(native) from None
+
+
+def _built_from_others(native: ctypes.CDLL) -> RuntimeError:
+    return RuntimeError(f"{Path(native._name).name} was built from other sources: run 'pip install -e .' again")
 
 
 def has_compiled_kernels() -> bool:
@@ -127,13 +140,14 @@ def typed_libraries(signatures: dict[str, tuple[list, Any]]) -> tuple[ctypes.PyD
 
     Raises:
         KernelInputError: no compiled kernels are installed.
+        RuntimeError: the library was built from other sources than these.
     """
     brief, long = brief_library(), library()
     if brief is None or long is None:
         raise KernelInputError("no compiled kernels are installed")
     for native in (brief, long):
         for name, (arguments, result) in signatures.items():
-            function = getattr(native, name)
+            function = _function(native, name)
             function.argtypes, function.restype = arguments, result
     return brief, long
 

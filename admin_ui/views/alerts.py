@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import messages
@@ -17,10 +18,13 @@ from admin_ui.forms import AlertFilterForm, DispositionForm
 from admin_ui.http import answer_not_found, page_query
 from scoring.errors import AlertNotFound, ScoringError
 from scoring.selectors.alerts import COUNT_LIMIT, alert_by_id, alert_counts, alert_page
+from scoring.selectors.outbox import outbox_lag_seconds
 from scoring.selectors.pages import CursorInvalid, Page
 from scoring.services.review_alert import claim_alert, close_alert, release_alert
 
 ROW = "admin_ui/alerts/row.html"
+# The worker drains the outbox every few seconds; an effect that has waited so long means that none runs, or too few do.
+_LATE_SECONDS = 60
 
 
 @require_safe
@@ -33,8 +37,10 @@ def queue(request: HttpRequest) -> HttpResponse:
             page = alert_page(form.wanted(request.user.pk), request.GET.get("cursor"))
         except CursorInvalid as error:
             form.add_error(None, str(error))
+    behind = outbox_lag_seconds(datetime.now(UTC))
     context = {
         "page": "alerts",
+        "minutes_behind": round(behind / 60) if behind >= _LATE_SECONDS else None,
         "form": form,
         "alerts": page.rows,
         "next_query": page_query(request, page.next_cursor),

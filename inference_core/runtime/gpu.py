@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from inference_core.runtime.cuda_graphs import capture_graph
 from inference_core.runtime.devices import Device, DeviceKind
 from inference_core.runtime.executor import DynamicVariant, Shape, StaticProgram, StaticVariant, first_rows
 from kernels.bin_features import check_rows
@@ -58,14 +59,7 @@ class GraphBackend:
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         torch, stream = self._torch, self._stream
-        with torch.cuda.stream(stream):
-            for _ in range(2):  # compiles, and allocates what the first run needs
-                work()
-            stream.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            # Other threads may go on using the device meanwhile.
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                work()
+        graph = capture_graph(stream, work)
 
         def replay() -> None:
             with torch.cuda.stream(stream):

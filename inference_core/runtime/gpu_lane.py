@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from inference_core.runtime.cuda_graphs import capture_graph
 from inference_core.runtime.gpu import OnDevice
 from kernels.errors import KernelInputError
 from kernels.gpu import Outputs, allocate
@@ -82,17 +83,7 @@ class CudaStream:
 
     def capture(self, work: Callable[[], None], begin: Event, end: Event) -> Callable[[], None]:
         """See Stream."""
-        with self.active():
-            for _ in range(2):  # compiles, and allocates what the first run needs
-                work()
-            self._stream.synchronize()
-            graph = self._torch.cuda.CUDAGraph()
-            # Other threads may go on using the device meanwhile.
-            with self._torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-                begin.record()
-                work()
-                end.record()
-        return graph.replay
+        return capture_graph(self._stream, work, (begin, end)).replay
 
     def wait(self) -> None:
         """See Stream."""

@@ -5,16 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 
-def rows_done_by(deadlines_us: np.ndarray, begin_us: float, row_us: float, most: int) -> np.ndarray:
-    """Return [n] int64: how many rows are complete by each deadline, from 0 to `most`, where the k-th is at begin + k * row.
+def complete_us(begin_us: float, row_us: float, rows: int | np.ndarray) -> float | np.ndarray:
+    """Return when the last of so many rows is expected to be complete: what every request is admitted by, alone or in columns."""
+    return begin_us + rows * row_us
 
-    Exact to the last bit of that sum, so that one row is not admitted here and refused there.
+
+def rows_done_by(deadlines_us: np.ndarray, begin_us: float, row_us: float, most: int) -> np.ndarray:
+    """Return [n] int64: how many rows are complete by each deadline, from 0 to `most`, as complete_us() says.
+
+    Exact to the last bit of that, so that one row is not admitted here and refused there.
     """
     if not np.isfinite(begin_us) or not np.isfinite(row_us):
         return np.zeros(len(deadlines_us), np.int64)
     rows = np.floor(np.clip((deadlines_us - begin_us) / row_us, -1.0, most))
-    rows += begin_us + (rows + 1.0) * row_us <= deadlines_us
-    rows -= begin_us + rows * row_us > deadlines_us
+    rows += complete_us(begin_us, row_us, rows + 1.0) <= deadlines_us
+    rows -= complete_us(begin_us, row_us, rows) > deadlines_us
     return np.clip(rows, 0, most).astype(np.int64)
 
 

@@ -80,7 +80,7 @@ class _Times:
 class RowRing:
     """The rows of one class, first in, first out; of one owner, not for several threads.
 
-    A row waits from commit() until take(), and holds its slot until release().
+    A row waits from commit() until take() or take_late(), and holds its slot until release().
 
     Attributes:
         x: [capacity, F] float32, the caller's memory; NaN where a value is missing.
@@ -174,17 +174,31 @@ class RowRing:
         while most > 0 and self.waiting:
             for run, is_late in self._window(most, now_us):
                 (late if is_late else alive).append(run)
-                self._out[run.first] = run.rows
-                self._taken += run.rows
-                self.waiting -= run.rows
+                self._hold(run)
                 most -= 0 if is_late else run.rows
         return alive, late
+
+    def take_late(self, until_us: float) -> list[Run]:
+        """Take the rows at the head whose deadlines pass until then, in order."""
+        late: list[Run] = []
+        while self.waiting:
+            run, is_late = next(self._window(1, until_us))
+            if not is_late:
+                break
+            late.append(run)
+            self._hold(run)
+        return late
+
+    def _hold(self, run: Run) -> None:
+        self._out[run.first] = run.rows
+        self._taken += run.rows
+        self.waiting -= run.rows
 
     def release(self, run: Run) -> None:
         """Give back the slots of a run, in any order among runs: what is there, answers too, may be written over from now on.
 
         Raises:
-            SchedulingError: take() gave no such run, or it was released before.
+            SchedulingError: take() and take_late() gave no such run, or it was released before.
         """
         if self._out.get(run.first) != run.rows:
             raise SchedulingError(f"{run} is not at work: release each run once, as take() gave it")
@@ -238,7 +252,7 @@ class RowQueue(WaitingQueue):
     """A WaitingQueue some of whose classes are rings of rows; calls of the other classes stay whole, as there.
 
     A ring's work is taken as Waiting whose item is a Run: `rows` is the run's, `arrived_us` that of its oldest row and
-    `deadline_us` its earliest. What take() gives, late or not, holds its slots until release().
+    `deadline_us` its earliest. What take() and take_late() give holds its slots until release().
     """
 
     __slots__ = ("_rings",)
@@ -327,6 +341,12 @@ class RowQueue(WaitingQueue):
         taken += [_waiting(ring, run, priority) for run in alive]
         late += [_waiting(ring, run, priority) for run in passed]
         return before - ring.waiting
+
+    def _take_late_class(self, priority: int, until_us: float) -> list[Waiting]:
+        ring = self._rings.get(priority)
+        if ring is None:
+            return super()._take_late_class(priority, until_us)
+        return [_waiting(ring, run, priority) for run in ring.take_late(until_us)]
 
     def _count(self, priority: int, rows: int) -> None:
         self.rows[priority] += rows

@@ -25,7 +25,7 @@ from inference_core.scheduling.config import DynamicBatchConfig, Priority
 from inference_core.scheduling.cost_model import CostModel
 from inference_core.scheduling.expected_completion import ExpectedCompletion
 from inference_core.scheduling.policy import Policy, Situation, Unit
-from inference_core.scheduling.row_admission import admitted_in_order, rows_done_by
+from inference_core.scheduling.row_admission import admitted_in_order, complete_us, rows_done_by
 from inference_core.scheduling.traffic import Traffic
 from inference_core.scheduling.waiting_queue import CLASSES, Waiting, WaitingQueue
 
@@ -130,24 +130,16 @@ class Scheduler:
         Where a unit is idle, what goes into its next batch is admitted whatever the costs say: only a batch that runs can
         teach that they have fallen, and who is refused a place in it makes it no shorter.
         """
-        waiting = self.queue.rows
         if self._free_us <= 0.0 and self.queue.total + rows <= self._batch_rows and now_us < deadline_us:
-            self.admitted[priority] += rows
-            self.traffic.arrived[priority] += rows
+            self._count_admitted(priority, rows)
             return None
-        start = self._start_us(now_us)
-        ahead = rows + waiting[0]
-        if priority:
-            ahead += waiting[1] if priority == 1 else waiting[1] + waiting[2]
-        fixed, row = self._paces[0][0], self._paces[0][1 + priority] * self._turn
-        end = start + fixed + ahead * row
+        through = self._ahead(priority) + rows
+        end = complete_us(*self._forecast(self._paces[0], priority, now_us), through)
         if end > deadline_us:
-            reduced = self._paces[-1]
-            end = start + reduced[0] + ahead * (reduced[1 + priority] * self._turn)
+            end = complete_us(*self._forecast(self._paces[-1], priority, now_us), through)
             if end > deadline_us:
                 return self._refuse(priority, rows, end - deadline_us, deadline_us <= now_us)
-        self.admitted[priority] += rows
-        self.traffic.arrived[priority] += rows
+        self._count_admitted(priority, rows)
         return None
 
     def admit_rows(self, priority: int, deadlines_us: np.ndarray, now_us: float) -> tuple[np.ndarray, Refusal | None]:
@@ -160,14 +152,13 @@ class Scheduler:
             [n] bool, which are admitted: all of these, and no others, are to be queued now, in one go. And what the last of
             the others is told. Beside what admit() refuses, none is admitted for which the queue has no room.
         """
-        rows, ahead = len(deadlines_us), sum(self.queue.rows[: priority + 1])
-        begin, turn = self._start_us(now_us), self._turn
-        paces, room = self._paces[0], self.queue.room(priority)
+        rows, ahead, room = len(deadlines_us), self._ahead(priority), self.queue.room(priority)
+        full = self._forecast(self._paces[0], priority, now_us)
         # The usual case: the last of them would be in time for the earliest deadline.
-        if rows and rows <= room and begin + paces[0] + (ahead + rows) * (paces[1 + priority] * turn) <= deadlines_us.min():
+        if rows and rows <= room and complete_us(*full, ahead + rows) <= deadlines_us.min():
             self._count_admitted(priority, rows)
             return np.ones(rows, bool), None
-        in_time = self._rows_in_time(priority, deadlines_us, now_us, begin, ahead)
+        in_time = self._rows_in_time(priority, deadlines_us, now_us, ahead)
         admitted = admitted_in_order(np.minimum(in_time, room))
         count = int(np.count_nonzero(admitted))
         self._count_admitted(priority, count)
@@ -178,16 +169,16 @@ class Scheduler:
         if before < in_time[last]:  # there is no room
             self.refused[priority] += rows - count
             return admitted, Refusal("the queue is full", _LEAST_RETRY_S)
-        reduced, deadline = self._paces[-1], float(deadlines_us[last])
-        end = begin + reduced[0] + (ahead + before + 1) * (reduced[1 + priority] * turn)
+        end = complete_us(*self._forecast(self._paces[-1], priority, now_us), ahead + before + 1)
+        deadline = float(deadlines_us[last])
         return admitted, self._refuse(priority, rows - count, end - deadline, deadline <= now_us)
 
-    def _rows_in_time(self, priority: int, deadlines_us: np.ndarray, now_us: float, begin_us: float, ahead: int) -> np.ndarray:
+    def _rows_in_time(self, priority: int, deadlines_us: np.ndarray, now_us: float, ahead: int) -> np.ndarray:
         """Return [n] int64: behind how many others of these each row would be late; those ahead wait already. See admit()."""
         rows = len(deadlines_us)
         in_time = np.zeros(rows, np.int64)
         for paces in {self._paces[0], self._paces[-1]}:
-            done = rows_done_by(deadlines_us, begin_us + paces[0], paces[1 + priority] * self._turn, ahead + rows)
+            done = rows_done_by(deadlines_us, *self._forecast(paces, priority, now_us), ahead + rows)
             np.maximum(in_time, done - ahead, out=in_time)
         # One batch is admitted whatever the costs say.
         if self._free_us <= 0.0 and (places := self._batch_rows - self.queue.total) > 0:
@@ -197,6 +188,14 @@ class Scheduler:
     def _count_admitted(self, priority: int, rows: int) -> None:
         self.admitted[priority] += rows
         self.traffic.arrived[priority] += rows
+
+    def _ahead(self, priority: int) -> int:
+        """Return how many of the waiting rows go before one of this class that arrives now."""
+        return sum(self.queue.rows[: priority + 1])
+
+    def _forecast(self, paces: tuple[float, ...], priority: int, now_us: float) -> tuple[float, float]:
+        """Return when the first row is begun and what each costs, for complete_us(); the paces are those of a variant."""
+        return self._start_us(now_us) + paces[0], paces[1 + priority] * self._turn
 
     def _start_us(self, now_us: float) -> float:
         """Return when the next batch is expected to begin."""
@@ -281,9 +280,9 @@ class Scheduler:
             return late
         ends_us = self._start_us(now_us) + min(unit.lines[-1].fixed_us for unit in self._units)
         for priority in range(CLASSES):
-            while (head := self.queue.head(priority)) is not None and head.deadline_us <= ends_us:
-                late.append(self.queue.remove(priority, head.item))
-                self.late[priority] += head.rows
+            for waiting in self.queue.take_late(priority, ends_us):
+                late.append(waiting)
+                self.late[priority] += waiting.rows
         return late
 
     def _lead_us(self, dispatch: Dispatch) -> float:

@@ -101,6 +101,20 @@ class WaitingQueue:
                 break
         return out
 
+    def take_late(self, priority: int, until_us: float) -> list[Waiting]:
+        """Take those at the head of a class whose deadlines pass until then; they are not to be run."""
+        late = self._take_late_class(priority, until_us)
+        out = sum(waiting.rows for waiting in late)
+        self.rows[priority] -= out
+        self.total -= out
+        return late
+
+    def _take_late_class(self, priority: int, until_us: float) -> list[Waiting]:
+        queue, late = self._queues[priority], []
+        while queue and queue[0].deadline_us <= until_us:
+            late.append(queue.popleft())
+        return late
+
     def remove(self, priority: int, item: Any) -> Waiting | None:
         """Take an item out because its caller has gone; None where it is not waiting (any more). Linear in the queue."""
         queue = self._queues[priority]

@@ -25,7 +25,8 @@ The contract (windows, ties, lateness, missing values)
   that imports them answers as the first would have. `forget_idle` frees entities: as if they had never been met.
 
 Cost: amortised O(1) per window and event in time order; a late event costs O(events that overtook it + events that
-its windows reach further back than the present ones); taking an event out again costs O(its entities' events).
+its windows reach further back than the present ones); taking an event out again costs O(its entities' events). A batch that
+is absorbed without answers costs at most O(n log n + events of the entities that it is late for).
 """
 
 from __future__ import annotations
@@ -220,7 +221,7 @@ class WindowStore(Protocol):
         """Fill out[:, :columns] (float32, C-contiguous rows) and absorb; return late [n] uint8, LEFT_OUT and BEHIND added up."""
 
     def absorb(self, batch: EventBatch) -> None:
-        """Do what `process` does, without the answers."""
+        """Leave the store as `process` does, without the answers; late events of a large batch cost less so."""
 
     def contains(self, time_us: np.ndarray, key: np.ndarray, entities: np.ndarray) -> np.ndarray:
         """Return bool [n]: which events are still remembered for at least one of their entities."""
@@ -295,6 +296,7 @@ _SIGNATURES = {
     "velocity_newest": ([_P], _N),
     "velocity_set_newest": ([_P, _N], None),
     "velocity_process": ([_P, _N, _P, _P, _P, _P, _P, _P, _N, _P, _P], ctypes.c_int),
+    "velocity_absorb": ([_P, _N, _P, _P, _P, _P, _P, _P], ctypes.c_int),
     "velocity_label": ([_P, _N, _P, _P, _P, _P], _N),
     "velocity_contains": ([_P, _N, _P, _P, _P, _P], None),
     "velocity_remove": ([_P, _N, _P, _P, _P], None),
@@ -339,23 +341,27 @@ class NativeWindowStore:
     def process(self, batch: EventBatch, out: np.ndarray) -> np.ndarray:
         batch.check(self.layout.kinds)
         check_output(out, len(batch), self._columns)
-        return self._process(batch, out.strides[0] // 4, _first_of(out))
-
-    def absorb(self, batch: EventBatch) -> None:
-        batch.check(self.layout.kinds)
-        self._process(batch, 0, None)
-
-    def _process(self, batch: EventBatch, stride: int, out: int | None) -> np.ndarray:
         n = len(batch)
         late = np.empty(n, np.uint8)
         native = self._native if n > _BRIEF else self._brief
         failed = native.velocity_process(
             self._store, n, address(batch.time_us), address(batch.amount_minor), address(batch.key), address(batch.entities),
-            address(batch.others), address(batch.insert), stride, out, address(late),
+            address(batch.others), address(batch.insert), out.strides[0] // 4, _first_of(out), address(late),
         )  # fmt: skip
         if failed:
             raise MemoryError(_NO_MEMORY)
         return late
+
+    def absorb(self, batch: EventBatch) -> None:
+        batch.check(self.layout.kinds)
+        n = len(batch)
+        native = self._native if n > _BRIEF else self._brief
+        failed = native.velocity_absorb(
+            self._store, n, address(batch.time_us), address(batch.amount_minor), address(batch.key), address(batch.entities),
+            address(batch.others), address(batch.insert),
+        )  # fmt: skip
+        if failed:
+            raise MemoryError(_NO_MEMORY)
 
     @property
     def newest_us(self) -> int | None:

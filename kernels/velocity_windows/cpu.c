@@ -358,14 +358,19 @@ static void remember_edges(const kind *kind, entity *e) {
 
 enum { LATER_AHEAD = 12 };
 
+/* The place of the last position of the event's counterpart. */
+static void fetch_last(const store *s, int k, int64_t row, const event *of) {
+    if (of->other < 0) return;
+    uint64_t hash = mix(pair_key(k, row, of->other));
+    const segment *segment = &s->segments[hash >> 56];
+    __builtin_prefetch(&segment->slots[hash & segment->mask], 1);
+}
+
 /* What the next function will ask of memory for an event that has been overtaken. */
 static void fetch_for_later(const store *s, const entity *e, int k, int64_t row, const event *later) {
     if (later->other < 0) return;
     if (later->same != NONE && later->same >= e->first) __builtin_prefetch(&AT(e, later->same).again, 1);
-    if (later->again != NONE) return;
-    uint64_t hash = mix(pair_key(k, row, later->other));
-    const segment *of = &s->segments[hash >> 56];
-    __builtin_prefetch(&of->slots[hash & of->mask], 1);
+    if (later->again == NONE) fetch_last(s, k, row, later);
 }
 
 /* The event at `position` was put before later ones, which have moved up by one: mend what refers to them. */
@@ -440,9 +445,10 @@ static void forget_old(store *s, entity *e, int k, int64_t row) {
     }
 }
 
-static int make_room(store *s, entity *e) {
-    if (e->length < e->capacity) return 1;
-    if (!resize(s, e, e->capacity ? e->capacity + e->capacity / 2 + 2 : 4)) s->failed = 1;
+static int make_room(store *s, entity *e, uint32_t events) {
+    uint32_t needed = e->length + events, larger = e->capacity ? e->capacity + e->capacity / 2 + 2 : 4;
+    if (needed <= e->capacity) return 1;
+    if (!resize(s, e, needed > larger ? needed : larger)) s->failed = 1;
     return !s->failed;
 }
 
@@ -456,6 +462,7 @@ static void derive(store *s, entity *e, int k, int64_t row) {
         windows_of(e)[w] = (window){.tail = e->first, .maximum = NONE, .tail_time = NEVER};
     for (int r = 0; r < kind->risks; r++) risks_of(kind, e)[r] = (risk_window){.low = e->first, .low_time = NEVER};
     for (uint32_t p = e->first; p < end; p++) {
+        if (p + LATER_AHEAD < end) fetch_last(s, k, row, &AT(e, p + LATER_AHEAD));
         e->length = p - e->base; /* advance() must not see the events that follow */
         advance(s, e, k, AT(e, p).time);
         e->length++;
@@ -465,8 +472,10 @@ static void derive(store *s, entity *e, int k, int64_t row) {
 }
 
 static void forget_counterparts(store *s, entity *e, int k, int64_t row) {
-    for (uint32_t p = e->first; p < END(e); p++)
-        if (AT(e, p).other >= 0) map_remove(s, pair_key(k, row, AT(e, p).other));
+    for (uint32_t p = e->first; p < END(e); p++) {
+        if (p + LATER_AHEAD < END(e)) fetch_last(s, k, row, &AT(e, p + LATER_AHEAD));
+        if (AT(e, p).other >= 0 && AT(e, p).again == NONE) map_remove(s, pair_key(k, row, AT(e, p).other));
+    }
 }
 
 /* First position whose time is at least t, sought outwards from a position that is likely to be near: an event that is late by
@@ -892,46 +901,68 @@ int64_t velocity_forget_idle(store *s, int64_t before, int64_t entities) {
 
 enum late { LEFT_OUT = 1, BEHIND = 2 };
 
-/* Answer one event for one kind unless out is NULL, and absorb it where it is to be inserted. Returns 1 when memory ran out. */
+static event event_of(const kind *of, int64_t time, int64_t amount, uint64_t key, int32_t other) {
+    return (event){time, amount, (uint32_t)key & ~FRAUD_BIT, of->counts_distinct ? other : -1, NONE, NONE, NONE, NONE};
+}
+
+static int is_behind(const entity *e, int64_t time) { return END(e) > e->first && time < e->last_time; }
+
+/* Take an event that is not behind, to whose time the windows have been advanced. Returns 1 when memory ran out. */
+static int insert_newest(store *s, entity *e, int k, int64_t row, event now) {
+    if (!make_room(s, e, 1)) return 1;
+    uint32_t end = END(e);
+    AT(e, end) = now; e->length++; s->events++;
+    enter(s, e, k, row, end);
+    forget_old(s, e, k, row);
+    return s->failed;
+}
+
+/* Take an event that is behind, within the retention. Returns 1 when memory ran out. */
+static int insert_late(store *s, entity *e, int k, int64_t row, event now) {
+    if (!make_room(s, e, 1)) return 1;
+    uint32_t p = position_after(e, now.time);
+    memmove(&AT(e, p) + 1, &AT(e, p), (END(e) - p) * sizeof(event));
+    AT(e, p) = now; e->length++; s->events++;
+    enter_late(s, e, k, row, p);
+    return s->failed;
+}
+
+/* Answer one event for one kind, and absorb it where it is to be inserted. Returns 1 when memory ran out. */
 static int process_one(store *s, int k, int64_t row, int64_t time, int64_t amount, uint64_t key, int32_t other, int insert, float *out,
                        answer *a, uint8_t *late) {
     const kind *kind = &s->kind[k];
     if (row == UNKNOWN_ENTITY || (!insert && row >= kind->count)) { /* nothing is allocated for a look */
         look_at_nothing(a);
-        if (out) write_columns(s, kind, a, (double)amount, out);
+        write_columns(s, kind, a, (double)amount, out);
         return 0;
     }
-    if (row < 0) { for (int64_t c = 0; out && c < kind->columns; c++) out[c] = NAN; return 0; }
+    if (row < 0) { for (int64_t c = 0; c < kind->columns; c++) out[c] = NAN; return 0; }
     entity *e = entity_at(s, k, row);
     if (!e) return 1;
-    uint32_t end = END(e);
-    int behind = end > e->first && time < e->last_time;
+    int behind = is_behind(e, time);
     if (insert) keep_for_export(s, e, k, row);
-    int looks = behind || !insert;
-    if (!looks) advance(s, e, k, time);
-    if (out) {
-        if (looks) look(s, e, k, time, a); else read_windows(s, e, k, time, a);
-        write_columns(s, kind, a, (double)amount, out);
+    if (behind || !insert) look(s, e, k, time, a);
+    else {
+        advance(s, e, k, time);
+        read_windows(s, e, k, time, a);
     }
+    write_columns(s, kind, a, (double)amount, out);
     if (!insert) return 0;
     if (behind && time < e->last_time - s->retention_us) { *late |= LEFT_OUT; return 0; }
-    if (!make_room(s, e)) return 1;
-    event now = {time, amount, (uint32_t)key & ~FRAUD_BIT, kind->counts_distinct ? other : -1, NONE, NONE, NONE, NONE};
-    s->events++;
-    if (behind) {
-        uint32_t p = position_after(e, time);
-        memmove(&AT(e, p) + 1, &AT(e, p), (end - p) * sizeof(event));
-        AT(e, p) = now; e->length++;
-        enter_late(s, e, k, row, p);
-    } else {
-        AT(e, end) = now; e->length++;
-        enter(s, e, k, row, end);
-        forget_old(s, e, k, row);
-    }
-    return s->failed;
+    event now = event_of(kind, time, amount, key, other);
+    return behind ? insert_late(s, e, k, row, now) : insert_newest(s, e, k, row, now);
 }
 
-/* Answer (where out is not NULL) and, where insert[i], absorb n events in arrival order. late[i]: LEFT_OUT where the event lay behind the retained history
+/* Ask for the memory that the rows after row i will need; i begins ENTITIES_AHEAD before the first. */
+static void fetch_ahead(store *s, int64_t i, int64_t n, const int64_t *time, const int64_t *amount, const int32_t *entities,
+                        const int32_t *others) {
+    int64_t entity = i + ENTITIES_AHEAD, end = i + ENDS_AHEAD, same = i + SAME_AHEAD, kinds = s->kinds;
+    if (entity < n) fetch_entities(s, entities + entity * kinds, others + entity * kinds);
+    if (end >= 0 && end < n) fetch_ends(s, entities + end * kinds, time[end]);
+    if (same >= 0 && same < n) fetch_same(s, entities + same * kinds, others + same * kinds, amount[same]);
+}
+
+/* Answer and, where insert[i], absorb n events in arrival order. late[i]: LEFT_OUT where the event lay behind the retained history
  * of an entity and was left out of it, BEHIND where it is further behind the newest event than windows are kept exactly for.
  * Returns 0, or 1 when memory ran out. */
 int velocity_process(store *s, int64_t n, const int64_t *time, const int64_t *amount, const uint64_t *key,
@@ -942,20 +973,137 @@ int velocity_process(store *s, int64_t n, const int64_t *time, const int64_t *am
     int64_t exact = s->retention_us - s->reach_us;
     pthread_mutex_lock(&s->lock);
     for (int64_t i = -ENTITIES_AHEAD; i < n && !failed; i++) {
-        if (i + ENTITIES_AHEAD < n) fetch_entities(s, entities + (i + ENTITIES_AHEAD) * kinds, others + (i + ENTITIES_AHEAD) * kinds);
-        if (i + ENDS_AHEAD >= 0 && i + ENDS_AHEAD < n) fetch_ends(s, entities + (i + ENDS_AHEAD) * kinds, time[i + ENDS_AHEAD]);
-        if (i + SAME_AHEAD >= 0 && i + SAME_AHEAD < n) fetch_same(s, entities + (i + SAME_AHEAD) * kinds, others + (i + SAME_AHEAD) * kinds, amount[i + SAME_AHEAD]);
+        fetch_ahead(s, i, n, time, amount, entities, others);
         if (i < 0) continue;
-        float *row_out = out ? out + i * stride : NULL;
+        float *row_out = out + i * stride;
         late[i] = s->newest != INT64_MIN && time[i] < s->newest - exact ? BEHIND : 0;
         if (insert[i] && time[i] > s->newest) s->newest = time[i];
         for (int k = 0; k < kinds && !failed; k++) {
             int64_t at = i * kinds + k;
             failed = process_one(s, k, entities[at], time[i], amount[i], key[i], others[at], insert[i], row_out, &room, &late[i]);
-            if (row_out) row_out += s->kind[k].columns;
+            row_out += s->kind[k].columns;
         }
     }
     pthread_mutex_unlock(&s->lock);
+    return failed;
+}
+
+/* ---- batches without answers ---------------------------------------------------------------------------------------
+ *
+ * Nobody asks what a window held in between, so events that are overtaken by many may wait for the end of the batch: what an
+ * entity retains then, and in which order, follows from the events alone. Ties stay in the order of arrival: an event that comes
+ * after one that waits and has its time is overtaken by as many at least, and waits too. */
+
+typedef struct {
+    uint64_t entity; /* kind and row */
+    int64_t time, arrival;
+} late_event;
+
+/* The events of a call, and which of them wait. */
+typedef struct {
+    const int64_t *time, *amount;
+    const uint64_t *key;
+    const int32_t *entities, *others;
+    late_event *late;
+    int64_t waiting, capacity;
+} batch;
+
+enum { WAITS_FROM = 64 }; /* overtaken by fewer, an event is put in its place at once */
+
+static event batch_event(const store *s, const batch *of, int k, int64_t i) {
+    return event_of(&s->kind[k], of->time[i], of->amount[i], of->key[i], of->others[i * s->kinds + k]);
+}
+
+/* Returns 1 when memory ran out. */
+static int set_aside(batch *of, late_event which) {
+    if (of->waiting == of->capacity) {
+        int64_t capacity = of->capacity ? of->capacity * 2 : 256;
+        late_event *late = realloc(of->late, (size_t)capacity * sizeof *late);
+        if (!late) return 1;
+        of->late = late; of->capacity = capacity;
+    }
+    of->late[of->waiting++] = which;
+    return 0;
+}
+
+static int by_entity_and_time(const void *left, const void *right) {
+    const late_event *a = left, *b = right;
+    if (a->entity != b->entity) return a->entity < b->entity ? -1 : 1;
+    if (a->time != b->time) return a->time < b->time ? -1 : 1;
+    return a->arrival < b->arrival ? -1 : a->arrival > b->arrival;
+}
+
+/* Merge sorted late events into the sorted log. Returns 1 when memory ran out. */
+static int merge(store *s, const batch *of, entity *e, int k, int64_t row, const late_event *late, uint32_t count) {
+    if (!make_room(s, e, count)) return 1;
+    forget_counterparts(s, e, k, row);
+    uint32_t from = END(e), to = from + count;
+    for (uint32_t left = count; left; left--) {
+        while (from > e->first && AT(e, from - 1).time > late[left - 1].time) AT(e, --to) = AT(e, --from);
+        AT(e, --to) = batch_event(s, of, k, late[left - 1].arrival);
+    }
+    e->length += count; s->events += count;
+    derive(s, e, k, row);
+    return s->failed;
+}
+
+/* To derive an entity's windows costs as much an event as it does to let so many events be overtaken. */
+enum { OVERTAKEN_AS_DERIVED = 4 };
+
+/* Take the late events of one entity, sorted. Returns 1 when memory ran out. */
+static int insert_all_late(store *s, const batch *of, const late_event *late, int64_t count) {
+    int k = (int)(late->entity >> 32), failed = 0;
+    int64_t row = (int64_t)(uint32_t)late->entity, overtaken = 0;
+    entity *e = row_of(&s->kind[k], row);
+    /* Newer events than were there when these arrived would have made the entity forget some of them. */
+    while (count && late->time < e->last_time - s->retention_us) { late++; count--; }
+    for (int64_t i = 0; i < count; i++) overtaken += END(e) - position_after(e, late[i].time);
+    if (overtaken > OVERTAKEN_AS_DERIVED * (END(e) - e->first + count)) return merge(s, of, e, k, row, late, (uint32_t)count);
+    for (int64_t i = 0; i < count && !failed; i++) failed = insert_late(s, e, k, row, batch_event(s, of, k, late[i].arrival));
+    return failed;
+}
+
+static int insert_waiting(store *s, const batch *of) {
+    int failed = 0;
+    if (of->waiting) qsort(of->late, (size_t)of->waiting, sizeof *of->late, by_entity_and_time);
+    for (int64_t i = 0, end; i < of->waiting && !failed; i = end) {
+        for (end = i + 1; end < of->waiting && of->late[end].entity == of->late[i].entity;) end++;
+        failed = insert_all_late(s, of, of->late + i, end - i);
+    }
+    return failed;
+}
+
+/* Absorb event i for one kind, or let it wait. Returns 1 when memory ran out. */
+static int absorb_one(store *s, batch *of, int k, int64_t i) {
+    int64_t row = of->entities[i * s->kinds + k], time = of->time[i];
+    if (row < 0) return 0;
+    entity *e = entity_at(s, k, row);
+    if (!e) return 1;
+    keep_for_export(s, e, k, row);
+    if (!is_behind(e, time)) {
+        advance(s, e, k, time);
+        return insert_newest(s, e, k, row, batch_event(s, of, k, i));
+    }
+    if (time < e->last_time - s->retention_us) return 0;
+    if (END(e) - position_after(e, time) < WAITS_FROM) return insert_late(s, e, k, row, batch_event(s, of, k, i));
+    return set_aside(of, (late_event){(uint64_t)k << 32 | (uint64_t)row, time, i});
+}
+
+/* Leave the store as velocity_process would. Returns 0, or 1 when memory ran out. */
+int velocity_absorb(store *s, int64_t n, const int64_t *time, const int64_t *amount, const uint64_t *key, const int32_t *entities,
+                    const int32_t *others, const uint8_t *insert) {
+    batch of = {time, amount, key, entities, others, NULL, 0, 0};
+    int failed = 0;
+    pthread_mutex_lock(&s->lock);
+    for (int64_t i = -ENTITIES_AHEAD; i < n && !failed; i++) {
+        fetch_ahead(s, i, n, time, amount, entities, others);
+        if (i < 0 || !insert[i]) continue;
+        if (time[i] > s->newest) s->newest = time[i];
+        for (int k = 0; k < s->kinds && !failed; k++) failed = absorb_one(s, &of, k, i);
+    }
+    if (!failed) failed = insert_waiting(s, &of);
+    pthread_mutex_unlock(&s->lock);
+    free(of.late);
     return failed;
 }
 

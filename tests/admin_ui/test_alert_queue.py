@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.test import Client
 
-from scoring.models import Alert, AuditEntry, Label
+from scoring.models import Alert, AuditEntry, Label, OutboxEvent
 from scoring.selectors.alerts import PAGE_SIZE
 from tests.factories import make_alert, make_analyst, make_flagged
 
@@ -161,3 +162,10 @@ def test_reading_changes_nothing(page, action):
 def test_an_unknown_alert_is_not_found(htmx, alert_id):
     assert htmx.post(f"/alerts/{alert_id}/claim").status_code == 404
     assert htmx.get(f"/alerts/{alert_id}/close").status_code == 404
+
+
+@pytest.mark.parametrize(("minutes", "is_told"), [(0, False), (9, True)])
+def test_a_queue_that_lags_behind_the_decisions_says_so(page, minutes, is_told):
+    since = datetime.now(UTC) - timedelta(minutes=minutes)
+    OutboxEvent.objects.create(topic="alert", subject="a-decision", created_at=since)
+    assert ("This queue is 9 min behind" in page.get("/alerts/").content.decode()) is is_told

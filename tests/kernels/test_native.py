@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import kernels
-from kernels.native import VARIANTS, cpu_variant, library
+from kernels import native
+from kernels.native import VARIANTS, cpu_variant, library, typed_libraries
 
 ROOT = Path(kernels.__file__).parents[1]
 
@@ -71,3 +72,16 @@ def test_a_library_of_other_sources_is_refused(monkeypatch):
     finally:
         monkeypatch.undo()
         library.cache_clear()
+
+
+def test_a_library_that_lacks_a_function_is_refused(monkeypatch):
+    monkeypatch.setitem(native._SIGNATURES, "of_a_later_version", [])
+    library.cache_clear()
+    try:
+        with pytest.raises(RuntimeError, match=r"was built from other sources: run 'pip install -e .' again"):
+            library()
+    finally:
+        monkeypatch.undo()
+        library.cache_clear()
+    with pytest.raises(RuntimeError, match=r"_native.*was built from other sources"):
+        typed_libraries({"of_a_later_version": ([], None)})

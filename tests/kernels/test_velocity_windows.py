@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -133,6 +134,63 @@ def test_absorbing_is_processing_without_the_answers(store_type, steps: list[Ste
     probes = [(1_000 + later, 7, 10_000 + later, (row, row), (ABSENT, ABSENT), False) for later, row in places]
     assert process(silent, probes)[0].tobytes() == process(answered, probes)[0].tobytes()
     assert silent.event_count() == answered.event_count()
+
+
+def scattered(rng: np.random.Generator, count: int, first: int, *, drift: int, spread: int, entities: int) -> list[tuple]:
+    """Events of a few entities at times that are as good as in no order, with many ties."""
+    return [
+        (
+            1_000 + (first + i) * drift + int(rng.integers(spread)), int(rng.integers(5)), first + i,
+            tuple(rng.integers(-1, entities, 2).tolist()), tuple(rng.integers(-1, 4, 2).tolist()), bool(rng.random() < 0.9),
+        )
+        for i in range(count)
+    ]  # fmt: skip
+
+
+@STORES
+@examples(60)
+@given(
+    seed=st.integers(0, 2**32 - 1), drift=st.integers(0, 1), spread=st.sampled_from([1, 8, 41, 150]), entities=st.integers(1, 3)
+)
+def test_absorbing_in_pieces_of_any_size_leaves_what_one_by_one_does(store_type, seed, drift, spread, entities):
+    rng = np.random.default_rng(seed)
+    rows = scattered(rng, 400, 0, drift=drift, spread=spread, entities=entities)
+    one, pieces = NativeWindowStore(SMALL_LAYOUT), store_type(SMALL_LAYOUT)
+    start = 0
+    while start < len(rows):
+        end = min(start + int(rng.choice([1, 5, 40, 200])), len(rows))
+        before, export = told(pieces), pieces.export()
+        pieces.absorb(event_batch(rows[start:end]))
+        assert events_of(export) == before
+        for row in rows[start:end]:
+            process(one, [row])
+        assert (told(pieces), pieces.newest_us, pieces.event_count()) == (told(one), one.newest_us, one.event_count())
+        labelled, fraud = event_batch(rows[start:end]), np.arange(end - start, dtype=np.uint8) % 2
+        for store in (one, pieces):
+            store.label(labelled.time_us, labelled.key, labelled.entities, fraud)
+        start = end
+    # What is derived from the events is the same as well, and stays it.
+    after = scattered(rng, 30, len(rows), drift=drift, spread=spread, entities=entities)
+    (ours, ours_late), (truth, truth_late) = process(pieces, after), process(one, after)
+    assert_same(ours, truth)
+    np.testing.assert_array_equal(ours_late, truth_late)
+    if store_type is NativeWindowStore:
+        assert ours.tobytes() == truth.tobytes()
+
+
+def test_a_late_event_that_newer_ones_of_its_batch_push_out_is_not_absorbed():
+    """One by one it would have been taken, and forgotten when the last of these came."""
+    retention = SMALL_LAYOUT.retention_us
+    early = [(1_000 + i // 8, 1, i, (0, ABSENT), (ABSENT, ABSENT), True) for i in range(200)]
+    late = (1_000, 1, 200, (0, ABSENT), (ABSENT, ABSENT), True)
+    newest = (1_001 + retention, 1, 201, (0, ABSENT), (ABSENT, ABSENT), True)
+    one, pieces = NativeWindowStore(SMALL_LAYOUT), NativeWindowStore(SMALL_LAYOUT)
+    process(one, early)
+    for row in (late, newest):
+        process(one, [row])
+    pieces.absorb(event_batch(early))
+    pieces.absorb(event_batch([late, newest]))
+    assert (told(pieces), pieces.event_count()) == (told(one), one.event_count())
 
 
 @examples(60)
@@ -370,9 +428,14 @@ def answers_everywhere(store, newest: int) -> bytes:
 
 
 def told(store) -> list[tuple]:
-    """Every exported event: (kind, row, time, amount, key, other), in order."""
+    """Every event of a store: (kind, row, time, amount, key, other), in order."""
+    return events_of(store.export())
+
+
+def events_of(parts: Iterable[EventLogs]) -> list[tuple]:
+    """The events that an export tells, as `told` does."""
     found = []
-    for logs in store.export():
+    for logs in parts:
         rows = np.repeat(np.arange(logs.first_row, logs.first_row + len(logs.lengths)), logs.lengths)
         columns = (rows, logs.time_us, logs.amount_minor, logs.key, logs.other)
         found += [(logs.kind, *event) for event in zip(*(column.tolist() for column in columns), strict=True)]
@@ -437,12 +500,7 @@ def test_an_export_tells_the_store_as_it_was_when_it_began(store_type, before: l
             store.forget_idle(newest, 2)
             found += [next(export, None)]
     found += list(export)
-    events = []
-    for logs in (part for part in found if part is not None):
-        rows = np.repeat(np.arange(logs.first_row, logs.first_row + len(logs.lengths)), logs.lengths)
-        columns = (rows, logs.time_us, logs.amount_minor, logs.key, logs.other)
-        events += [(logs.kind, *event) for event in zip(*(column.tolist() for column in columns), strict=True)]
-    assert events == truth
+    assert events_of(part for part in found if part is not None) == truth
 
 
 def test_an_export_goes_through_entities_larger_than_its_pieces_and_many_rows():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from inference_core.runtime.cuda_graphs import capture_graph
 from kernels.gpu import DeviceTables, allocate
 from kernels.score_rows import ScoredRows, gpu_cuda
 
@@ -64,7 +65,8 @@ class GpuLane:
             gpu_cuda.score_rows(self._tables, x, None, self._top, "auto", out)
             answer.copy_(out.buffer, non_blocking=True)
 
-        return _Bucket(_graph(work, self._stream, begin, end), ScoredRows(out.layout, answer.numpy()), begin, end, (out, answer))
+        graph = capture_graph(self._stream, work, (begin, end))
+        return _Bucket(graph, ScoredRows(out.layout, answer.numpy()), begin, end, (out, answer))
 
     def launch(self, first: Sequence[int], rows: int) -> None:
         """See Lane."""
@@ -107,15 +109,3 @@ class GpuLane:
         self.launch([0], rows)
         self._stream.synchronize()
         self.collect()
-
-
-def _graph(work: Callable[[], None], stream: torch.cuda.Stream, begin: torch.cuda.Event, end: torch.cuda.Event):
-    with torch.cuda.stream(stream):
-        work()  # compiles
-        stream.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream):
-            begin.record(stream)
-            work()
-            end.record(stream)
-    return graph

@@ -338,3 +338,31 @@ def test_scheduler_decides_the_same_about_rows_in_columns_and_objects(events):
         serve()
     assert many.figures() == one.figures()
     assert len(set(seen + late_seen)) == len(seen) + len(late_seen) == sum(written) - many.queue.total
+
+
+def test_what_a_batch_that_does_not_end_makes_late_leaves_the_ring_in_runs():
+    queue = RowQueue({LIVE: ring(8)})
+    of = Scheduler(DynamicBatchConfig(), scheduler({("cpu:0", "full"): (2_000.0, 0.0)}).costs, queue=queue)
+    queue.write(LIVE, rows_of(range(4)), 0.0, 1e6)
+    dispatch = of.next(0.0)
+    (running,), _ = of.start(dispatch, 0.0)
+    queue.write(LIVE, rows_of(range(4, 8)), 0.0, np.array([20_000.0, 20_000.0, 60_000.0, 20_000.0]))
+    queue.put(BULK, "call", 3, 0.0, 20_000.0)
+    assert of.take_late(5_000.0) == []
+    late = of.take_late(12_000.0)
+    assert [(one.item, one.rows) for one in late] == [(Run(4, 4, 2), 2), ("call", 3)]
+    assert of.late == [2, 3, 0] and queue.rows == [2, 0, 0] and queue.total == 2
+    assert of.take_late(12_000.0) == [], "the row behind the head waits, late as it may be"
+    queue.release(LIVE, running.item)
+    assert queue.room(LIVE) == 4, "the late ones hold their slots until they are released"
+    queue.release(LIVE, late[0].item)
+    assert queue.room(LIVE) == 6
+
+
+def test_late_rows_on_both_sides_of_the_rings_end_are_two_runs():
+    of = ring(4)
+    of.write(rows_of(range(3)), 0.0, 100.0)
+    of.release(of.take(3, 0.0)[0][0])
+    of.write(rows_of(range(3, 7)), 0.0, np.array([5.0, 5.0, 5.0, 9.0]))
+    assert of.take_late(4.0) == [] and of.take_late(5.0) == [Run(3, 3, 1), Run(4, 0, 2)] and of.waiting == 1
+    assert of.take_late(9.0) == [Run(6, 2, 1)] and of.take_late(10.0) == []
