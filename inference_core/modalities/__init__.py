@@ -13,6 +13,6 @@ from inference_core.modalities.thresholds import activation_sparsity, calibrate_
 from inference_core.modalities.training import NetRows, NetTraining, train_net
 
 __all__ = [
-    "BinEncoding", "FinishingPlan", "LossWeights", "NetRows", "NetShape", "NetTraining", "TabularNet", "activation_sparsity", "calibrate_thresholds",
-    "choose_edges", "encoding_of_forest", "export_net", "finish", "fit_blend", "train_net",
+    "BinEncoding", "FinishingPlan", "LossWeights", "NetRows", "NetShape", "NetTraining", "TabularNet", "activation_sparsity",
+    "calibrate_thresholds", "choose_edges", "encoding_of_forest", "export_net", "finish", "fit_blend", "train_net",
 ]  # fmt: skip

@@ -41,7 +41,7 @@ class NetShape:
         if any(of % WIDTH_STEP or not 0 < of <= MAX_WIDTH for of in (self.width, *self.hidden)):
             raise ValueError(f"widths must be multiples of {WIDTH_STEP} up to {MAX_WIDTH}; got {self.width}, {self.hidden}")
         if not 1 <= len(self.hidden) <= MAX_LAYERS or not 1 <= self.members <= MAX_MEMBERS or not 0 <= self.dropout < 1:
-            raise ValueError(f"a net has 1 to {MAX_LAYERS} hidden layers, 1 to {MAX_MEMBERS} members, dropout below 1; got {self}")
+            raise ValueError(f"1 to {MAX_LAYERS} hidden layers, 1 to {MAX_MEMBERS} members, dropout below 1: got {self}")
 
 
 class TabularNet(nn.Module):
@@ -205,5 +205,6 @@ class TabularNet(nn.Module):
     def logits(self, bins: np.ndarray, *, quantised: bool = False, block: int = 4096) -> np.ndarray:
         """Return log-odds [B] float64, the members' mean, of bins [B, C]."""
         device = self.increments.device
-        parts = [self(torch.from_numpy(bins[i : i + block]).to(device), quantised=quantised)[0] for i in range(0, len(bins), block)]
+        blocks = (torch.from_numpy(bins[i : i + block]).to(device) for i in range(0, len(bins), block))
+        parts = [self(of, quantised=quantised)[0] for of in blocks]
         return torch.cat(parts).double().mean(1).cpu().numpy() if parts else np.zeros(0)

@@ -144,7 +144,7 @@ class Stepper:
         self._on_device: tuple[NetRows, tuple[torch.Tensor, ...]] | None = None
 
     def batches(self, rows: NetRows) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Yield (bins, labels, weights) of each batch of one pass in a new order; what fills no batch is left for another pass."""
+        """Yield (bins, labels, weights) of each batch of one pass in a new order; what fills no batch waits for another."""
         if self._on_device is None or self._on_device[0] is not rows:
             self._on_device = (rows, rows.on(self._device))
         order = torch.from_numpy(self._order.permutation(len(rows.labels))).to(self._device)
