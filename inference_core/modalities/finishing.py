@@ -10,14 +10,13 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
 from inference_core.modalities.losses import LossWeights, training_loss
 from inference_core.modalities.tabular import TabularNet
-from inference_core.modalities.training import NetRows, NetTraining, OnStep, Stepper, activity
+from inference_core.modalities.training import Batch, NetRows, NetTraining, OnStep, Stepper, activity
 from inference_core.sparsity import GradualPruner, PruningSchedule, distillation_loss
 
 _CALIBRATION_ROWS = 8192
@@ -60,25 +59,23 @@ def finish(net: TabularNet, fit: NetRows, plan: FinishingPlan, training: NetTrai
     teacher = copy.deepcopy(net)
     training = replace(training, learning_rate=plan.learning_rate, seed=training.seed + 1)
     stepper = Stepper(net, training)
-    per_epoch = max(1, len(fit.labels) // min(training.batch_rows, len(fit.labels)))
-    last = plan.epochs * per_epoch
+    last = plan.epochs * stepper.steps_of(fit)
     pruner = _pruner(net, plan, last)
     quantise_at = math.ceil(plan.quantised_from * last) if plan.quantised_from < 1 else last + 1
-    loss_of = _loss(teacher, plan, training.loss)
+    told = _told(teacher, fit) if plan.distillation else None
     step = 0
     for _ in range(plan.epochs):
-        for bins, labels, weights in stepper.batches(fit):
+        for batch in stepper.batches(fit):
             if step == quantise_at:
                 net.calibrate(bins_of(fit, net))
             quantised = step >= quantise_at
-            logits, given = net(bins, quantised=quantised, generator=stepper.dropout)
-            loss = loss_of(bins, logits.float(), labels, weights)
-            stepper.step(loss + _activity(net, given, plan, quantised))
+            logits, given = net(batch.bins, quantised=quantised, generator=stepper.dropout)
+            stepper.step(_loss(logits.float(), batch, told, plan, training.loss) + _activity(net, given, plan, quantised))
             pruner.step(step)
             step += 1
-            _set_rate(stepper.optimizer, plan.learning_rate * (1 + math.cos(math.pi * step / last)) / 2)
+            _set_rate(stepper.optimizer, plan.learning_rate * (1 + math.cos(math.pi * min(1.0, step / last))) / 2)
             on_step()
-    if quantise_at > last:
+    if step <= quantise_at:
         net.calibrate(bins_of(fit, net))
     return time.monotonic() - started
 
@@ -99,19 +96,21 @@ def _pruner(net: TabularNet, plan: FinishingPlan, last: int) -> GradualPruner:
     return GradualPruner(net, PruningSchedule(0, reached, plan.sparsity), weights=prunable(net))
 
 
-def _loss(teacher: TabularNet, plan: FinishingPlan, weights: LossWeights) -> Callable[..., torch.Tensor]:
-    """Return (bins, logits, labels, row weights) -> loss."""
+def _told(teacher: TabularNet, fit: NetRows) -> torch.Tensor:
+    """Return [n] float32, what the dense net says of each row; asked once, since it stands still."""
+    return torch.from_numpy(teacher.logits(fit.bins).astype("float32")).to(teacher.increments.device)
 
-    def loss_of(bins: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        hard = training_loss(logits, labels, rows, weights)
-        if not plan.distillation:
-            return hard
-        with torch.no_grad():
-            told = teacher(bins)[0].mean(1, keepdim=True).expand_as(logits)
-        soft = distillation_loss(logits, told, torch.sigmoid(told), temperature=plan.temperature, share=1.0)
-        return (1 - plan.distillation) * hard + plan.distillation * soft
 
-    return loss_of
+def _loss(
+    logits: torch.Tensor, batch: Batch, told: torch.Tensor | None, plan: FinishingPlan, weights: LossWeights
+) -> torch.Tensor:
+    """Return the loss of logits [B, K] against labels and, where it is told, the dense net."""
+    hard = training_loss(logits, batch.labels, batch.weights, weights)
+    if told is None:
+        return hard
+    opinion = told[batch.chosen][:, None].expand_as(logits)
+    soft = distillation_loss(logits, opinion, torch.sigmoid(opinion), temperature=plan.temperature, share=1.0)
+    return (1 - plan.distillation) * hard + plan.distillation * soft
 
 
 def _activity(net: TabularNet, given: list[torch.Tensor], plan: FinishingPlan, quantised: bool) -> torch.Tensor | float:

@@ -20,6 +20,8 @@ from inference_core.modalities.rounding import round_through
 from inference_core.net.quantised import LARGEST_ACTIVATION, MAX_LAYERS, MAX_MEMBERS, MAX_WIDTH, WIDTH_STEP
 
 _LARGEST_WEIGHT = 127
+# Multiplied, not divided by 127: a GPU divides by a number through its reciprocal, a CPU does not, and both must round alike.
+_WEIGHT_STEP = 1 / 127
 # Log-odds that a net begins with: frauds are rare.
 _FIRST_LOGIT = -4.0
 
@@ -170,7 +172,7 @@ class TabularNet(nn.Module):
     def column_units(weight: torch.Tensor) -> torch.Tensor:
         """Return [O], what 1 in int8 stands for in each column of a weight [..., O]."""
         largest = weight.detach().abs().reshape(-1, weight.shape[-1]).amax(0)
-        return torch.where(largest > 0, largest / _LARGEST_WEIGHT, 1.0)
+        return torch.where(largest > 0, largest * _WEIGHT_STEP, 1.0)
 
     @staticmethod
     def rounded(weight: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
@@ -180,7 +182,7 @@ class TabularNet(nn.Module):
     def head_unit(self) -> torch.Tensor:
         """Return what 1 in int8 stands for in the head."""
         largest = self.head.detach().abs().amax()
-        return torch.where(largest > 0, largest / _LARGEST_WEIGHT, 1.0)
+        return torch.where(largest > 0, largest * _WEIGHT_STEP, 1.0)
 
     def _drop(self, given: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         if generator is None or not self.shape.dropout:

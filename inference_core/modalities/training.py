@@ -52,6 +52,7 @@ class NetTraining:
         patience: epochs without a better judgement of the tune rows after which it ends; the best epoch is kept.
         batch_rows: rows of a step.
         learning_rate, weight_decay: of AdamW (Loshchilov and Hutter 2019); biases and scales do not decay.
+        good_share: share of the honest rows that an epoch sees, drawn anew each time and weighing more; all frauds are in each.
         averaging: how much the running mean of the weights keeps at each step; the mean is judged and kept, since steps on
             few frauds are noisy (Polyak and Juditsky 1992).
         loss: weights of the terms.
@@ -63,9 +64,14 @@ class NetTraining:
     batch_rows: int = 1024
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
+    good_share: float = 1.0
     averaging: float = 0.99
     loss: LossWeights = LossWeights()
     seed: int = 7
+
+    def __post_init__(self) -> None:
+        if not 0 < self.good_share <= 1 or self.epochs < 1 or self.batch_rows < 1:
+            raise ValueError(f"good_share must lie above 0 and up to 1, epochs and batch_rows be positive; got {self}")
 
 
 @dataclass
@@ -102,9 +108,9 @@ def train_net(
     mean = copy.deepcopy(net)
     kept, step = None, 0
     for epoch in range(1, plan.epochs + 1):
-        for rows in stepper.batches(fit):
-            logits, given = net(rows[0], generator=stepper.dropout)
-            stepper.step(training_loss(logits, rows[1], rows[2], plan.loss) + activity(given, plan.loss))
+        for batch in stepper.batches(fit):
+            logits, given = net(batch.bins, generator=stepper.dropout)
+            stepper.step(training_loss(logits, batch.labels, batch.weights, plan.loss) + activity(given, plan.loss))
             step += 1
             _average(mean, net, min(plan.averaging, step / (step + 10)))
             on_step()
@@ -126,6 +132,16 @@ def activity(given: list[torch.Tensor], weights: LossWeights) -> torch.Tensor | 
     return weights.activity * sum(of.mean() for of in given) if weights.activity else 0.0
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of the rows `chosen` [B]: bins [B, C], labels [B] and weights [B] float32."""
+
+    chosen: torch.Tensor
+    bins: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor
+
+
 class Stepper:
     """AdamW over a net's parameters, and seeded batches.
 
@@ -137,21 +153,34 @@ class Stepper:
         decaying = [net.increments, *net.weights, net.head]
         others = [p for p in net.parameters() if all(p is not of for of in decaying)]
         groups = [{"params": decaying, "weight_decay": plan.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.99), fused=True)
         self.dropout = torch.Generator(device=net.increments.device).manual_seed(plan.seed + 1)
         self._order = np.random.default_rng(plan.seed)
-        self._batch_rows, self._device = plan.batch_rows, net.increments.device
+        self._batch_rows, self._good_share, self._device = plan.batch_rows, plan.good_share, net.increments.device
         self._on_device: tuple[NetRows, tuple[torch.Tensor, ...]] | None = None
 
-    def batches(self, rows: NetRows) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Yield (bins, labels, weights) of each batch of one pass in a new order; what fills no batch waits for another."""
+    def batches(self, rows: NetRows) -> Iterator[Batch]:
+        """Yield the batches of one epoch in a new order; what fills no batch waits for another epoch."""
         if self._on_device is None or self._on_device[0] is not rows:
             self._on_device = (rows, rows.on(self._device))
-        order = torch.from_numpy(self._order.permutation(len(rows.labels))).to(self._device)
+        bins, labels, weights = self._on_device[1]
+        order = torch.from_numpy(self._draw(rows.labels)).to(self._device)
         size = min(self._batch_rows, len(order))
         for i in range(0, len(order) - size + 1, size):
             chosen = order[i : i + size]
-            yield tuple(of[chosen] for of in self._on_device[1])
+            of = labels[chosen]
+            yield Batch(chosen, bins[chosen], of, weights[chosen] * torch.where(of > 0, 1.0, 1.0 / self._good_share))
+
+    def steps_of(self, rows: NetRows) -> int:
+        """Return how many batches an epoch has, at most one more or less for chance."""
+        good = int((np.asarray(rows.labels) == 0).sum())
+        return max(1, round(len(rows.labels) - (1 - self._good_share) * good) // self._batch_rows)
+
+    def _draw(self, labels: np.ndarray) -> np.ndarray:
+        order = self._order.permutation(len(labels))
+        if self._good_share == 1:
+            return order
+        return order[(labels[order] > 0) | (self._order.random(len(order)) < self._good_share)]
 
     def step(self, loss: torch.Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
