@@ -7,6 +7,7 @@ from inference_core import table_rows
 from inference_core.answers import AnswerColumns, AnswerForm, Rendered, render_answers
 from inference_core.calibration import Calibration, fit_platt
 from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchedulingError, SchemaMismatch
+from inference_core.export import program_to_onnx
 from inference_core.forest import Forest
 from inference_core.ids import ID_BYTES, RANDOM_BYTES, ordered_ids
 from inference_core.net import Blend, NetLayer, QuantisedNet
@@ -134,6 +135,7 @@ __all__ = [
     "open_value_columns",
     "open_window_store",
     "pack_rows",
+    "program_to_onnx",
     "render_answers",
     "rule_from_json",
     "rule_to_json",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -26,6 +27,7 @@ from kernels.tree_shap import ShapTable
 
 DEFAULT_TOP = 4
 """Contributions told of each row, unless the caller wants another number."""
+_SAVING_ROWS, _SAVING_ROUNDS = 64, 20
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,23 @@ class RiskProgram:
     def has_reduced(self) -> bool:
         """Whether the program can also run without its net."""
         return self.reduced_executor is not None
+
+    def measure_saving(self) -> float:
+        """Return the microseconds a row that leaving out the net saves on this host, in batches; 0 without a net.
+
+        Takes some ten milliseconds.
+        """
+        if not self.has_reduced:
+            return 0.0
+        x = np.zeros((_SAVING_ROWS, self.schema.width), np.float32)
+        lists = np.zeros((len(x), len(self.list_names)), bool) if self.list_names else None
+        best = [float("inf")] * 2
+        for _ in range(_SAVING_ROUNDS):
+            for reduced in (0, 1):
+                start = time.perf_counter()
+                self.score(x, lists, reduced=bool(reduced))
+                best[reduced] = min(best[reduced], time.perf_counter() - start)
+        return max(best[0] - best[1], 0.0) * 1e6 / len(x)
 
     def run(self, x: np.ndarray, memberships: np.ndarray | None = None, top: int = DEFAULT_TOP) -> ProgramResult:
         """Evaluate rules, forest and net on rows x [B, F] float32 and list memberships [B, L] bool (None: in no list).

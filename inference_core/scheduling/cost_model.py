@@ -28,29 +28,14 @@ _Z99 = 2.326
 _MOST_PULL = 4.0
 
 
-class OnlineLine:
-    """The cost of n rows on one device with one variant of the program.
+class _Line:
+    """What follows from a line and its tail."""
 
-    Attributes:
-        fixed_us, row_us: the expected line, in microseconds.
-        tail: the 99th percentile of observed / expected.
-        fixed_p99_us, row_p99_us: the line times `tail`.
-        batches: how many were observed.
-    """
-
-    __slots__ = (
-        "_bias", "_level", "_prior_fixed", "_prior_row", "_s", "_sn", "_snn", "_sny", "_spread", "_sy", "_tail_log",
-        "batches", "fixed_p99_us", "fixed_us", "row_p99_us", "row_us", "tail",
-    )  # fmt: skip
-
-    def __init__(self, start: CostLine, tail: float = 1.5) -> None:
-        if start.fixed_us + start.row_us <= 0:
-            raise SchedulingError(f"the cost line of {start.variant} is zero; measure it")
-        self._prior_fixed, self._prior_row = start.fixed_us, start.row_us
-        self._s = self._sn = self._snn = self._sy = self._sny = 0.0
-        self._level, self._bias, self._spread, self._tail_log = 1.0, 0.0, 0.01, math.log(tail)
-        self.batches = 0
-        self._set(start.fixed_us, start.row_us)
+    __slots__ = ()
+    fixed_us: float
+    row_us: float
+    fixed_p99_us: float
+    row_p99_us: float
 
     def at(self, rows: float) -> float:
         """Return the expected microseconds of `rows`."""
@@ -79,6 +64,31 @@ class OnlineLine:
         if within * self.row_us >= self.fixed_us:
             return within
         return max(within, min(most, int(self.fixed_us / self.row_us) if self.row_us > 0 else most))
+
+
+class OnlineLine(_Line):
+    """The cost of n rows on one device with one variant of the program.
+
+    Attributes:
+        fixed_us, row_us: the expected line, in microseconds.
+        tail: the 99th percentile of observed / expected.
+        fixed_p99_us, row_p99_us: the line times `tail`.
+        batches: how many were observed.
+    """
+
+    __slots__ = (
+        "_bias", "_level", "_prior_fixed", "_prior_row", "_s", "_sn", "_snn", "_sny", "_spread", "_sy", "_tail_log",
+        "batches", "fixed_p99_us", "fixed_us", "row_p99_us", "row_us", "tail",
+    )  # fmt: skip
+
+    def __init__(self, start: CostLine, tail: float = 1.5) -> None:
+        if start.fixed_us + start.row_us <= 0:
+            raise SchedulingError(f"the cost line of {start.variant} is zero; measure it")
+        self._prior_fixed, self._prior_row = start.fixed_us, start.row_us
+        self._s = self._sn = self._snn = self._sy = self._sny = 0.0
+        self._level, self._bias, self._spread, self._tail_log = 1.0, 0.0, 0.01, math.log(tail)
+        self.batches = 0
+        self._set(start.fixed_us, start.row_us)
 
     def observe(self, rows: int, took_us: float) -> None:
         """Learn from a batch that took `took_us`; constant time."""
@@ -147,12 +157,59 @@ class OnlineLine:
         self.fixed_p99_us, self.row_p99_us = fixed * tail, row * tail
 
 
+class ReducedLine(_Line):
+    """The cost of a reduced variant: what the whole one costs, less a saving of each row that is known.
+
+    All else, commits above all, the two have in common: a batch of either teaches both. A line of its own would be a guess until
+    the first time of need.
+
+    Attributes:
+        saved_row_us: the saving; the owner sets it when another program comes.
+        batches: how many were observed of this variant.
+    """
+
+    __slots__ = ("_whole", "batches", "saved_row_us")
+
+    def __init__(self, whole: OnlineLine, saved_row_us: float = 0.0) -> None:
+        self._whole, self.saved_row_us, self.batches = whole, saved_row_us, 0
+
+    @property
+    def fixed_us(self) -> float:  # type: ignore[override]
+        return self._whole.fixed_us
+
+    @property
+    def row_us(self) -> float:  # type: ignore[override]
+        return max(self._whole.row_us - self.saved_row_us, 0.0)
+
+    @property
+    def fixed_p99_us(self) -> float:  # type: ignore[override]
+        return self._whole.fixed_p99_us
+
+    @property
+    def row_p99_us(self) -> float:  # type: ignore[override]
+        return self.row_us * self._whole.tail
+
+    @property
+    def tail(self) -> float:
+        return self._whole.tail
+
+    def observe(self, rows: int, took_us: float) -> None:
+        """Learn from a batch of this variant: the whole program would have taken the saving longer."""
+        self.batches += 1
+        self._whole.observe(rows, took_us + self.saved_row_us * rows)
+
+    def follow(self, old: OnlineLine, new: OnlineLine) -> None:
+        """Follow another line from now on, if `old` is the one that is followed."""
+        if self._whole is old:
+            self._whole = new
+
+
 class CostModel:
-    """The lines of every device and variant, each fitted by itself."""
+    """The lines of every device and variant, each fitted by itself, but for reduced ones that follow another."""
 
     def __init__(self, lines: Iterable[tuple[str, str, CostLine]]) -> None:
         """Start from (device, variant, line) as measured, for instance by inference_core.runtime.measure_costs."""
-        self._lines: dict[tuple[str, str], OnlineLine] = {}
+        self._lines: dict[tuple[str, str], OnlineLine | ReducedLine] = {}
         for device, variant, line in lines:
             if (device, variant) in self._lines:
                 raise SchedulingError(f"two cost lines for {device} {variant}; give one")
@@ -169,7 +226,7 @@ class CostModel:
         """Return the program variants of a device, in the order given."""
         return tuple(variant for of, variant in self._lines if of == device)
 
-    def line(self, device: str, variant: str) -> OnlineLine:
+    def line(self, device: str, variant: str) -> OnlineLine | ReducedLine:
         """Return the line.
 
         Raises:
@@ -181,7 +238,22 @@ class CostModel:
             known = ", ".join(f"{of} {v}" for of, v in self._lines)
             raise SchedulingError(f"no cost line for {device} {variant}; there are {known}") from None
 
+    def add_reduced(self, device: str, variant: str, whole: str) -> ReducedLine:
+        """Add a variant that costs what `whole` does, less a saving, and return its line.
+
+        Raises:
+            SchedulingError: the variant is there already, or there is no whole one that is fitted by itself.
+        """
+        of = self.line(device, whole)
+        if (device, variant) in self._lines or not isinstance(of, OnlineLine):
+            raise SchedulingError(f"{device} {variant} is there already, or {whole} is a reduced variant itself")
+        self._lines[device, variant] = added = ReducedLine(of)
+        return added
+
     def replace(self, device: str, variant: str, line: CostLine) -> None:
         """Start a line anew, as after another program was swapped in."""
-        self.line(device, variant)
-        self._lines[device, variant] = OnlineLine(line)
+        old, new = self.line(device, variant), OnlineLine(line)
+        self._lines[device, variant] = new
+        for other in self._lines.values():
+            if isinstance(other, ReducedLine) and isinstance(old, OnlineLine):
+                other.follow(old, new)

@@ -34,6 +34,8 @@ GUARANTEED = (0.0, 0.10, 0.02)
 _FOR_LIVE = 1.0 - sum(GUARANTEED)
 # The reduced program is taken when the queue would use up this share of the time left, and left again below the other.
 _REDUCE_ABOVE, _RESTORE_BELOW = 0.7, 0.35
+# A reduced program that shortens a queue by less than this share is not worth other answers.
+_LEAST_SAVING = 0.02
 # Weight of all batches before the latest in what their owner needs between two of them, and the most that is believed: as long
 # again as the batches themselves.
 _KEEP_TURNS, _LONGEST_TURN = 0.975, 2.0
@@ -419,6 +421,8 @@ class Scheduler:
 
     def _variant(self, now_us: float) -> int:
         """Return the variant: the reduced one while the full one would use up most of the time that the head has left."""
+        if self._paces[-1][1] > (1.0 - _LEAST_SAVING) * self._paces[0][1]:
+            return 0
         queue = self.queue
         for priority in range(CLASSES):
             head = queue.head(priority)

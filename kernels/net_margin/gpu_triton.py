@@ -53,19 +53,33 @@ def net_scratch(net: DeviceNet, rows: int) -> dict[str, torch.Tensor]:
 
 def net_into(net: DeviceNet, bins: torch.Tensor, scratch: dict[str, torch.Tensor]) -> None:
     """Write totals, and the terms that they add to sums of leaves, to what net_scratch gave for bins [.., B]; launches alone."""
-    rows, table = bins.shape[1], net.table
-    if not rows:
-        return
-    found, sums = scratch["net_rows"], scratch["net_sums"]
-    _find_rows[(triton.cdiv(rows, _INDEX_ROWS), table.features)](
+    if bins.shape[1]:
+        find_rows(net, bins, scratch["net_rows"])
+        add_rows(net, scratch["net_rows"], scratch["net_sums"])
+        run_layers(net, scratch)
+
+
+def find_rows(net: DeviceNet, bins: torch.Tensor, found: torch.Tensor) -> None:
+    """Write to found [C, B] int32 the row of the first layer that each feature reads."""
+    rows, features = bins.shape[1], net.table.features
+    _find_rows[(triton.cdiv(rows, _INDEX_ROWS), features)](
         bins, net.reads, net.column, net.rank, net.offset, found, rows, ROWS=_INDEX_ROWS
     )
-    width = net.first.shape[1]
-    # Slices first: programs that run at a time share a slice, and with it the cache.
+
+
+def add_rows(net: DeviceNet, found: torch.Tensor, sums: torch.Tensor) -> None:
+    """Write to sums [B, H] int32 the sums of the rows found."""
+    (features, rows), width = found.shape, net.first.shape[1]
+    # Blocks of rows vary fastest: programs that run at a time share a slice of the outputs, and with it the cache.
     _add_rows[(triton.cdiv(rows, _SUM_ROWS), width // _SLICE)](
-        net.first, found, sums, rows, table.features, WIDTH=width, ROWS=_SUM_ROWS, SLICE=_SLICE, AT_ONCE=_AT_ONCE
+        net.first, found, sums, rows, features, WIDTH=width, ROWS=_SUM_ROWS, SLICE=_SLICE, AT_ONCE=_AT_ONCE
     )
-    given = sums
+
+
+def run_layers(net: DeviceNet, scratch: dict[str, torch.Tensor]) -> None:
+    """Write totals and terms from the sums of the first layer."""
+    given = scratch["net_sums"]
+    rows = len(given)
     for number, layer in enumerate(net.layers[1:]):
         last = number == len(net.layers) - 2
         out = scratch["totals"] if last else scratch["activations"][number % 2]

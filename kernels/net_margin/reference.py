@@ -18,7 +18,9 @@ def activations(net: NetTable, bins: np.ndarray) -> list[np.ndarray]:
     sums = net.first[table_rows(net, bins)].sum(axis=0, dtype=np.int32)
     given = [_activate(sums[:, None, :], net.layers[0])]
     for layer in net.layers[1:]:
-        given.append(_activate(given[-1].astype(np.int32) @ layer.weight.astype(np.int32), layer))
+        # a table's sums stay below 2**24, where float32 is exact in any order: far quicker than NumPy's product of integers
+        sums = given[-1].astype(np.float32) @ layer.weight.astype(np.float32)
+        given.append(_activate(sums.astype(np.int32), layer))
     return given
 
 

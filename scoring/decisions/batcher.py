@@ -27,7 +27,7 @@ from typing import Any
 from scoring.decisions.database_thread import DatabaseThread
 from scoring.decisions.engine import BatchWork, DecisionEngine, DecisionRequest
 from scoring.decisions.requests import requests_together, results_in_order
-from scoring.decisions.schedule import new_scheduler
+from scoring.decisions.schedule import REDUCED, new_scheduler, tell_saving
 from scoring.engine import Dispatch, Priority, Waiting
 from scoring.errors import CircuitOpen, DeadlineExceeded, EngineOverloaded, EngineUnavailable, StorageFull
 from scoring.histograms import DELIVER
@@ -295,6 +295,7 @@ class Batcher:
         """Take a batch through the engine, from this event loop."""
         now = _now_us()
         with self._lock:
+            tell_saving(self._scheduler, self._engine.saved_row_us)
             dispatch = self._scheduler.next(now)
             taken, late = self._scheduler.start(dispatch, now) if dispatch is not None else ([], [])
             engine, waiting = self._engine, self._scheduler.queue.total
@@ -359,7 +360,7 @@ class _Drive:
         self._guarded(self._begin, requests_together([part for _, _, part in self._taken]))
 
     def _begin(self, requests: Sequence[DecisionRequest]) -> None:
-        self._work = work = self._engine.begin(requests)
+        self._work = work = self._engine.begin(requests, self._dispatch.variant == REDUCED)
         if work.must_look_up:
             self._in_database(self._engine.look_up, self._looked_up)
         else:

@@ -27,6 +27,7 @@ from scoring.decisions.ledger_rows import ledger_rows
 from scoring.decisions.ownership import claim_database
 from scoring.decisions.program_source import LiveProgram, ProgramSource
 from scoring.decisions.requests import Decided, DecisionRequest, NewAnswers, ReadBatch
+from scoring.decisions.schedule import REDUCED, VARIANT
 from scoring.decisions.score_batch import ScoredBatch, score_batch
 from scoring.decisions.stamps import DEGRADING, Stamp
 from scoring.decisions.state_keeper import StateKeeper
@@ -66,6 +67,7 @@ class BatchWork:
         results: one a request, when the batch is finished.
         rows: what is to be committed; None where there is nothing new.
         must_look_up: whether `look_up` has to come before `prepare`.
+        reduced: whether the program is to run without its net, where it has one.
     """
 
     requests: Sequence[DecisionRequest]
@@ -83,6 +85,7 @@ class BatchWork:
     scored: ScoredBatch | None = None
     degraded: int = 0
     is_second: bool = False
+    reduced: bool = False
 
 
 class DecisionEngine:
@@ -116,6 +119,11 @@ class DecisionEngine:
     def ladder_counters(self) -> LadderCounters:
         """How batches were run since the start: by static programs or not, and why; any thread may ask."""
         return self._programs.ladder_counters()
+
+    @property
+    def saved_row_us(self) -> float:
+        """What running the program in use without its net saves of each row; 0 where it has none."""
+        return self._programs.live.saved_row_us
 
     @property
     def schema(self) -> FeatureSchema:
@@ -231,8 +239,8 @@ class DecisionEngine:
             if self.finish(work, error):
                 return list(work.results)
 
-    def begin(self, requests: Sequence[DecisionRequest]) -> BatchWork:
-        """Read the bodies; what breaks its contract has its result already."""
+    def begin(self, requests: Sequence[DecisionRequest], reduced: bool = False) -> BatchWork:
+        """Read the bodies; what breaks its contract has its result already. reduced: see BatchWork."""
         began = time.perf_counter()
         accepted, refusals = read_requests(requests)
         read = time.perf_counter()
@@ -241,7 +249,7 @@ class DecisionEngine:
         before = requests.read_seconds if type(requests) is ReadBatch else 0.0
         stages.observe(PARSE, before + read - began, n)
         stages.observe(IDEMPOTENCY, time.perf_counter() - read, n)
-        return BatchWork(requests, accepted, refusals, must_look_up)
+        return BatchWork(requests, accepted, refusals, must_look_up, reduced=reduced)
 
     def look_up(self, work: BatchWork) -> None:
         """Find the stored answers of those that may be known; settles the doubts of earlier commits first."""
@@ -271,7 +279,7 @@ class DecisionEngine:
         live = self._programs.live
         decision_ids, keys = new_decision_ids(len(fresh))
         work.fresh, work.columns = fresh, self.state.tokens.columns_of(fresh.records, keys, remember=True)
-        work.scored = scored = self._score(live, fresh, work.columns, self._marks())
+        work.scored = scored = self._score(live, fresh, work.columns, self._marks(), work.reduced)
         decided = scored.decided
         needs_person = decided.outcome >= _REVIEW
         received_us, queued_ns, backfill = _times_of(work.requests, fresh.places)
@@ -295,11 +303,14 @@ class DecisionEngine:
         """Note the times of a batch; what is none of the three is rendering, with the numbering of the entities."""
         stages, (features, program, decide) = self.counters.stages, scored.stage_ns
         stages.observe(FEATURES, features / 1e9, rows)
-        self.counters.program_stages("cpu", "rules" if scored.model_failed else "full").observe(PROGRAM, program / 1e9, rows)
+        variant = "rules" if scored.model_failed else REDUCED if scored.reduced else VARIANT
+        self.counters.program_stages("cpu", variant).observe(PROGRAM, program / 1e9, rows)
         stages.observe(DECIDE, decide / 1e9, rows)
         stages.observe(RENDER, (took_ns - features - program - decide) / 1e9, rows)
 
-    def _score(self, live: LiveProgram, accepted: Accepted, columns: TransactionColumns, marks: int = 0) -> ScoredBatch:
+    def _score(
+        self, live: LiveProgram, accepted: Accepted, columns: TransactionColumns, marks: int = 0, reduced: bool = False
+    ) -> ScoredBatch:
         return score_batch(
             self.state,
             live.program,
@@ -308,6 +319,7 @@ class DecisionEngine:
             rules_alone=live.rules_alone,
             offline_limit_minor=settings.OFFLINE_LIMIT_MINOR,
             marks=marks,
+            reduced=reduced,
         )
 
     def commit(self, work: BatchWork) -> None:

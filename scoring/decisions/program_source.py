@@ -46,6 +46,7 @@ class LiveProgram:
     Attributes:
         rules_alone: the same rules without the model; the program itself where it has none.
         form, form_number, form_body: what its answers share, ready to render, and as it is stored.
+        saved_row_us: what leaving out its net saves of each row, measured here; 0 without one.
     """
 
     program: RiskProgram
@@ -53,6 +54,7 @@ class LiveProgram:
     form: AnswerForm
     form_number: int
     form_body: str
+    saved_row_us: float = 0.0
 
     @classmethod
     def of(cls, program: RiskProgram) -> LiveProgram:
@@ -61,7 +63,7 @@ class LiveProgram:
         form = AnswerForm.from_json(described)
         number, body = encoded(described)
         rules_alone = program if program.forest is None else replace(program, forest=None, net=None, blend=None, devices=())
-        return cls(program, rules_alone, form, number, body)
+        return cls(program, rules_alone, form, number, body, program.measure_saving())
 
 
 class ProgramSource:
@@ -96,7 +98,11 @@ class ProgramSource:
     def ladder_counters(self) -> LadderCounters:
         """Return how batches were run since the start, whatever the program; safe to call from any thread."""
         live, retired = self._serving
-        return retired + live.program.executor.counters()
+        found = live.program.executor.counters()
+        if (reduced := live.program.reduced_executor) is not None:
+            of_reduced = reduced.counters()
+            found = replace(found + of_reduced, static_programs=found.static_programs + of_reduced.static_programs)
+        return retired + found
 
     def refresh(self, *, wait: bool = True) -> bool:
         """Follow the champion; return whether the program changed. A refused one is tried again now and then.

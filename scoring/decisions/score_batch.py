@@ -18,7 +18,7 @@ TOP_CONTRIBUTIONS = 4
 _LATE, _NO_MODEL, _MODEL_FAILED, _RULE_FAILED = map(
     int, (Stamp.LATE_EVENT, Stamp.RULES_ONLY, Stamp.DEGRADED_MODEL, Stamp.DEGRADED_RULES)
 )
-_FEATURES, _DEVICE = int(Stamp.DEGRADED_FEATURES), int(Stamp.DEGRADED_DEVICE)
+_FEATURES, _DEVICE, _REDUCED = int(Stamp.DEGRADED_FEATURES), int(Stamp.DEGRADED_DEVICE), int(Stamp.REDUCED_PROGRAM)
 logger = logging.getLogger(__name__)
 
 
@@ -32,6 +32,7 @@ class ScoredBatch(NamedTuple):
         features_us, program_us: time for the whole batch, microseconds; of the program with what follows from it.
         stage_ns: nanoseconds of the features, of the program alone, and of what follows from it.
         model_failed: the program could not run, and its rules alone did.
+        reduced: it ran without its net.
     """
 
     rows: FeatureRows
@@ -41,6 +42,7 @@ class ScoredBatch(NamedTuple):
     program_us: int
     stage_ns: tuple[int, int, int]
     model_failed: bool = False
+    reduced: bool = False
 
 
 def score_batch(
@@ -52,6 +54,7 @@ def score_batch(
     rules_alone: RiskProgram | None = None,
     offline_limit_minor: int = 0,
     marks: int = 0,
+    reduced: bool = False,
 ) -> ScoredBatch:
     """Answer transactions as if they came one by one in this order; the state absorbs those with `insert` set.
 
@@ -61,13 +64,15 @@ def score_batch(
         offline_limit_minor: up to this amount a payment without a probability is approved, unless a rule objects, where
             there should have been one.
         marks: Stamp bits that every transaction of the batch carries.
+        reduced: without the program's net, where it has one; stamped.
     """
+    reduced = reduced and program.has_reduced
     start = time.perf_counter_ns()
     rows = state.process(batch)
     middle = time.perf_counter_ns()
     failed = False
     try:
-        scored = program.score(rows.x, memberships, TOP_CONTRIBUTIONS)
+        scored = program.score(rows.x, memberships, TOP_CONTRIBUTIONS, reduced=reduced)
     except Exception:
         if rules_alone is None:
             state.take_back(batch, rows)  # what got no answer must not be remembered
@@ -77,13 +82,17 @@ def score_batch(
     ran = time.perf_counter_ns()
     if rows.degraded:
         marks |= _FEATURES
-    if program.executor.device_failed:
+    if (program.reduced_executor if reduced else program.executor).device_failed:
         marks |= _DEVICE
+    reduced = reduced and not failed
+    if reduced:
+        marks |= _REDUCED
     flags = RowFlags(marks, _LATE, _MODEL_FAILED if program.forest is not None else _NO_MODEL, _RULE_FAILED)
     decided = program.decide(scored, rows.x, batch.amount_minor, rows.late, flags, offline_limit_minor)
     end = time.perf_counter_ns()
     stage_ns = middle - start, ran - middle, end - ran
-    return ScoredBatch(rows, scored, decided, (middle - start) // 1000, (end - middle) // 1000, stage_ns, failed)
+    times = (middle - start) // 1000, (end - middle) // 1000
+    return ScoredBatch(rows, scored, decided, *times, stage_ns, failed, reduced)
 
 
 def _by_rules_alone(

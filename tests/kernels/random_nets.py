@@ -10,22 +10,25 @@ from kernels.tables import MISSING, CutTable
 
 def random_net_table(
     rng: np.random.Generator, columns: int = 9, features: int = 5, members: int = 3, widths: tuple[int, ...] = (64, 128),
-    thresholds: tuple[int, ...] = (), density: float = 0.5, cuts: CutTable | None = None,
+    thresholds: tuple[int, ...] = (), density: float = 0.5, cuts: CutTable | None = None, most_reads: int = 3,
+    most_edges: int = 16,
 ) -> NetTable:  # fmt: skip
     """Return a net over random columns, some of its features spread over two or three.
 
     Args:
         density: the share of activations that are not zero, about; at its lowest whole rows are.
         cuts: whose columns' bins are no larger than their number of cuts.
+        most_reads: bin columns of a feature.
+        most_edges: of a column that a feature reads.
     """
     thresholds = thresholds or (0,) * len(widths)
     most = np.full(columns, MISSING - 1) if cuts is None else np.diff(cuts.offsets)
     reads, column, rank, offset = [0], [], [], [0]
     for _ in range(features):
-        own = rng.choice(columns, int(rng.integers(1, min(3, columns) + 1)), replace=False)
+        own = rng.choice(columns, int(rng.integers(1, min(most_reads, columns) + 1)), replace=False)
         rows = 2
         for k in own:
-            edges = int(rng.integers(0, min(17, int(most[k])) + 1))
+            edges = int(rng.integers(0, min(most_edges, int(most[k])) + 1))
             at = np.sort(rng.choice(int(most[k]), edges, replace=False)) + 1 if edges else np.zeros(0)
             rank.append(np.searchsorted(at, np.arange(256), side="right"))
             rank[-1][MISSING] = 255

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
 import numpy as np
 import xgboost
 
-from scoring.engine import Calibration, Forest, RiskProgram, Rule, default_policy, rule_from_json
+from scoring.engine import Blend, Calibration, Forest, QuantisedNet, RiskProgram, Rule, default_policy, rule_from_json
 from scoring.features.schema import current_schema
 from scoring.rules.builtin import BUILTIN_RULES
 from scoring.rules.lists import LISTS
+from tests.inference_core.net.nets import random_net
 
 
 def builtin_rules() -> tuple[Rule, ...]:
@@ -32,6 +34,19 @@ def model_ubj() -> bytes:
     risky = np.nan_to_num(x[:, schema.index("amount_minor")]) / 5_000 + np.nan_to_num(x[:, schema.index("card.count.24h")]) / 3
     matrix = xgboost.DMatrix(x, (risky + rng.normal(0, 0.5, 600) > 3).astype(int), feature_names=list(schema.names))
     return bytes(xgboost.train({"objective": "binary:logistic", "max_depth": 4, "nthread": 1}, matrix, 12).save_raw("ubj"))
+
+
+def small_net(unit: float = 1e-6) -> QuantisedNet:
+    """Return a net with random weights over the features that the forest looks at; what it finds speaks for fraud."""
+    names = ("amount_minor", "card.count.24h", "customer.count.24h", "card.sum.7d", "merchant.count.1h")
+    net = random_net(np.random.default_rng(5), names, members=2, widths=(64, 64))
+    edges = tuple(np.sort(np.abs(of) * 4_000).astype(np.float32) for of in net.edges)
+    return dataclasses.replace(net, edges=edges, unit=unit, centre=-1_000_000)
+
+
+def program_with_net(version: str = "net-1", unit: float = 1e-6) -> RiskProgram:
+    """Return risk_program with a net that weighs as much as the forest."""
+    return risk_program(version=version, net=small_net(unit), blend=Blend(0.5, 0.5))
 
 
 def risk_program(*, forest: bool = True, **changed: Any) -> RiskProgram:

@@ -20,6 +20,7 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.counters = EngineCounters()
+        self.saved_row_us = 0.0
         self.batches: list[list] = []
         self.refreshes = 0
         self.go_on = threading.Event()
@@ -29,7 +30,8 @@ class FakeEngine:
         self.abandoned: list = []
         self.closed = False
 
-    def begin(self, requests: list) -> SimpleNamespace:
+    def begin(self, requests: list, reduced: bool = False) -> SimpleNamespace:
+        assert not reduced, "a program that saves nothing without its net is never reduced"
         self.batches.append(list(requests))
         return SimpleNamespace(requests=list(requests), must_look_up=False, rows=None, results=[])
 

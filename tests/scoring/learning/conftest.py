@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scoring.engine import Calibration, RiskProgram, default_policy, load_or_create_signing_key, save_program
+from scoring.engine import Calibration, RiskProgram, Rule, default_policy, load_or_create_signing_key, save_program
 from scoring.features.schema import current_schema
 from scoring.learning.dataset import DataPlan
 from scoring.learning.gates import GatePolicy
@@ -28,11 +28,11 @@ def artifact_dir(settings, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_release(artifact_dir: Path, settings) -> Callable[[str], ProgramRelease]:
+def make_release(artifact_dir: Path, settings) -> Callable[..., ProgramRelease]:
     """`make_release("v1")` writes a signed program without a forest and registers it as a candidate."""
 
-    def make(version: str) -> ProgramRelease:
-        program = RiskProgram(current_schema(), (), (), None, Calibration.identity(), default_policy(), version)
+    def make(version: str, rules: tuple[Rule, ...] = ()) -> ProgramRelease:
+        program = RiskProgram(current_schema(), rules, (), None, Calibration.identity(), default_policy(), version)
         key = load_or_create_signing_key(settings.SIGNING_KEY_FILE, settings.VERIFY_KEY_FILE)
         digest = save_program(program, None, artifact_dir / version, key, {})
         return register(version=version, manifest_sha256=digest, parent=None, figures={}, actor="test")

@@ -4,10 +4,13 @@ from datetime import UTC, datetime
 from io import StringIO
 from itertools import takewhile
 
+import numpy as np
+import onnxruntime
 import pytest
 from django.core.management import CommandError, call_command
 
 from scoring.decisions.runtime import discard_engine
+from scoring.engine import Outcome, Rule
 from scoring.features.schema import current_schema
 from scoring.ingest.feed import FeedItem, feed
 from scoring.learning import bootstrap
@@ -147,3 +150,24 @@ def test_rollback_program_goes_back_one_champion(make_release):
     assert ProgramRelease.objects.get(state="champion").version == "v1"
     with pytest.raises(CommandError, match="v1 is the first champion"):
         call_command("rollback_program")
+
+
+def test_export_onnx_writes_the_champion_or_another_release(make_release, tmp_path):
+    with pytest.raises(CommandError, match="no champion yet"):
+        called("export_onnx", str(tmp_path / "none.onnx"))
+    feature = current_schema().names[0]
+    rule = Rule("r", 1, {"op": "is_missing", "args": [{"feature": feature}]}, None, Outcome.REVIEW, 0.1, "Not known", "test")
+    promote(make_release("v1", (rule,)), actor="test", reason="better")
+    file = tmp_path / "v1.onnx"
+    assert called("export_onnx", str(file)).startswith(f"v1 was written to {file}")
+    session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    rows = np.zeros((2, current_schema().width), np.float32)
+    rows[1, 0] = np.nan
+    assert session.run(None, {"x": rows})[0].tolist() == [[0], [1]]
+    for arguments, said in (
+        ((str(file),), "File exists"),
+        ((str(tmp_path / "none.onnx"), "--release=v9"), "no release v9"),
+        ((str(tmp_path / "none.onnx"), "--reduced"), "no reduced form"),
+    ):
+        with pytest.raises(CommandError, match=said):
+            called("export_onnx", *arguments)
