@@ -42,7 +42,8 @@ _REPORTED = tuple(
     for aggregation, windows in (
         *((a, range(2)) for a in Aggregation if a < Aggregation.SINCE_LAST),
         (Aggregation.SINCE_LAST, range(1)),
-        *((a, range(2)) for a in Aggregation if a > Aggregation.SINCE_LAST),
+        *((a, range(2)) for a in Aggregation if a.is_risk),
+        *((a, range(3)) for a in Aggregation if a.is_last),
     )
     for window in windows
 )
@@ -64,7 +65,7 @@ class Step:
 
 
 def _events(max_late: int) -> st.SearchStrategy[tuple]:
-    rows, others = st.integers(-2, 2), st.integers(-1, 2)
+    rows, others = st.integers(-2, 2), st.integers(-2, 2)
     return st.tuples(
         # How much later than the newest event so far: zero is a tie, and negative is late.
         st.one_of(st.integers(0, 4), st.sampled_from([5, 6, 12, 20, 41]), st.integers(-max_late, -1)),

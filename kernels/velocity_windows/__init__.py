@@ -11,6 +11,10 @@ The contract (windows, ties, lateness, missing values)
   zscore = (amount - mean) / (population standard deviation + deviation_floor). Over no events: count, sum and distinct
   are 0, the others NaN. ratio is NaN where the mean is 0. since_last: seconds since the event before, NaN where that is
   longer ago than the longest look back (reach_us).
+* The last events: of those that lie before an event in the order (event time, arrival), the i-th back, 0 the nearest: last_amount
+  its amount, last_gap the seconds since it, last_same 1 where it and the event have the same counterpart, 0 where they have not,
+  NaN where either names none. All are NaN where there is no such event, or it is longer ago than the longest look back; a nearer
+  one of any age counts.
 * A risk window of length r ends `delay` before the event: [t - delay - r, t - delay). It counts the events in it and
   those known as fraud *now*; rate = fraud / count, NaN over no events. The end is exclusive in plain event time.
 * An entity that the event does not name (-1) gives NaN everywhere; one never met (-2) is answered as empty and is not
@@ -20,7 +24,7 @@ The contract (windows, ties, lateness, missing values)
 * Everything is exact for events up to retention - reach_us behind the newest event that was inserted before, of whatever entity;
   `late` reports the others as BEHIND.
 * Sums are exact (64-bit, squares 128-bit), so streaming equals recomputation to float32 rounding.
-* Counterparts are kept for the kinds with a DISTINCT column alone.
+* Counterparts are kept for the kinds with a DISTINCT or LAST_SAME column alone.
 * `export` tells the retained events of all entities as they are when it is called, while the store goes on changing; a store
   that imports them answers as the first would have. `forget_idle` frees entities: as if they had never been met.
 
@@ -45,6 +49,7 @@ from kernels.native import address, library, typed_libraries
 ABSENT = -1
 UNKNOWN = -2
 MAX_WINDOWS = 6
+MAX_LAST_EVENTS = 8
 LEFT_OUT, BEHIND = 1, 2
 
 
@@ -62,6 +67,19 @@ class Aggregation(IntEnum):
     RISK_COUNT = 8
     RISK_FRAUD = 9
     RISK_RATE = 10
+    LAST_AMOUNT = 11
+    LAST_GAP = 12
+    LAST_SAME = 13
+
+    @property
+    def is_risk(self) -> bool:
+        """Whether it is reported over risk windows."""
+        return Aggregation.RISK_COUNT <= self <= Aggregation.RISK_RATE
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it tells of one past event, which takes the place of a window."""
+        return self >= Aggregation.LAST_AMOUNT
 
 
 @dataclass(frozen=True)
@@ -74,7 +92,7 @@ class WindowLayout:
         delay_us: how far before the event every risk window ends.
         retention_us: how long an entity remembers; at least the longest window and delay + longest risk window.
         deviation_floor: added to the standard deviation in a z-score, minor units.
-        columns: (kind, aggregation, index of the window) a column, grouped by kind in ascending order.
+        columns: (kind, aggregation, index of the window or of the past event) a column, grouped by kind in ascending order.
     """
 
     kinds: int
@@ -103,10 +121,11 @@ class WindowLayout:
     def _check_column(self, aggregation: int, window: int) -> None:
         if aggregation not in set(Aggregation):
             raise KernelInputError(f"there is no aggregation {aggregation}")
-        windows = len(self.risk_us if aggregation >= Aggregation.RISK_COUNT else self.window_us)
+        of = Aggregation(aggregation)
+        windows = MAX_LAST_EVENTS if of.is_last else len(self.risk_us if of.is_risk else self.window_us)
         # since_last belongs to no window, and its number is not looked at.
-        if aggregation != Aggregation.SINCE_LAST and not 0 <= window < windows:
-            raise KernelInputError(f"{Aggregation(aggregation).name} has the windows 0 to {windows - 1}; got {window}")
+        if of != Aggregation.SINCE_LAST and not 0 <= window < windows:
+            raise KernelInputError(f"{of.name} has the {'events' if of.is_last else 'windows'} 0 to {windows - 1}; got {window}")
 
     @property
     def reach_us(self) -> int:
@@ -122,7 +141,8 @@ class EventBatch:
         time_us: [n] int64 event time.
         amount_minor: [n] int64.
         key: [n] uint64, names the event again for `label` and `remove`; its low 31 bits and the time must identify it.
-        entities, others: [n, K] int32, row of the entity (ABSENT, UNKNOWN or >= 0) and of the counterpart (ABSENT: none).
+        entities, others: [n, K] int32, row of the entity and of the counterpart, or ABSENT for none, or UNKNOWN for one
+            that was never met and is not to be remembered.
         insert: [n] uint8, 0 answers without absorbing.
     """
 

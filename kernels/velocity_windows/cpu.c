@@ -32,15 +32,19 @@
 #define NEVER INT64_MAX
 #define MAX_WINDOWS 6
 #define LANES 8 /* MAX_WINDOWS, and as many more as fill a vector */
-#define AGGREGATIONS 11
+#define AGGREGATIONS 14
 #define SEGMENTS 256
+#define ABSENT_OTHER (-1)
 #define UNKNOWN_ENTITY (-2) /* present in the event, never met before, and not to be remembered */
 #define FRAUD_BIT 0x80000000u
 
 typedef __int128 wide;
 typedef __int128 stored_wide __attribute__((aligned(8)));
 
-enum aggregation { COUNT, SUM, MEAN, MAXIMUM, DISTINCT, RATIO, ZSCORE, SINCE_LAST, RISK_COUNT, RISK_FRAUD, RISK_RATE };
+enum aggregation {
+    COUNT, SUM, MEAN, MAXIMUM, DISTINCT, RATIO, ZSCORE, SINCE_LAST, RISK_COUNT, RISK_FRAUD, RISK_RATE, LAST_AMOUNT, LAST_GAP,
+    LAST_SAME
+};
 
 typedef struct {
     int64_t time, amount;
@@ -88,8 +92,9 @@ typedef struct {
     char *rows;
     int64_t count, capacity, stride;
     int windows, risks; /* those that a column of the kind reports */
+    int lasts;          /* of so many events before the present one a column of the kind tells */
     int64_t window_us[MAX_WINDOWS], risk_us[MAX_WINDOWS];
-    int counts_distinct, wants_maximum, wants_squares;
+    int keeps_others, wants_maximum, wants_squares;
     int64_t columns;
     int32_t *places; /* [columns] where the column is found among aggregation * LANES + window */
 } kind;
@@ -187,6 +192,10 @@ void velocity_destroy(store *s) {
     free(s->kind); free(s->export_counts); free(s);
 }
 
+static int is_risk(int what) { return what >= RISK_COUNT && what <= RISK_RATE; }
+
+static int is_last(int what) { return what >= LAST_AMOUNT; }
+
 /* What the columns of a kind need, and where each of them finds it. */
 static int plan(kind *of, int k, const int64_t *window_us, const int64_t *risk_us, int64_t columns, const int32_t *column_kind,
                 const int32_t *column_aggregation, const int32_t *column_window) {
@@ -195,8 +204,10 @@ static int plan(kind *of, int k, const int64_t *window_us, const int64_t *risk_u
         int what = column_aggregation[c];
         if (column_kind[c] != k) continue;
         of->columns++;
-        of->counts_distinct |= what == DISTINCT; of->wants_maximum |= what == MAXIMUM; of->wants_squares |= what == ZSCORE;
-        if (what != SINCE_LAST) used[what >= RISK_COUNT][column_window[c]] = 1;
+        of->keeps_others |= what == DISTINCT || what == LAST_SAME;
+        of->wants_maximum |= what == MAXIMUM; of->wants_squares |= what == ZSCORE;
+        if (is_last(what)) { if (of->lasts <= column_window[c]) of->lasts = column_window[c] + 1; }
+        else if (what != SINCE_LAST) used[is_risk(what)][column_window[c]] = 1;
     }
     for (int w = 0; w < MAX_WINDOWS; w++) {
         if (used[0][w]) { at[0][w] = of->windows; of->window_us[of->windows++] = window_us[w]; }
@@ -209,7 +220,8 @@ static int plan(kind *of, int k, const int64_t *window_us, const int64_t *risk_u
     for (int64_t c = 0; c < columns; c++) {
         int what = column_aggregation[c];
         if (column_kind[c] != k) continue;
-        of->places[place++] = what * LANES + (what == SINCE_LAST ? 0 : at[what >= RISK_COUNT][column_window[c]]);
+        int lane = what == SINCE_LAST ? 0 : is_last(what) ? column_window[c] : at[is_risk(what)][column_window[c]];
+        of->places[place++] = what * LANES + lane;
     }
     return 1;
 }
@@ -513,6 +525,7 @@ typedef struct {
     int64_t sum[LANES], largest[LANES]; /* largest: where there is an event */
     double squares[LANES]; /* n * sum(x^2) - sum(x)^2 */
     uint32_t count[LANES], distinct[LANES], risk_count[LANES], risk_fraud[LANES];
+    double last_amount[LANES], last_gap[LANES], last_same[LANES]; /* by how many events lie between; NaN where not known */
 } answer;
 
 /* n * sum(x^2) - sum(x)^2 without the cancellation that doubles would suffer. */
@@ -526,7 +539,18 @@ static double since_last(const store *s, const entity *e, uint32_t end, int64_t 
     return (double)(now - AT(e, end - 1).time) * 1e-6;
 }
 
-static void read_windows(const store *s, entity *e, int k, int64_t now, answer *a) {
+/* What is told of single events before a moment: those at positions below `end`. */
+static void read_lasts(const store *s, const entity *e, int k, uint32_t end, int64_t now, int32_t other, answer *a) {
+    for (int i = 0; i < s->kind[k].lasts; i++) {
+        const event *past = end - e->first > (uint32_t)i ? &AT(e, end - 1 - i) : NULL;
+        int known = past && now - past->time <= s->reach_us;
+        a->last_amount[i] = known ? (double)past->amount : NAN;
+        a->last_gap[i] = known ? (double)(now - past->time) * 1e-6 : NAN;
+        a->last_same[i] = known && past->other >= 0 && other != ABSENT_OTHER ? past->other == other : NAN;
+    }
+}
+
+static void read_windows(const store *s, entity *e, int k, int64_t now, int32_t other, answer *a) {
     const kind *kind = &s->kind[k];
     uint32_t end = END(e);
     a->since_last = end == e->first || now - e->last_time > s->reach_us ? NAN : (double)(now - e->last_time) * 1e-6;
@@ -539,6 +563,7 @@ static void read_windows(const store *s, entity *e, int k, int64_t now, answer *
         const risk_window *of = &risks_of(kind, e)[r];
         a->risk_count[r] = e->risk_high - of->low; a->risk_fraud[r] = of->fraud;
     }
+    read_lasts(s, e, k, end, now, other, a);
 }
 
 static uint32_t distance(uint32_t a, uint32_t b) { return a > b ? a - b : b - a; }
@@ -591,12 +616,13 @@ static uint32_t stepped_frauds(const entity *e, const risk_window *of, uint32_t 
 }
 
 /* The answer for any moment, which changes nothing. */
-static void look(const store *s, entity *e, int k, int64_t now, answer *a) {
+static void look(const store *s, entity *e, int k, int64_t now, int32_t other, answer *a) {
     const kind *kind = &s->kind[k];
     uint32_t end = END(e), to = position_after(e, now);
     totals later = {0, 0, 0}; /* sum and squares of the events that came after that moment */
     for (uint32_t p = to; p < end; p++) add(&later, &AT(e, p), 1, 0);
     a->since_last = since_last(s, e, to, now);
+    read_lasts(s, e, k, to, now, other, a);
     for (int w = 0; w < kind->windows; w++) {
         const window *of = &windows_of(e)[w];
         uint32_t from = position_from(e, now - kind->window_us[w], of->tail), count = to - from;
@@ -623,6 +649,7 @@ static void look(const store *s, entity *e, int k, int64_t now, answer *a) {
 static void look_at_nothing(answer *a) {
     memset(a, 0, sizeof *a);
     a->since_last = NAN;
+    for (int i = 0; i < LANES; i++) a->last_amount[i] = a->last_gap[i] = a->last_same[i] = NAN;
 }
 
 typedef float lanes[LANES];
@@ -674,6 +701,9 @@ INLINE void write_values(const kind *of, const answer *a, double amount, double 
     lanes values[AGGREGATIONS];
     if (of->windows) aggregate(a, amount, deviation_floor, values);
     if (of->risks) aggregate_risks(a, values);
+    if (of->lasts) {
+        all_of(a->last_amount, values[LAST_AMOUNT]); all_of(a->last_gap, values[LAST_GAP]); all_of(a->last_same, values[LAST_SAME]);
+    }
     values[SINCE_LAST][0] = (float)a->since_last;
     const float *from = values[0];
     for (int64_t c = 0; c < of->columns; c++) out[c] = from[of->places[c]];
@@ -712,7 +742,7 @@ static void fetch_entities(const store *s, const int32_t *rows, const int32_t *o
         if (!is_there(of, rows[k])) continue;
         const char *at = of->rows + rows[k] * of->stride;
         for (int64_t b = 0; b < of->stride; b += 64) __builtin_prefetch(at + b, 1);
-        if (others[k] < 0 || !of->counts_distinct) continue;
+        if (others[k] < 0 || !of->keeps_others) continue;
         uint64_t hash = mix(pair_key(k, rows[k], others[k]));
         const segment *segment = &s->segments[hash >> 56];
         __builtin_prefetch(&segment->slots[hash & segment->mask], 1);
@@ -735,6 +765,8 @@ static void fetch_ends(const store *s, const int32_t *rows, int64_t time) {
         entity *e = row_of(of, rows[k]);
         if (!e->length) continue;
         fetch_two(e->events + e->length - 1);
+        uint32_t told = e->length < (uint32_t)of->lasts ? e->length : (uint32_t)of->lasts;
+        for (uint32_t back = 2; back <= told; back++) __builtin_prefetch(e->events + e->length - back);
         if (e->stack_top != NONE && e->stack_top >= e->first) fetch_two(&AT(e, e->stack_top));
         uint32_t back = time < e->last_time; /* a late event looks at what lies before the edges */
         for (int w = 0; w < of->windows; w++) {
@@ -765,7 +797,7 @@ static void fetch_same(store *s, const int32_t *rows, const int32_t *others, int
         if (!is_there(of, rows[k])) continue;
         const entity *e = row_of(of, rows[k]);
         fetch_lower(e, amount);
-        if (others[k] < 0 || !of->counts_distinct) continue;
+        if (others[k] < 0 || !of->keeps_others) continue;
         const slot *at = map_find(s, pair_key(k, rows[k], others[k]));
         if (at->key && at->position >= e->first && at->position < END(e)) __builtin_prefetch(&AT(e, at->position).again, 1);
     }
@@ -858,7 +890,7 @@ int velocity_import(store *s, int k, int64_t first, int64_t rows, const uint32_t
         if (!length) continue;
         if (!resize(s, e, length + length / 8 + 2)) { status = IMPORT_NO_MEMORY; break; }
         for (uint32_t p = 0; p < length; p++, at++) {
-            e->events[p] = (event){time[at], amount[at], key[at], s->kind[k].counts_distinct ? other[at] : -1, NONE, NONE, NONE, NONE};
+            e->events[p] = (event){time[at], amount[at], key[at], s->kind[k].keeps_others ? other[at] : -1, NONE, NONE, NONE, NONE};
             if (p && time[at] < time[at - 1]) status = IMPORT_NOT_SORTED;
         }
         if (status) break;
@@ -902,7 +934,7 @@ int64_t velocity_forget_idle(store *s, int64_t before, int64_t entities) {
 enum late { LEFT_OUT = 1, BEHIND = 2 };
 
 static event event_of(const kind *of, int64_t time, int64_t amount, uint64_t key, int32_t other) {
-    return (event){time, amount, (uint32_t)key & ~FRAUD_BIT, of->counts_distinct ? other : -1, NONE, NONE, NONE, NONE};
+    return (event){time, amount, (uint32_t)key & ~FRAUD_BIT, of->keeps_others ? other : -1, NONE, NONE, NONE, NONE};
 }
 
 static int is_behind(const entity *e, int64_t time) { return END(e) > e->first && time < e->last_time; }
@@ -941,10 +973,10 @@ static int process_one(store *s, int k, int64_t row, int64_t time, int64_t amoun
     if (!e) return 1;
     int behind = is_behind(e, time);
     if (insert) keep_for_export(s, e, k, row);
-    if (behind || !insert) look(s, e, k, time, a);
+    if (behind || !insert) look(s, e, k, time, other, a);
     else {
         advance(s, e, k, time);
-        read_windows(s, e, k, time, a);
+        read_windows(s, e, k, time, other, a);
     }
     write_columns(s, kind, a, (double)amount, out);
     if (!insert) return 0;

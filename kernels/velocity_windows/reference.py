@@ -41,7 +41,8 @@ class ReferenceWindowStore:
     def __init__(self, layout: WindowLayout) -> None:
         self.layout = layout
         self._logs: list[dict[int, list[_Event]]] = [{} for _ in range(layout.kinds)]
-        self._counting = {kind for kind, aggregation, _ in layout.columns if aggregation == Aggregation.DISTINCT}
+        reading = (Aggregation.DISTINCT, Aggregation.LAST_SAME)
+        self._keeping_others = {kind for kind, aggregation, _ in layout.columns if aggregation in reading}
         self._examined = 0
         self.newest_us: int | None = None
 
@@ -72,14 +73,18 @@ class ReferenceWindowStore:
         for c, (kind, aggregation, window) in enumerate(self.layout.columns):
             row = int(batch.entities[i, kind])
             log = [] if row == UNKNOWN else self._logs[kind].get(row, [])
-            out[i, c] = math.nan if row == ABSENT else self._column(log, time, amount, aggregation, window)
+            other = int(batch.others[i, kind])
+            out[i, c] = math.nan if row == ABSENT else self._column(log, time, amount, other, Aggregation(aggregation), window)
 
-    def _column(self, log: list[_Event], time: int, amount: int, aggregation: int, window: int) -> float:
+    def _column(self, log: list[_Event], time: int, amount: int, other: int, aggregation: Aggregation, window: int) -> float:
         past = [e for e in log if e.time <= time]
         if aggregation == Aggregation.SINCE_LAST:
             known = past and time - past[-1].time <= self.layout.reach_us
             return (time - past[-1].time) * 1e-6 if known else math.nan
-        if aggregation >= Aggregation.RISK_COUNT:
+        if aggregation.is_last:
+            known = len(past) > window and time - past[-1 - window].time <= self.layout.reach_us
+            return _told(past[-1 - window], time, other, aggregation) if known else math.nan
+        if aggregation.is_risk:
             end = time - self.layout.delay_us
             risky = [e for e in past if end - self.layout.risk_us[window] <= e.time < end]
             fraud = sum(e.fraud for e in risky)
@@ -98,7 +103,7 @@ class ReferenceWindowStore:
         time = int(batch.time_us[i])
         if log and time < log[-1].time - self.layout.retention_us:
             return 1
-        other = int(batch.others[i, kind]) if kind in self._counting else ABSENT
+        other = int(batch.others[i, kind]) if kind in self._keeping_others else ABSENT
         event = _Event(time, int(batch.amount_minor[i]), int(batch.key[i]) & _KEY_MASK, other)
         log.insert(bisect_right(log, time, key=lambda e: e.time), event)
         horizon = log[-1].time - self.layout.retention_us
@@ -151,7 +156,7 @@ class ReferenceWindowStore:
             raise KernelInputError("an entity that is to be imported has events already")
         if np.any(times[1:] < times[:-1]):
             raise KernelInputError("the events of an entity are not in the order of time")
-        others = logs.other[of].tolist() if logs.kind in self._counting else [ABSENT] * len(times)
+        others = logs.other[of].tolist() if logs.kind in self._keeping_others else [ABSENT] * len(times)
         columns = (times.tolist(), logs.amount_minor[of].tolist(), logs.key[of].tolist(), others)
         self._logs[logs.kind][row] = [
             _Event(time, amount, key & _KEY_MASK, other, key >> 31) for time, amount, key, other in zip(*columns, strict=True)
@@ -201,6 +206,14 @@ def _logs_of(kind: int, row: int, log: list[_Event]) -> EventLogs:
         np.array([event.key | event.fraud << 31 for event in log], np.uint32),
         np.array([event.other for event in log], np.int32),
     )
+
+
+def _told(past: _Event, time: int, other: int, aggregation: Aggregation) -> float:
+    if aggregation == Aggregation.LAST_AMOUNT:
+        return past.amount
+    if aggregation == Aggregation.LAST_GAP:
+        return (time - past.time) * 1e-6
+    return math.nan if past.other < 0 or other == ABSENT else float(past.other == other)
 
 
 def _aggregate(events: list[_Event], amount: int, aggregation: int, deviation_floor: float) -> float:

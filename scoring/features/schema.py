@@ -25,6 +25,7 @@ DEVIATION_FLOOR_MINOR = 100.0
 # Cash just under this many minor units is how reports are avoided.
 REPORT_THRESHOLD_MINOR = 1_000_000
 
+_NEAREST = ("latest", "2nd latest", "3rd latest", "4th latest", "5th latest")
 _WORDS = {"10m": "10 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 
 
@@ -43,6 +44,7 @@ class EntityKind:
         risk: whether delayed labels are reported.
         only_type: events of this transaction type alone, or None for all.
         since_last: whether the time since the last event is reported; False where another kind of the same key does.
+        last_events: how many of the events before are told one by one.
     """
 
     name: str
@@ -63,11 +65,12 @@ class EntityKind:
     risk: bool = False
     only_type: str | None = None
     since_last: bool = True
+    last_events: int = 0
 
 
 _COUNT, _SUM, _DISTINCT = Aggregation.COUNT, Aggregation.SUM, Aggregation.DISTINCT
 KINDS = (
-    EntityKind("card", ("card_id",), "merchant_id", "this card", "merchants", risk=True),
+    EntityKind("card", ("card_id",), "merchant_id", "this card", "merchants", risk=True, last_events=5),
     EntityKind("customer", ("customer_id",), "device_id", "this customer", "devices", risk=True),
     EntityKind("merchant", ("merchant_id",), "card_id", "this merchant", "cards", risk=True),
     EntityKind("terminal", ("terminal_id",), "card_id", "this terminal", "cards", risk=True),
@@ -143,6 +146,14 @@ def _window_columns(kind: EntityKind) -> list[tuple[FeatureColumn, Aggregation, 
             (FeatureColumn(name.format("count"), "count", f"number of transactions {of}"), Aggregation.RISK_COUNT, r),
             (FeatureColumn(name.format("fraud"), "count", f"known frauds {of}"), Aggregation.RISK_FRAUD, r),
             (FeatureColumn(name.format("rate"), "share", f"share of known fraud {of}"), Aggregation.RISK_RATE, r),
+        ]
+    for i, nearest in enumerate(_NEAREST[: kind.last_events]):
+        of, counterpart = f"the {nearest} transaction of {kind.text}", kind.distinct.removesuffix("_id")
+        name = f"{kind.name}_last{i}_{{}}"
+        columns += [
+            (FeatureColumn(name.format("amount"), "minor units", f"amount of {of}"), Aggregation.LAST_AMOUNT, i),
+            (FeatureColumn(name.format("gap"), "seconds", f"time since {of}"), Aggregation.LAST_GAP, i),
+            (FeatureColumn(name.format("same"), "0 or 1", f"same {counterpart} as {of}"), Aggregation.LAST_SAME, i),
         ]
     return columns
 

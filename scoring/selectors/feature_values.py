@@ -14,6 +14,8 @@ from scoring.models import Decision
 
 OWN = "transaction"
 KIND_OF_PAYMENT = "type and channel"
+# "card_last0_amount" and the like: the payments before, one by one.
+_PAST = re.compile(r"([a-z_]+_last)\d+_")
 # What is left between the words that all windows share and the name of a window.
 _BEFORE_WINDOW = re.compile(r"\s+(in|in the|in the last)?\s*$")
 
@@ -92,6 +94,8 @@ def feature_values(decision: Decision) -> FeatureValues:
 
 def _kind(name: str) -> str:
     kind, dot, _ = name.partition(".")
+    if past := _PAST.match(name):
+        return past[1]
     if not dot:
         return OWN
     # "type.transfer" and the like: one column a possible value.

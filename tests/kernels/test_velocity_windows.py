@@ -136,11 +136,11 @@ def test_absorbing_is_processing_without_the_answers(store_type, steps: list[Ste
     assert silent.event_count() == answered.event_count()
 
 
-def scattered(rng: np.random.Generator, count: int, first: int, *, drift: int, spread: int, entities: int) -> list[tuple]:
+def scattered(rng: np.random.Generator, count: int, first: int, *, drift: float, spread: int, entities: int) -> list[tuple]:
     """Events of a few entities at times that are as good as in no order, with many ties."""
     return [
         (
-            1_000 + (first + i) * drift + int(rng.integers(spread)), int(rng.integers(5)), first + i,
+            1_000 + int((first + i) * drift) + int(rng.integers(spread)), int(rng.integers(5)), first + i,
             tuple(rng.integers(-1, entities, 2).tolist()), tuple(rng.integers(-1, 4, 2).tolist()), bool(rng.random() < 0.9),
         )
         for i in range(count)
@@ -150,7 +150,10 @@ def scattered(rng: np.random.Generator, count: int, first: int, *, drift: int, s
 @STORES
 @examples(60)
 @given(
-    seed=st.integers(0, 2**32 - 1), drift=st.integers(0, 1), spread=st.sampled_from([1, 8, 41, 150]), entities=st.integers(1, 3)
+    seed=st.integers(0, 2**32 - 1),
+    drift=st.sampled_from([0.0, 0.15, 1.0]),
+    spread=st.sampled_from([1, 8, 41, 150]),
+    entities=st.integers(1, 3),
 )
 def test_absorbing_in_pieces_of_any_size_leaves_what_one_by_one_does(store_type, seed, drift, spread, entities):
     rng = np.random.default_rng(seed)
@@ -225,7 +228,11 @@ def recomputed(history: list[tuple], row: tuple, kind: int, aggregation: Aggrega
     if aggregation == Aggregation.SINCE_LAST:
         ages = [time - e[0] for e in of if time - e[0] <= layout.reach_us]
         return min(ages) * 1e-6 if ages else math.nan
-    if aggregation in (Aggregation.RISK_COUNT, Aggregation.RISK_FRAUD, Aggregation.RISK_RATE):
+    if aggregation.is_last:
+        # Stable: of equal times the last to arrive is the nearest.
+        nearest = sorted(of, key=lambda e: e[0])[::-1][window : window + 1]
+        return last_event(nearest[0], row, kind, aggregation) if nearest and time - nearest[0][0] <= layout.reach_us else math.nan
+    if aggregation.is_risk:
         end = time - layout.delay_us
         count = sum(end - layout.risk_us[window] <= e[0] < end for e in of)
         return {Aggregation.RISK_COUNT: count, Aggregation.RISK_FRAUD: 0, Aggregation.RISK_RATE: 0.0 if count else math.nan}[
@@ -238,7 +245,7 @@ def recomputed(history: list[tuple], row: tuple, kind: int, aggregation: Aggrega
     if aggregation == Aggregation.SUM:
         return sum(amounts)
     if aggregation == Aggregation.DISTINCT:
-        return len({e[4][kind] for e in inside} - {ABSENT})
+        return len({e[4][kind] for e in inside} - {ABSENT, UNKNOWN})
     if not inside:
         return math.nan
     mean = sum(amounts) / len(amounts)
@@ -249,6 +256,16 @@ def recomputed(history: list[tuple], row: tuple, kind: int, aggregation: Aggrega
         Aggregation.RATIO: amount / mean if mean else math.nan,
         Aggregation.ZSCORE: (amount - mean) / (deviation + layout.deviation_floor),
     }[aggregation]
+
+
+def last_event(past: tuple, row: tuple, kind: int, aggregation: Aggregation) -> float:
+    """Return what is told of one past event."""
+    if aggregation == Aggregation.LAST_AMOUNT:
+        return past[1]
+    if aggregation == Aggregation.LAST_GAP:
+        return (row[0] - past[0]) * 1e-6
+    theirs, ours = past[4][kind], row[4][kind]
+    return math.nan if theirs in (ABSENT, UNKNOWN) or ours == ABSENT else float(theirs == ours)
 
 
 @STORES
@@ -270,6 +287,7 @@ def test_streaming_equals_recomputation_from_the_whole_history(store_type, steps
 
 # --- written examples ----------------------------------------------------------------------------------------------------
 
+COUNT = len(Aggregation)
 ONE = WindowLayout(1, (10,), (10,), 20, 100, 1.0, tuple((0, int(a), 0) for a in Aggregation))
 
 
@@ -340,6 +358,52 @@ def test_label_of_an_event_that_was_forgotten_is_not_found(store_type):
 def test_since_last_looks_no_further_back_than_the_longest_window(store_type, age, known):
     value = answers(store_type(ONE), (100, 5), (100 + age, 5))["SINCE_LAST"]
     assert math.isnan(value) if not known else value == pytest.approx(age * 1e-6)
+
+
+LASTS = WindowLayout(1, (10,), (), 0, 100, 1.0, tuple((0, int(a), i) for a in Aggregation if a.is_last for i in range(3)))
+
+
+def lasts(store, time: int, other: int = ABSENT, insert: bool = True) -> list[list[float]]:
+    """Process an event whose amount is its time; return amounts, gaps in microseconds and sameness of the three events before."""
+    out, _ = process(store, [(time, time, store.event_count(), (0,), (other,), insert)])
+    amounts, gaps, same = out.reshape(3, 3).astype(float)
+    return [amounts.tolist(), np.round(gaps * 1e6).tolist(), same.tolist()]
+
+
+@STORES
+def test_the_last_events_are_told_nearest_first(store_type):
+    store, nan = store_type(LASTS), math.nan
+    np.testing.assert_equal(lasts(store, 100, 1), [[nan] * 3] * 3)
+    np.testing.assert_equal(lasts(store, 103, 2), [[100, nan, nan], [3, nan, nan], [0, nan, nan]])
+    np.testing.assert_equal(lasts(store, 103), [[103, 100, nan], [0, 3, nan], [nan] * 3])
+    np.testing.assert_equal(lasts(store, 104, 1), [[103, 103, 100], [1, 1, 4], [nan, 0, 1]])
+
+
+@STORES
+def test_last_events_of_a_late_event_are_those_before_it(store_type):
+    store, nan = store_type(LASTS), math.nan
+    for time in (100, 102, 104):
+        lasts(store, time, time)
+    np.testing.assert_equal(lasts(store, 103, 102), [[102, 100, nan], [1, 3, nan], [1, 0, nan]])
+    np.testing.assert_equal(lasts(store, 105, 103), [[104, 103, 102], [1, 2, 3], [0, 0, 0]])
+
+
+@STORES
+@pytest.mark.parametrize(("age", "known"), [(10, True), (11, False)])
+def test_last_events_are_no_older_than_the_longest_look_back(store_type, age, known):
+    store = store_type(LASTS)
+    lasts(store, 100), lasts(store, 100 + age - 1)
+    amounts, _, _ = lasts(store, 100 + age)
+    assert amounts[0] == 100 + age - 1 and (amounts[1] == 100) == known == (not math.isnan(amounts[1]))
+
+
+@STORES
+def test_a_counterpart_that_was_never_met_is_another_one(store_type):
+    """So that what is only looked at is answered as what is absorbed, whose counterpart has got a number by then."""
+    store = store_type(LASTS)
+    lasts(store, 100, 1)
+    assert lasts(store, 101, UNKNOWN, insert=False)[2][0] == lasts(store, 101, 2, insert=False)[2][0] == 0
+    assert lasts(store, 101, 1, insert=False)[2][0] == 1 and math.isnan(lasts(store, 101, ABSENT, insert=False)[2][0])
 
 
 @STORES
@@ -686,6 +750,8 @@ def test_taking_everything_out_empties_the_store():
         ({"columns": ((0, 99, 0),)}, "aggregation"),
         ({"columns": ((0, 0, 1),)}, "window"),
         ({"columns": ((0, int(Aggregation.RISK_RATE), 1),)}, "window"),
+        ({"columns": ((0, int(Aggregation.LAST_GAP), 8),)}, "LAST_GAP has the events 0 to 7"),
+        ({"columns": ((0, int(Aggregation.LAST_GAP), -1),)}, "event"),
     ],
 )
 def test_a_layout_that_cannot_work_is_refused(changed, named):
@@ -719,13 +785,18 @@ def test_a_batch_of_other_shape_or_type_is_refused(store_type, field, array):
         "entities": np.zeros((2, 1), np.int32), "others": np.zeros((2, 1), np.int32), "insert": np.ones(2, np.uint8),
     }  # fmt: skip
     with pytest.raises(KernelInputError, match=field):
-        store_type(ONE).process(EventBatch(**good | {field: array}), np.zeros((2, 11), np.float32))
+        store_type(ONE).process(EventBatch(**good | {field: array}), np.zeros((2, COUNT), np.float32))
 
 
 @STORES
 @pytest.mark.parametrize(
     "out",
-    [np.zeros((2, 10), np.float32), np.zeros((3, 11), np.float32), np.zeros((2, 11)), np.zeros((2, 22), np.float32)[:, ::2]],
+    [
+        np.zeros((2, COUNT - 1), np.float32),
+        np.zeros((3, COUNT), np.float32),
+        np.zeros((2, COUNT)),
+        np.zeros((2, 2 * COUNT), np.float32)[:, ::2],
+    ],
 )
 def test_an_output_that_does_not_fit_is_refused(store_type, out):
     rows = [(1, 1, 1, (0,), (0,), True), (2, 1, 2, (0,), (0,), True)]

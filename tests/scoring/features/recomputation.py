@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -37,7 +38,30 @@ def _entity(transaction: Transaction, kind_name: str) -> tuple | None:
 
 def window_features(transaction: Transaction, history: list[Known]) -> dict[str, float]:
     """Return name -> value of all window features of `transaction`, which arrives after all of `history`."""
-    return {name: _value(name.split("."), transaction, history) for name in current_schema().names[len(OWN_COLUMNS) :]}
+    return {name: _named(name, transaction, history) for name in current_schema().names[len(OWN_COLUMNS) :]}
+
+
+def _named(name: str, transaction: Transaction, history: list[Known]) -> float:
+    if past := re.fullmatch(r"(.+)_last(\d)_(.+)", name):
+        return _past(past[1], int(past[2]), past[3], transaction, history)
+    return _value(name.split("."), transaction, history)
+
+
+def _past(kind: str, back: int, what: str, transaction: Transaction, history: list[Known]) -> float:
+    of = _before(kind, transaction, [known.transaction for known in history])
+    if back >= len(of) or (gap := transaction.occurred_at - of[back].occurred_at) > _LONGEST:
+        return math.nan
+    if what == "same":
+        ours, theirs = (getattr(one, _KIND[kind].distinct) for one in (transaction, of[back]))
+        return math.nan if ours is None or theirs is None else float(ours == theirs)
+    return {"amount": of[back].amount_minor, "gap": gap.total_seconds()}[what]
+
+
+def _before(kind: str, transaction: Transaction, history: list[Transaction]) -> list[Transaction]:
+    """Return the entity's transactions that lie before this one, nearest first: of equal times the last to arrive."""
+    entity, now = _entity(transaction, kind), transaction.occurred_at
+    of = [past for past in history if entity is not None and _entity(past, kind) == entity and past.occurred_at <= now]
+    return sorted(of, key=lambda past: past.occurred_at)[::-1]
 
 
 def _value(name: list[str], transaction: Transaction, history: list[Known]) -> float:

@@ -60,6 +60,7 @@ def test_the_number_of_columns_of_each_party_is_the_documents(prefix):
 def test_the_number_of_all_columns_is_the_documents():
     assert f"A row has {current_schema().width}\nfloat32 columns" in TEXT
     assert f"| the payment's own | {len(OWN_COLUMNS)} |" in TEXT
+    assert "`card_last0_` to `card_last4_` | 3 each" in TEXT
     parties = {"card", "customer", "merchant", "terminal", "device", "counterparty"}
     special = [kind.name for kind in KINDS if kind.name not in parties]
     count = sum(name.split(".")[0] in special for name in current_schema().names)

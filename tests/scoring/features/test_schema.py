@@ -40,6 +40,13 @@ def test_each_kind_of_entity_says_when_it_was_last_seen(kind):
     assert f"{kind}.since_last" in NAMES
 
 
+def test_the_last_five_payments_of_a_card_are_told_one_by_one():
+    told = [name for name in NAMES if name.startswith("card_last")]
+    assert told == [f"card_last{i}_{what}" for i in range(5) for what in ("amount", "gap", "same")]
+    units = [current_schema().columns[current_schema().index(name)].unit for name in told[:3]]
+    assert units == ["minor units", "seconds", "0 or 1"]
+
+
 @pytest.mark.parametrize("kind", ["terminal", "merchant"])
 @pytest.mark.parametrize("what", ["risk_count", "risk_fraud", "risk_rate"])
 @pytest.mark.parametrize("window", ["1d", "7d", "30d"])

@@ -40,6 +40,13 @@ def test_values_stand_at_their_windows_and_nan_is_unknown():
     assert [v.value for v in card.singles] == [60] and card.known == 2
 
 
+def test_the_last_payments_of_a_card_are_a_group_of_their_own():
+    last = by_title(build_decision(features=row_with(card_last1_same=1)))["card_last"]
+    assert last.total == len(last.singles) == 15 and last.known == 1 and last.tables == ()
+    (same,) = [value for value in last.singles if value.value is not None]
+    assert same.text == "same merchant as the 2nd latest transaction of this card"
+
+
 def test_texts_name_the_aggregation_without_its_window():
     card = by_title(build_decision(features=row_with()))["card"]
     texts = {row.name: row.text for table in card.tables for row in table.rows}
