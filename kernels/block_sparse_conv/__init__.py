@@ -1,7 +1,8 @@
-"""A convolution of stride 1 that keeps the picture's size, whose weight is zero in whole blocks of outputs x channels of one place.
+"""A convolution of stride 1 that keeps the picture's size, whose weight is zero in whole blocks.
 
-y = act(conv(x, weight) + bias + residual), outside of the picture zeros; a batch norm with fixed statistics is folded into weight
-and bias by the caller. float32 here; gpu_triton.py does the same in bfloat16 on rows of pixels with a border.
+A block is some outputs x some channels of one place of the window. y = act(conv(x, weight) + bias + residual), outside of the
+picture zeros; a batch norm with fixed statistics is folded into weight and bias by the caller. float32 here; gpu_triton.py
+does the same in bfloat16 on rows of pixels with a border.
 """
 
 from __future__ import annotations

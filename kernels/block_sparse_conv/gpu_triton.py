@@ -1,9 +1,9 @@
 """The convolution in Triton: the sparse linear layer's kernel on rows of pixels, each block reading rows some way off.
 
-Pixels are rows of a matrix, [N x (H + 1) x (W + 1), channels]: each line of a picture ends with one pixel of zeros and each picture
-with one line of zeros. These serve both as the right border of one line and the left border of the next, so that every
-place of a 3 x 3 window is a constant number of rows away, and a tile of inputs is one piece of memory. The price is the border's
-own rows, which are computed and thrown away: 7 % at 28 x 28, 15 % at 14 x 14.
+Pixels are rows of a matrix, [N x (H + 1) x (W + 1), channels]: each line of a picture ends with one pixel of zeros and each
+picture with one line of zeros. These serve both as the right border of one line and the left border of the next, so that
+every place of a 3 x 3 window is a constant number of rows away, and a tile of inputs is one piece of memory. The price is the
+border's own rows, which are computed and thrown away: 7 % at 28 x 28, 15 % at 14 x 14.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def block_sparse_conv(
     """Return act(conv + bias + residual) as rows of pixels [N x (H + 1) x (W + 1), outputs], zeros in the border.
 
     Args:
-        rows: [N x (H + 1) x (W + 1), channels] of the weight's dtype, zeros in the border: what with_border or this function gives.
+        rows: [N x (H + 1) x (W + 1), channels] of the weight's dtype, zeros in the border: as with_border and this function
+            give it.
         bias: [outputs] float32 or None. residual: like the result, or None.
         relu: as in the package. out: where the result goes; None for a new tensor. tiling: None for the usual one.
 

@@ -29,7 +29,7 @@ class ConvWeight:
 
 
 def pack_conv(weight: np.ndarray, height: int, width: int) -> ConvWeight:
-    """Return the weight [outputs, channels, window height, window width] float32 in blocks of `height` outputs by `width` channels.
+    """Return the weight [outputs, channels, *size of the window] float32 in blocks of `height` outputs by `width` channels.
 
     Raises:
         KernelInputError: the window's sides are not odd, or the channels no multiple of width.

@@ -28,15 +28,13 @@ class Tiling:
         rows: of a tile. group: tiles of rows that go through all strips together.
         warps, stages: of a program, and pieces of both operands that are on their way at once.
         split: programs that share the blocks of a strip.
-        resident: programs take one tile after another, as many as there are processors; 0 for one program a tile.
     """
 
-    rows: int = 256
-    group: int = 8
-    warps: int = 8
-    stages: int = 4
+    rows: int = 128
+    group: int = 16
+    warps: int = 4
+    stages: int = 3
     split: int = 1
-    resident: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +42,9 @@ class DeviceBlocks:
     """A BlockWeight on a GPU.
 
     Attributes:
-        values: [blocks * height, width] bfloat16, float16 or int8.
-        source, offsets: as in BlockWeight; shift: [blocks] int32, rows that a block's inputs are away (convolutions), or None.
+        values: [(blocks + 1) * height, width] bfloat16, float16 or int8; the last block is not used.
+        source, offsets: as in BlockWeight, source with one more.
+        shift: like source, rows that a block's inputs are away (convolutions), or None.
         order: [strips] int32, the strips with the most blocks first: what takes longest does not begin last.
         outputs, inputs, height, width, density: of the weight.
     """
@@ -77,26 +76,37 @@ def upload_blocks(
             f"blocks must be 16 to 256 by 16 to 128 in powers of two and the weight a multiple of 16; "
             f"got {weight.height} x {weight.width} of {weight.outputs} x {weight.inputs}"
         )
-    flat = torch.from_numpy(weight.values.reshape(-1, weight.width))
-    if not len(flat):  # a descriptor needs something to point at
-        flat = torch.zeros((weight.height, weight.width), dtype=flat.dtype)
+    # One more block, which is never used: a descriptor needs something to point at, and the index is read a step ahead.
+    values = np.concatenate([weight.values, np.zeros_like(weight.values, shape=(1, weight.height, weight.width))])
+    flat = torch.from_numpy(values.reshape(-1, weight.width))
     order = np.argsort(-np.diff(weight.offsets), kind="stable").astype(np.int32)
-    index = [torch.from_numpy(of).to(device) for of in (weight.source, weight.offsets, order)]
+    source, away = (None if of is None else np.append(of, 0).astype(np.int32) for of in (weight.source, shift))
+    index = [None if of is None else torch.from_numpy(of).to(device) for of in (source, weight.offsets, away, order)]
     return DeviceBlocks(
-        flat.to(dtype if flat.dtype == torch.float32 else flat.dtype).to(device), index[0], index[1],
-        None if shift is None else torch.from_numpy(shift.astype(np.int32)).to(device), index[2],
+        flat.to(dtype if flat.dtype == torch.float32 else flat.dtype).to(device), *index,
         weight.outputs, weight.inputs, weight.height, weight.width, weight.density,
     )  # fmt: skip
 
 
 def choose_tiling(rows: int, weight: DeviceBlocks, processors: int = 132) -> Tiling:
-    """Return how a batch is cut up."""
+    """Return how a batch is cut up: what was fastest of what was tried on an H200 (tests/benchmarks/sparse)."""
     strips = len(weight.order)
-    if rows > 128 * max(1, processors // strips):
-        return Tiling() if weight.height <= 128 else Tiling(rows=128)
-    tile = 128 if rows > 64 else 64
-    split = max(1, min(16, 2 * processors // (strips * triton.cdiv(rows, tile))))
-    return Tiling(rows=tile, warps=4 if tile == 64 or weight.height < 128 else 8, stages=5, split=split)
+    if rows <= 256:
+        # So few tiles that each has a processor to itself, and its shared memory.
+        split = max(1, min(16, processors // (2 * strips * triton.cdiv(rows, 64))))
+        return Tiling(rows=64, warps=4, stages=_stages(64, weight, 160), split=split)
+    if weight.height < 128:
+        return Tiling(rows=256, group=8, warps=8, stages=_stages(256, weight, 160))
+    if weight.height > 128 or rows <= 1024:
+        return Tiling(rows=128, warps=8, stages=_stages(128, weight, 200))
+    # Two programs a processor: one multiplies while the other begins or ends.
+    return Tiling(rows=128, warps=4, stages=_stages(128, weight, 100))
+
+
+def _stages(rows: int, weight: DeviceBlocks, kilobytes: int) -> int:
+    """Return how many pieces of both operands fit in so much shared memory: two at least, five at most."""
+    piece = (rows + weight.height) * weight.width * weight.values.element_size()
+    return max(2, min(5, kilobytes * 1024 // piece))
 
 
 def block_sparse_linear(
@@ -163,12 +173,10 @@ def launch(
         "QUANTISED": out_scale is not None, "HEIGHT": picture[0], "WIDTH": picture[1],
     }  # fmt: skip
     per_step = 1.0 if out_scale is None else float(np.float32(1 / out_scale))
-    tiles = triton.cdiv(rows, tiling.rows) * strips * tiling.split
-    _tiles[(min(tiles, tiling.resident or tiles),)](
+    _tiles[(triton.cdiv(rows, tiling.rows) * strips * tiling.split,)](
         read, blocks, write, add, partial, weight.source, weight.shift, weight.offsets, weight.order, bias, scale, per_step,
         rows, weight.outputs, strips, HAS_SHIFT=weight.shift is not None, ROWS=tiling.rows, BLOCK_N=weight.height,
-        BLOCK_K=weight.width, GROUP=tiling.group, SPLIT=tiling.split, STAGES=tiling.stages, RESIDENT=tiling.resident > 0,
-        INT8=x.dtype == torch.int8,
+        BLOCK_K=weight.width, GROUP=tiling.group, SPLIT=tiling.split, STAGES=tiling.stages, INT8=x.dtype == torch.int8,
         num_warps=tiling.warps, **finish,
     )  # fmt: skip
     if partial is not None:
@@ -182,34 +190,12 @@ def launch(
 def _tiles(
     read, blocks, write, add, partial, source, shift, offsets, order, bias, scale, per_step, rows, outputs, strips,
     HAS_SHIFT: tl.constexpr, ROWS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
-    SPLIT: tl.constexpr, STAGES: tl.constexpr, RESIDENT: tl.constexpr, INT8: tl.constexpr, HAS_SCALE: tl.constexpr, HAS_BIAS: tl.constexpr,
-    HAS_RESIDUAL: tl.constexpr, RELU: tl.constexpr, QUANTISED: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
-    if RESIDENT:
-        # As many programs as processors: what one tile writes overlaps with what the next one reads.
-        tiles = tl.cdiv(rows, ROWS) * strips * SPLIT
-        for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True, num_stages=STAGES):
-            _tile(
-                tile, read, blocks, write, add, partial, source, shift, offsets, order, bias, scale, per_step, rows, outputs, strips,
-                HAS_SHIFT, ROWS, BLOCK_N, BLOCK_K, GROUP, SPLIT, STAGES, INT8, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, RELU, QUANTISED, HEIGHT, WIDTH,
-            )
-    else:
-        _tile(
-            tl.program_id(0), read, blocks, write, add, partial, source, shift, offsets, order, bias, scale, per_step, rows, outputs, strips,
-            HAS_SHIFT, ROWS, BLOCK_N, BLOCK_K, GROUP, SPLIT, STAGES, INT8, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, RELU, QUANTISED, HEIGHT, WIDTH,
-        )
-
-
-@triton.jit
-def _tile(
-    tile, read, blocks, write, add, partial, source, shift, offsets, order, bias, scale, per_step, rows, outputs, strips,
-    HAS_SHIFT: tl.constexpr, ROWS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
     SPLIT: tl.constexpr, STAGES: tl.constexpr, INT8: tl.constexpr, HAS_SCALE: tl.constexpr, HAS_BIAS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr, RELU: tl.constexpr, QUANTISED: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     tiles = tl.cdiv(rows, ROWS)
-    part = tile % SPLIT
-    place = tile // SPLIT
+    part = tl.program_id(0) % SPLIT
+    place = tl.program_id(0) // SPLIT
     group = place // (GROUP * strips)
     inside = place - group * GROUP * strips
     size = tl.minimum(tiles - group * GROUP, GROUP)
@@ -247,8 +233,9 @@ def _tile(
         y = _scaled(sums, bias, scale, output, outputs, HAS_SCALE, HAS_BIAS)
         if HAS_RESIDUAL:
             y += add.load([first, strip * BLOCK_N]).to(tl.float32)
-        row = first + tl.arange(0, ROWS)
-        write.store([first, strip * BLOCK_N], _finished(y, row[:, None], per_step, RELU, QUANTISED, HEIGHT, WIDTH).to(write.dtype))
+        row = first + tl.arange(0, ROWS)[:, None]
+        y = _finished(y, row, per_step, RELU, QUANTISED, HEIGHT, WIDTH)
+        write.store([first, strip * BLOCK_N], y.to(write.dtype))
 
 
 @triton.jit(do_not_specialize=["rows"])

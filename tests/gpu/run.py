@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # How many processes share an operation's cases: kernels that take long to compile get more.
-_PARTS = {"score_rows": 6, "path_contributions": 3, "rule_mask": 2}
+_PARTS = {"score_rows": 6, "path_contributions": 3, "rule_mask": 2, "block_sparse_linear": 5, "block_sparse_conv": 2}
 
 
 def main() -> int:

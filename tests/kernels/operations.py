@@ -16,6 +16,9 @@ import numpy as np
 import kernels
 from kernels import (
     bin_features,
+    bitmap_gemv,
+    block_sparse_conv,
+    block_sparse_linear,
     forest_margin,
     net_margin,
     pack_rows,
@@ -30,6 +33,9 @@ from kernels import (
     velocity_windows,
 )
 from kernels.bin_features import reference as bin_reference
+from kernels.bitmap_gemv import reference as bitmap_reference
+from kernels.block_sparse_conv import reference as conv_reference
+from kernels.block_sparse_linear import reference as block_reference
 from kernels.flat_records import reference as records_reference
 from kernels.forest_margin import reference as forest_reference
 from kernels.net_margin import reference as net_reference
@@ -64,6 +70,7 @@ from tests.kernels.row_samples import (
     table_arrays,
 )
 from tests.kernels.shap_forests import random_bins, random_table
+from tests.kernels.sparse_samples import as_int8, block_zeros, float_rows, int8_rows, scattered_zeros, vectors
 from tests.strategies import KINDS, SMALL_LAYOUT
 
 Arrays = tuple[np.ndarray, ...]
@@ -226,7 +233,52 @@ def _text_arrays(rows: int) -> Arrays:
     return np.frombuffer(b"".join(bodies), np.uint8), np.cumsum(lengths) - lengths, lengths
 
 
+_SCALE, _BIAS = vectors(19)
+_SCATTERED, _BLOCKS = scattered_zeros(19, 70, 0.8), block_zeros(19, 70, 8, 16, 0.6)
+_CONV = block_sparse_conv.pack_conv(block_zeros(12, 36, 4, 2, 0.5).reshape(12, 3, 3, 4).transpose(0, 3, 1, 2), 4, 2)
+
+
+def _two_layers(layer: Callable, floats: Any, whole: Any) -> Callable[..., Arrays]:
+    """One layer on float32 rows, and one on int8 rows."""
+
+    def run(x: np.ndarray, x8: np.ndarray) -> Arrays:
+        return layer(x, floats, _BIAS, relu=True), layer(x8, whole, _BIAS, scale=_SCALE)
+
+    return run
+
+
+def _bitmap(layer: Callable) -> Callable[..., Arrays]:
+    return _two_layers(layer, bitmap_gemv.pack_bitmap(_SCATTERED), bitmap_gemv.pack_bitmap(as_int8(_SCATTERED)))
+
+
+def _blocks(layer: Callable) -> Callable[..., Arrays]:
+    pack = block_sparse_linear.pack_blocks
+    return _two_layers(layer, pack(_BLOCKS, 8, 16), pack(as_int8(_BLOCKS), 8, 16))
+
+
+def _row_pair(rows: int) -> Arrays:
+    # Small, so that what cancels out leaves less than the suite's absolute tolerance.
+    return float_rows(rows, 70) / 16, int8_rows(rows, 70)
+
+
+def _pictures(rows: int) -> Arrays:
+    return (float_rows(rows, 3 * 2 * 4).reshape(rows, 3, 2, 4),)
+
+
 OPERATIONS = {
+    "bitmap_gemv": Operation(_row_pair, _bitmap(bitmap_gemv.bitmap_gemv), _bitmap(bitmap_reference.bitmap_gemv), relative=2e-6),
+    "block_sparse_linear": Operation(
+        _row_pair,
+        _blocks(block_sparse_linear.block_sparse_linear),
+        _blocks(block_reference.block_sparse_linear),
+        relative=2e-6,
+    ),
+    "block_sparse_conv": Operation(
+        _pictures,
+        lambda x: (block_sparse_conv.block_sparse_conv(x, _CONV),),
+        lambda x: (conv_reference.block_sparse_conv(x, _CONV),),
+        relative=2e-6,
+    ),
     "decide_rows": Operation(decide_arrays, decide_fast, decide_plain, relative=0.0),
     "ordered_ids": Operation(id_arrays, ids_fast, ids_plain, relative=0.0),
     "table_rows": Operation(table_arrays, rows_fast, rows_plain, relative=0.0),

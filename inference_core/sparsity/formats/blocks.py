@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from inference_core.sparsity.formats.base import PackedWeight, StorageFormat, checked, pack_bits, shape_part, unpack_bits
+from inference_core.sparsity.schemes.base import as_matrix, from_matrix
 from inference_core.sparsity.schemes.blocks import Blocks as Pattern
 
 
@@ -24,7 +25,7 @@ class Blocks(StorageFormat):
         return min((self._pack(weight, size) for size in self._SIZES), key=lambda packed: packed.stored_bytes)
 
     def _pack(self, weight: torch.Tensor, size: int) -> PackedWeight:
-        blocks = _blocks(weight.reshape(len(weight), -1), size)
+        blocks = _blocks(as_matrix(weight), size)
         kept = (blocks != 0).any(2).any(1)
         block = torch.tensor([size], dtype=torch.int32)
         return PackedWeight(
@@ -38,7 +39,7 @@ class Blocks(StorageFormat):
         blocks = torch.zeros((down * across, size, size), dtype=packed.parts["values"].dtype)
         blocks[unpack_bits(packed.parts["bits"], len(blocks))] = packed.parts["values"]
         matrix = blocks.reshape(down, across, size, size).transpose(1, 2).reshape(down * size, across * size)
-        return matrix[:outputs, :inputs].reshape(shape)
+        return from_matrix(matrix[:outputs, :inputs], torch.Size(shape))
 
     def example(self, dense: torch.Tensor) -> torch.Tensor:
         return dense * Pattern(16, 16).mask(dense.abs().float(), 0.75)

@@ -35,6 +35,16 @@ class PruningScheme(ABC):
         """Return instances for the contract suite."""
 
 
+def as_matrix(weight: torch.Tensor) -> torch.Tensor:
+    """Return a weight as [outputs, inputs]; of a convolution, the channels of one place of the window stand together."""
+    return weight.movedim(1, -1).reshape(len(weight), -1)
+
+
+def from_matrix(matrix: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Undo as_matrix for a weight of this shape."""
+    return matrix.reshape(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
+
+
 def lowest(scores: torch.Tensor, count: int) -> torch.Tensor:
     """Return bool of the shape of scores, True for exactly `count` of the lowest; ties go to the earlier element."""
     chosen = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from inference_core.sparsity.schemes.base import PruningScheme, lowest
+from inference_core.sparsity.schemes.base import PruningScheme, as_matrix, from_matrix, lowest
 
 
 @dataclass(frozen=True)
 class Blocks(PruningScheme):
-    """Blocks of one size, judged by the root mean square of their scores.
+    """Blocks of one size, judged by the root mean square of their scores; of a convolution, outputs x channels of one place.
 
     Attributes:
         outputs, inputs: of a block. The last blocks of a weight may be cut off.
@@ -29,7 +29,7 @@ class Blocks(PruningScheme):
 
     def mask(self, scores: torch.Tensor, sparsity: float) -> torch.Tensor:
         """Return the mask; `sparsity` of the blocks go, which is near that share of the weights."""
-        matrix = scores.reshape(len(scores), -1)
+        matrix = as_matrix(scores)
         # Weights that were pruned before have a score of -1: they count as nothing.
         worth = self._sums(matrix.float().clamp(min=0).square()) / self._sums(torch.ones_like(matrix, dtype=torch.float32))
         if self.balanced:
@@ -37,11 +37,11 @@ class Blocks(PruningScheme):
         else:
             gone = lowest(worth, round(sparsity * worth.numel()))
         whole = (~gone).repeat_interleave(self.outputs, 0).repeat_interleave(self.inputs, 1)
-        return whole[: matrix.shape[0], : matrix.shape[1]].reshape(scores.shape)
+        return from_matrix(whole[: matrix.shape[0], : matrix.shape[1]], scores.shape)
 
     def allows(self, weight: torch.Tensor) -> bool:
         """Return whether a block is kept whole or gone: no block has both zeros and others."""
-        kept = (weight != 0).reshape(len(weight), -1).float()
+        kept = as_matrix(weight != 0).float()
         filled, size = self._sums(kept), self._sums(torch.ones_like(kept))
         return bool(((filled == 0) | (filled == size)).all())
 

@@ -84,6 +84,13 @@ def test_balanced_blocks_keep_as_many_in_each_row_of_blocks():
     assert mask.reshape(4, 8, 8, 8).amax((1, 3)).sum(1).tolist() == [2, 2, 2, 2]
 
 
+def test_a_block_of_a_convolution_is_outputs_by_channels_of_one_place():
+    scores = torch.ones(4, 4, 3, 3)
+    scores[:2, 2:, 0, 1] = 0.1
+    mask = Blocks(2, 2).mask(scores, 1 / 36)
+    assert mask.sum() == 4 * 4 * 9 - 4 and not mask[:2, 2:, 0, 1].any()
+
+
 def test_a_block_needs_a_size():
     with pytest.raises(ValueError, match="at least one output"):
         Blocks(0, 4)
