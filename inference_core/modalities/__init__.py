@@ -4,6 +4,7 @@ Importing this package imports torch; importing inference_core does not import t
 """
 
 from inference_core.modalities.blending import fit_blend
+from inference_core.modalities.drift import declared_drift
 from inference_core.modalities.encoding import BinEncoding, choose_edges, encoding_of_forest
 from inference_core.modalities.export import export_net
 from inference_core.modalities.finishing import FinishingPlan, finish
@@ -14,5 +15,6 @@ from inference_core.modalities.training import NetRows, NetTraining, train_net
 
 __all__ = [
     "BinEncoding", "FinishingPlan", "LossWeights", "NetRows", "NetShape", "NetTraining", "TabularNet", "activation_sparsity",
-    "calibrate_thresholds", "choose_edges", "encoding_of_forest", "export_net", "finish", "fit_blend", "train_net",
+    "calibrate_thresholds", "choose_edges", "declared_drift", "encoding_of_forest", "export_net", "finish", "fit_blend",
+    "train_net",
 ]  # fmt: skip

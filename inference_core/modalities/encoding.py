@@ -19,6 +19,8 @@ from inference_core.net.quantised import MAX_EDGES
 # card_last0_amount, card_last1_amount, ...: the same thing of the card's newest event, the one before it, ...
 _EVENT_COLUMN = re.compile(r"^(?P<of>\w+_last)(?P<place>\d+)_(?P<what>\w+)$")
 _STRONGEST_SHARE = 0.4
+# A forest that may choose among features that tell much the same cuts some of them at few places; a net reads all of them.
+LEAST_EDGES = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,8 @@ def encoding_of_forest(
 
     Args:
         trees: of a forest over `feature_names`.
-        x: [n, F] float32 training rows over `feature_names`; sequences that the forest leaves out are cut at their quantiles.
+        x: [n, F] float32 training rows over `feature_names`; sequences, and features that the forest cuts at few places, are
+            cut at quantiles as well.
 
     Raises:
         ValueError: the forest cuts nothing and there is no sequence.
@@ -101,9 +104,10 @@ def encoding_of_forest(
         else:
             here = np.isin(feature, columns)
             chosen = choose_edges(threshold[here], gain[here], max_edges)
-            if _sequence_of(name):
-                chosen = _with_quantiles(chosen, x[:, columns], max_edges)
-                of_sequence[columns[0]] = chosen
+            if len(columns) > 1:
+                chosen = of_sequence[columns[0]] = _with_quantiles(chosen, x[:, columns], max_edges)
+            elif len(chosen):
+                chosen = _with_quantiles(chosen, x[:, columns], LEAST_EDGES)
         if len(chosen):
             names.append(name)
             edges.append(chosen)
@@ -156,12 +160,15 @@ def _sequences(names: tuple[str, ...]) -> dict[tuple[str, str], list[int]]:
     return found
 
 
-def _with_quantiles(edges: np.ndarray, x: np.ndarray, max_edges: int) -> np.ndarray:
-    """Return the edges and quantiles of the known values, as many as fit; none where the values are all unknown or all equal."""
+def _with_quantiles(edges: np.ndarray, x: np.ndarray, wanted: int) -> np.ndarray:
+    """Return the edges and quantiles of the known values, `wanted` at most unless there are more edges already.
+
+    Nothing is added where the values are all unknown or all equal.
+    """
     known = x[~np.isnan(x)]
-    if not len(known):
-        return np.zeros(0, np.float32)
-    room = max_edges - len(edges[: max_edges // 2])
-    quantiles = np.quantile(known, np.linspace(0, 1, room + 2)[1:-1]).astype(np.float32)
-    distinct = np.unique(np.concatenate([edges[: max_edges // 2], quantiles]))
-    return distinct[(distinct > known.min()) & (distinct <= known.max())]
+    room = wanted - len(edges)
+    if not len(known) or room <= 0:
+        return edges
+    quantiles = np.quantile(known, np.linspace(0, 1, room + 2)[1:-1]).astype(np.float32) + np.float32(0)
+    within = quantiles[(quantiles > known.min()) & (quantiles <= known.max())]
+    return np.unique(np.concatenate([edges, within]))

@@ -25,9 +25,7 @@ class LossWeights:
     activity: float = 0.0
 
 
-def training_loss(
-    logits: torch.Tensor, labels: torch.Tensor, row_weights: torch.Tensor, weights: LossWeights
-) -> torch.Tensor:
+def training_loss(logits: torch.Tensor, labels: torch.Tensor, row_weights: torch.Tensor, weights: LossWeights) -> torch.Tensor:
     """Return the loss of logits [B, K] for labels [B] of 0 and 1; each member answers for itself, as in TabM."""
     counts = row_weights * torch.where(labels > 0, weights.fraud, 1.0)
     each = functional.binary_cross_entropy_with_logits(logits, labels[:, None].expand_as(logits), reduction="none")
