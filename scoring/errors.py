@@ -145,7 +145,9 @@ class AnswerUnreadable(ScoringError):
     status = 500
 
     def __init__(self, decision_id: str, cause: str) -> None:
-        super().__init__(f"the stored answer of decision {decision_id} is not readable: {cause}; restore this row from a backup")
+        super().__init__(
+            f"the stored answer of decision {decision_id} is not readable: {cause}; restore this row from a backup"
+        )
 
 
 class AlertNotFound(ScoringError):

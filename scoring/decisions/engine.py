@@ -424,7 +424,9 @@ def new_decision_ids(count: int) -> tuple[bytes, np.ndarray]:
 _REVIEW = int(Outcome.REVIEW)
 
 
-def _times_of(requests: Sequence[DecisionRequest], places: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _times_of(
+    requests: Sequence[DecisionRequest], places: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return of the requests at n places received_us and queued_ns, int64 [n], and which are backfill, bool [n], or None
     where none is."""
     n = len(places)

@@ -13,7 +13,9 @@ import numpy as np
 from scoring.engine import table_rows
 
 _TIMES, _TOP = 12, 6
-EVIDENCE = table_rows.Joined(("queue_us", "features_us", "program_us", "top_features", "top_contributions", "rule_codes"))
+EVIDENCE = table_rows.Joined(
+    ("queue_us", "features_us", "program_us", "top_features", "top_contributions", "rule_codes")
+)
 """How it is made from a batch's arrays: uint32 [n] three times, uint16 [n, K], float32 [n, K], uint8 [n, R]."""
 
 
@@ -46,4 +48,6 @@ def unpack_evidence(packed: list[bytes], rules: int) -> Evidence:
     bytes_of = np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), width)
     edges = (_TIMES, _TIMES + 2 * top, _TIMES + _TOP * top)
     times, features, contributions, codes = (np.ascontiguousarray(part) for part in np.split(bytes_of, edges, axis=1))
-    return Evidence(times.view("<u4"), features.view("<u2").astype(np.int32), contributions.view("<f4").astype(np.float32), codes)
+    return Evidence(
+        times.view("<u4"), features.view("<u2").astype(np.int32), contributions.view("<f4").astype(np.float32), codes
+    )

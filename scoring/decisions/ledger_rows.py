@@ -17,11 +17,15 @@ from scoring.ledger_tables import DECISIONS
 from scoring.transaction_records import CURRENCY_CODES, transaction_reader
 
 _READER = transaction_reader()
-_TYPES, _CHANNELS = (next(field.choices for field in _READER.fields if field.name == name) for name in ("type", "channel"))
+_TYPES, _CHANNELS = (
+    next(field.choices for field in _READER.fields if field.name == name) for name in ("type", "channel")
+)
 _TEXT, _DECISION_IDS = range(2)
 
 
-def ledger_rows(fresh: Accepted, scored: ScoredBatch, answers: AnswerColumns, live: LiveProgram, engine_us: int) -> of.TableRows:
+def ledger_rows(
+    fresh: Accepted, scored: ScoredBatch, answers: AnswerColumns, live: LiveProgram, engine_us: int
+) -> of.TableRows:
     """Return the rows of decisions that were scored and answered.
 
     Args:

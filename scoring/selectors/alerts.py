@@ -54,7 +54,9 @@ def _matching(wanted: AlertFilter) -> QuerySet[Alert]:
 
 def _with_decision(query: QuerySet[Alert]) -> QuerySet[Alert]:
     # The features and the body are large and the queue shows neither.
-    return query.select_related("decision", "assignee").defer("decision__features", "decision__transaction", "decision__response")
+    return query.select_related("decision", "assignee").defer(
+        "decision__features", "decision__transaction", "decision__response"
+    )
 
 
 def alert_by_id(alert_id: int) -> Alert:

@@ -192,7 +192,9 @@ class SharedLog:
         """Take over a dead member's unsettled entries; None where it lives, is gone, or another survivor does it."""
         keys = [self._meta, self._members, self._beats]
         lease = b"%d" % int(3000 * self.limits.member_ttl_s)
-        answer = self._patient.run("claim", keys, [membership.epoch.encode(), b"%d" % membership.member, b"%d" % dead, lease])
+        answer = self._patient.run(
+            "claim", keys, [membership.epoch.encode(), b"%d" % membership.member, b"%d" % dead, lease]
+        )
         if answer[0] == b"EPOCH":
             self._check(answer, membership.epoch)
         return Claim(dead, answer[1], answer[2] - int(1000 * self.limits.member_ttl_s)) if answer[0] == b"OK" else None
