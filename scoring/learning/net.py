@@ -9,6 +9,7 @@ Importing this module imports torch; only runs that train a net do.
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import asdict
 
@@ -87,12 +88,18 @@ def _trained(forest: Forest, data: TrainingData, parameters: NetParameters, on_r
     classes = int((data.fit_labels == 1).sum()), int((data.fit_labels == 0).sum())
     training = parameters.training(*classes)
     record = train_net(net, fit, training, tune_bins=tune_bins, judge=judge, on_step=on_round)
-    finish(net, fit, parameters.finishing(*classes), training, on_step=on_round)
+    least = judge(net.logits(tune_bins)) * (1 - parameters.sparsity_loss)
+    dense = net
+    for sparsity in (*parameters.sparsities, 0.0):
+        net = copy.deepcopy(dense)
+        finish(net, fit, parameters.finishing(*classes, sparsity), training, on_step=on_round)
+        if judge(net.logits(tune_bins, quantised=True)) >= least:
+            break
     calibrate_thresholds(net, tune_bins, judge, parameters.threshold_loss)
-    sparsity = activation_sparsity(net, tune_bins[:: _stride(data.tune_labels)])
+    active = activation_sparsity(net, tune_bins[:: _stride(data.tune_labels)])
     figures = {
         "features": len(encoding.feature_names), "epochs": record.epochs, "tune_ap_dense": max(record.judged),
-        "weights_zero": parameters.sparsity, "multiplications_skipped": sparsity.multiplications,
+        "weights_zero": sparsity, "multiplications_skipped": active.multiplications,
     }  # fmt: skip
     return net, figures
 

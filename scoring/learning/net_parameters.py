@@ -27,7 +27,9 @@ class NetParameters:
         dense_steps, finishing_steps: about so many steps are made in float32, and then pruning and in integers, however many
             rows there are: what a net costs is bounded.
         patience, batch_rows, learning_rate, weight_decay, good_share, fraud_weight, ranking: of the dense training.
-        sparsity, activity: of the pruning and the training in integers.
+        sparsities: shares of zeros that are tried in turn, the largest first; none is pruned where all of them lose too much.
+        sparsity_loss: of AP on the tune rows, relative, that pruning and integers may cost.
+        activity: weight of the mean activation while pruning.
         threshold_loss: of AP on the tune rows, relative, that activation thresholds may cost.
         min_fit_frauds, min_tune_frauds: with fewer there is nothing to learn, or to see whether it helps.
         confidence: of the interval whose lower end must lie above zero for a net to be taken.
@@ -45,7 +47,8 @@ class NetParameters:
     good_share: float = 0.3
     fraud_weight: float = 10.0
     ranking: float = 1.0
-    sparsity: float = 0.94
+    sparsities: tuple[float, ...] = (0.92, 0.8)
+    sparsity_loss: float = 0.01
     activity: float = 3e-3
     threshold_loss: float = 0.002
     min_fit_frauds: int = 200
@@ -71,11 +74,12 @@ class NetParameters:
             loss=LossWeights(fraud=self.fraud_weight, ranking=self.ranking), seed=self.seed,
         )  # fmt: skip
 
-    def finishing(self, frauds: int, goods: int) -> FinishingPlan:
+    def finishing(self, frauds: int, goods: int, sparsity: float) -> FinishingPlan:
+        """Return the pruning and the training in integers on so many rows of each class."""
         from scoring.engine import FinishingPlan
 
         epochs = self._epochs(self.finishing_steps, frauds, goods)
-        return FinishingPlan(epochs=epochs, sparsity=self.sparsity, activity=self.activity)
+        return FinishingPlan(epochs=epochs, sparsity=sparsity, activity=self.activity)
 
     def _epochs(self, steps: int, frauds: int, goods: int) -> int:
         rows = frauds + self.good_share * goods
