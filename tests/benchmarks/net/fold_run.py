@@ -47,7 +47,7 @@ class FoldRun:
     Attributes:
         stages: name of the stage -> figures; "forest" has the forest's in both.
         bytes: name of a way to keep the parameters -> bytes.
-        flips_per_million: test rows whose decision at the float32 blend's threshold changes in integers.
+        flips_per_million: test rows whose decision at the float32 blend's threshold changes in integers; None without controls.
         multiplications_skipped, quads_skipped: shares, one row at a time.
         seconds: stage -> seconds of training.
     """
@@ -56,7 +56,7 @@ class FoldRun:
     seed: int
     stages: dict[str, StageFigures]
     bytes: dict[str, int]
-    flips_per_million: float
+    flips_per_million: float | None
     multiplications_skipped: float
     quads_skipped: float
     seconds: dict[str, float]
@@ -65,32 +65,37 @@ class FoldRun:
         return asdict(self)
 
 
-def run_fold(fold: PreparedFold, recipe: NetRecipe, seed: int, device: torch.device) -> FoldRun:
-    """Train and judge; the same seed gives the same nets on the CPU."""
+def run_fold(fold: PreparedFold, recipe: NetRecipe, seed: int, device: torch.device, *, controls: bool) -> FoldRun:
+    """Train and judge; the same seed gives the same nets on the CPU.
+
+    Args:
+        controls: also quantise without training on, and train on in integers without pruning, which takes half as long again.
+    """
     fit = NetRows(fold.fit_bins, fold.fit_labels, fold.fit_weights)
     training = replace(recipe.training, seed=seed)
     dense = TabularNet(fold.encoding, recipe.shape, seed).to(device)
     seconds = {"dense": train_net(dense, fit, training).seconds}
     judge = _Judge(fold, recipe.net_share)
     logits = {"float32": dense.logits(fold.test_bins)}
-    after = copy.deepcopy(dense)
-    after.calibrate(torch.from_numpy(_spread(fold.fit_bins)).to(device))
-    logits["int8, after training"] = after.logits(fold.test_bins, quantised=True)
 
     def finished(plan: FinishingPlan) -> TabularNet:
         net = copy.deepcopy(dense)
         seconds[f"sparsity {plan.sparsity:g}"] = finish(net, fit, plan, training)
         return net
 
-    trained_on = finished(replace(recipe.finishing, sparsity=0.0))
-    logits["float32, trained on"] = trained_on.logits(fold.test_bins)
-    logits["int8, in training"] = trained_on.logits(fold.test_bins, quantised=True)
+    if controls:
+        after = copy.deepcopy(dense)
+        after.calibrate(torch.from_numpy(_spread(fold.fit_bins)).to(device))
+        logits["int8, after training"] = after.logits(fold.test_bins, quantised=True)
+        trained_on = finished(replace(recipe.finishing, sparsity=0.0))
+        logits["float32, trained on"] = trained_on.logits(fold.test_bins)
+        logits["int8, in training"] = trained_on.logits(fold.test_bins, quantised=True)
     net = finished(recipe.finishing)
     logits["pruned float32"] = net.logits(fold.test_bins)
     logits["pruned int8"] = net.logits(fold.test_bins, quantised=True)
     labels = _spread(fold.fit_labels)
     tune = _spread(fold.fit_bins)
-    calibrate_thresholds(net, tune, lambda of: average_precision(labels, of), recipe.threshold_loss)
+    calibrate_thresholds(net, tune, lambda of: average_precision(labels, of) + auc_roc(labels, of), recipe.threshold_loss)
     logits["pruned int8, thresholds"] = net.logits(fold.test_bins, quantised=True)
     skipped = activation_sparsity(net, tune)
     exported = export_net(net, fold.fit_bins[:_EXPORT_ROWS])
@@ -99,7 +104,7 @@ def run_fold(fold: PreparedFold, recipe: NetRecipe, seed: int, device: torch.dev
         fold=fold.name, seed=seed,
         stages={"forest": judge(None)} | {stage: judge(of) for stage, of in logits.items()},
         bytes=bytes_of(net, exported),
-        flips_per_million=judge.flips(logits["float32, trained on"], logits["int8, in training"]),
+        flips_per_million=judge.flips(logits["float32, trained on"], logits["int8, in training"]) if controls else None,
         multiplications_skipped=skipped.multiplications, quads_skipped=skipped.quads, seconds=seconds,
     )  # fmt: skip
 
