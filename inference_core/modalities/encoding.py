@@ -7,7 +7,7 @@ so that its first layer depends on bins alone and is compiled to a table.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,6 +49,15 @@ class BinEncoding:
     def missing(self) -> int:
         """The bin of a missing value, one behind the last that any feature can have."""
         return self.depth + 1
+
+    def only(self, names: Container[str]) -> BinEncoding:
+        """Return the encoding of those features alone.
+
+        Raises:
+            ValueError: none of them is in it.
+        """
+        kept = [f for f, name in enumerate(self.feature_names) if name in names]
+        return BinEncoding(tuple(self.feature_names[f] for f in kept), tuple(self.edges[f] for f in kept))
 
     def bins(self, x: np.ndarray) -> np.ndarray:
         """Return [B, C] uint8 bins of rows x [B, C] float32; NaN has the bin `missing`."""

@@ -43,9 +43,11 @@ def main() -> int:
         if options.prepare is not None:
             return 0
         jobs = options.jobs or available_jobs(options.device)
-        runs = run_all(folder, recipes, options.seeds, options.device, jobs, say)
-    if options.out:
-        options.out.write_text(json.dumps([run.to_json() for run in runs], indent=1))
+        runs = []
+        for run in run_all(folder, recipes, options.seeds, options.device, jobs, say):
+            runs.append(run)
+            if options.out:
+                options.out.write_text(json.dumps([of.to_json() for of in runs], indent=1))
     by_kind = {kind: Runs(runs, kind) for kind in recipes}
     print(f"\n{figures_table(by_kind)}\n\n{bytes_table(by_kind)}\n")
     print(last_line(by_kind, kernel_figures(runs), time.monotonic() - started))

@@ -22,15 +22,15 @@ def available_jobs(device: str) -> int:
 
 def run_all(
     folder: Path, recipes: dict[str, NetRecipe], seeds: int, device: str, jobs: int, say: Callable[[str], None]
-) -> list[FoldRun]:
-    """Run every prepared fold of a kind that has a recipe with every seed; the first seed has the controls as well."""
+) -> Iterator[FoldRun]:
+    """Yield a run of every prepared fold of a kind that has a recipe, with every seed; the first seed has the controls too."""
     tasks = [
         (path, recipes[path.stem.split("-")[0]], seed, device, seed == 1)
         for seed in range(1, seeds + 1)
         for path in sorted(folder.glob("*.npz"))
         if path.stem.split("-")[0] in recipes
     ]
-    return list(_done(tasks, jobs, say))
+    return _done(tasks, jobs, say)
 
 
 def _done(tasks: list[tuple], jobs: int, say: Callable[[str], None]) -> Iterator[FoldRun]:
