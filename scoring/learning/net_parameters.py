@@ -38,8 +38,8 @@ class NetParameters:
     width: int = 128
     members: int = 8
     dropout: float = 0.5
-    dense_steps: int = 360
-    finishing_steps: int = 200
+    dense_steps: int = 320
+    finishing_steps: int = 320
     patience: int = 3
     batch_rows: int = 1024
     learning_rate: float = 2.5e-3
@@ -47,7 +47,7 @@ class NetParameters:
     good_share: float = 0.3
     fraud_weight: float = 10.0
     ranking: float = 1.0
-    sparsities: tuple[float, ...] = (0.92, 0.8)
+    sparsities: tuple[float, ...] = (0.9,)
     sparsity_loss: float = 0.01
     activity: float = 3e-3
     threshold_loss: float = 0.002
