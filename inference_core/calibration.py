@@ -44,24 +44,33 @@ def fit_platt(margins: np.ndarray, labels: np.ndarray, *, iterations: int = 100)
     Raises:
         ValueError: fewer than one of each class, or margins that are not finite.
     """
-    labels = np.asarray(labels, np.float64)
     margins = np.asarray(margins, np.float64)
-    positives = labels.sum()
-    negatives = len(labels) - positives
-    if positives < 1 or negatives < 1:
-        raise ValueError("calibration needs at least one fraud and one legitimate row")
+    target = smoothed_targets(labels)
     if not np.isfinite(margins).all():
         raise ValueError("calibration needs finite margins")
-    target = np.where(labels > 0.5, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     design = np.column_stack([margins, np.ones_like(margins)])
-    slope, intercept = _minimise(design, target, np.array([1.0, 0.0]), iterations)
+    slope, intercept = minimise_log_loss(design, target, np.array([1.0, 0.0]), iterations)
     if slope <= 0:
-        (intercept,) = _minimise(design[:, 1:], target, np.zeros(1), iterations, offset=margins)
+        (intercept,) = minimise_log_loss(design[:, 1:], target, np.zeros(1), iterations, offset=margins)
         slope = 1.0
     return Calibration(float(slope), float(intercept))
 
 
-def _minimise(
+def smoothed_targets(labels: np.ndarray) -> np.ndarray:
+    """Return Platt's targets [n] float64 of labels [n]: a little below 1 and above 0, by how many of a class were seen.
+
+    Raises:
+        ValueError: fewer than one of each class.
+    """
+    labels = np.asarray(labels, np.float64)
+    positives = labels.sum()
+    negatives = len(labels) - positives
+    if positives < 1 or negatives < 1:
+        raise ValueError("calibration needs at least one fraud and one legitimate row")
+    return np.where(labels > 0.5, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+
+
+def minimise_log_loss(
     design: np.ndarray, target: np.ndarray, weights: np.ndarray, iterations: int, offset: np.ndarray | float = 0.0
 ) -> np.ndarray:
     """Return the weights with the least log-loss of sigmoid(design @ weights + offset) against `target`."""

@@ -1,5 +1,8 @@
 """The one door to inference_core: nothing else in scoring imports it, so that the framework can change behind it."""
 
+from importlib import import_module
+from typing import Any
+
 from inference_core import (
     ABSENT,
     ID_BYTES,
@@ -177,3 +180,15 @@ __all__ = [
     "table_rows",
     "unpack_rows",
 ]
+
+# Reached on first use: training a net needs torch, which takes a second to import and which nothing else here needs.
+_TRAINING = (
+    "FinishingPlan", "LossWeights", "NetRows", "NetShape", "NetTraining", "TabularNet", "activation_sparsity",
+    "calibrate_thresholds", "encoding_of_forest", "export_net", "finish", "fit_blend", "train_net",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _TRAINING:
+        return getattr(import_module("inference_core.modalities"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from scoring.decisions.runtime import get_engine
 from scoring.errors import ScoringError
 from scoring.ingest.feed import FeedItem
+from scoring.learning.net_parameters import NetWish
 from scoring.learning.run import LearningConfig, carry_out
 from scoring.models import TrainingRun
 from scoring.rules.builtin import install_builtin_rules
@@ -84,7 +85,8 @@ def train_first_model(
 
 def _train(config: LearningConfig | None) -> TrainingRun:
     run = open_run(BOOTSTRAP, actor=ACTOR)
-    concluded = carry_out(run.pk, config)
+    # Someone waits for this model; the next run tries a net beside it.
+    concluded = carry_out(run.pk, config or LearningConfig(net_wish=NetWish.NEVER))
     if concluded is None:
         raise ScoringError(f"the training run {run.slot} is in the hands of another worker; wait for it or try again")
     get_engine().refresh()

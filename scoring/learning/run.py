@@ -20,15 +20,17 @@ from pathlib import Path
 import numpy as np
 from django.conf import settings
 
-from scoring.engine import ArtifactRefused, RiskProgram, default_policy, load_or_create_signing_key, save_program
+from scoring.engine import ArtifactRefused, Forest, RiskProgram, default_policy, load_or_create_signing_key, save_program
 from scoring.features.schema import current_schema
 from scoring.learning import artifact_folder
 from scoring.learning.conclusion import conclude
 from scoring.learning.dataset import DataPlan, RowSample, draw_sample, plan_periods
 from scoring.learning.gates import SKIP, GatePolicy, GateRows, Scores, Verdict, judge
 from scoring.learning.lease import Heartbeat, Lease, LeaseLost, acquire, fenced, hand_back
+from scoring.learning.net_parameters import NetParameters, NetWish
 from scoring.learning.snapshot import Snapshot, freeze, new_matured_frauds, oldest_event
 from scoring.learning.train import TrainedForest, TrainingData, TrainParameters, train_from_scratch, train_increment
+from scoring.learning.trained_net import NOT_WANTED, TrainedNet
 from scoring.models import TrainingRun
 from scoring.rules.live import live_rules
 from scoring.services.release_program import current_champion
@@ -38,10 +40,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LearningConfig:
-    """How a run samples, trains and judges."""
+    """How a run samples, trains and judges, and whether it trains a net beside its forest."""
 
     data: DataPlan = DataPlan()
     training: TrainParameters = TrainParameters()
+    net: NetParameters = NetParameters()
+    net_wish: NetWish = NetWish.IF_IT_HELPS
     gates: GatePolicy = GatePolicy()
 
 
@@ -172,33 +176,36 @@ class _Attempt:
         """Train, sign and store the challenger; the folder appears complete or not at all."""
         prefix = f"{run.snapshot['as_of'][:10].replace('-', '')}-{run.snapshot['nonce']}"
         artifact_folder.remove_unreleased(prefix)
-        trained = self._train(run, sample, champion)
+        data = self._data(sample)
+        trained = self._train(run, data, champion)
+        beside = self._train_net(trained.forest, data)
+        figures = trained.figures | {"net": beside.figures}
         rules, list_names, _ = live_rules()
         program = RiskProgram(
             schema=self._schema,
             rules=rules,
             list_names=list_names,
             forest=trained.forest,
-            calibration=trained.calibration,
+            calibration=beside.calibration or trained.calibration,
             policy=default_policy(),
             version=f"{prefix}-{self._lease.token}",
+            net=beside.net,
+            blend=beside.blend,
         )
         key = load_or_create_signing_key(Path(settings.SIGNING_KEY_FILE), Path(settings.VERIFY_KEY_FILE))
         self._still_ours()
         folder = artifact_folder.folder_of(program.version)
-        manifest_sha256 = save_program(program, trained.model_ubj, folder, key, {"training": trained.figures})
+        manifest_sha256 = save_program(program, trained.model_ubj, folder, key, {"training": figures})
         try:
-            self._store_figures(
-                training=trained.figures, artifact={"version": program.version, "manifest_sha256": manifest_sha256}
-            )
+            self._store_figures(training=figures, artifact={"version": program.version, "manifest_sha256": manifest_sha256})
         except LeaseLost:
             shutil.rmtree(folder, ignore_errors=True)  # nobody else would ever look for it
             raise
         return program
 
-    def _train(self, run: TrainingRun, sample: RowSample, champion: RiskProgram | None) -> TrainedForest:
+    def _data(self, sample: RowSample) -> TrainingData:
         width = self._schema.width
-        data = TrainingData(
+        return TrainingData(
             feature_names=self._schema.names,
             fit_features=sample.fit.features(width),
             fit_labels=sample.fit.rows.label,
@@ -206,11 +213,21 @@ class _Attempt:
             tune_features=sample.tune.features(width),
             tune_labels=sample.tune.rows.label,
         )
+
+    def _train(self, run: TrainingRun, data: TrainingData, champion: RiskProgram | None) -> TrainedForest:
         self._still_ours()
         parameters = self._config.training
         if self._starts_afresh(champion):
             return train_from_scratch(data, parameters, self._still_ours)
         return train_increment(artifact_folder.read_model(run.champion), data, parameters, self._still_ours)
+
+    def _train_net(self, forest: Forest, data: TrainingData) -> TrainedNet:
+        """Train a net as the configuration wishes; the import brings torch, which other runs do without."""
+        if self._config.net_wish is NetWish.NEVER:
+            return NOT_WANTED
+        from scoring.learning.net import train_beside
+
+        return train_beside(forest, data, self._config.net, self._config.net_wish, self._still_ours)
 
     def _judge(self, sample: RowSample, challenger: RiskProgram, champion: RiskProgram | None) -> Verdict:
         rows = sample.gate.rows
@@ -238,5 +255,5 @@ class _Attempt:
 
 
 def _scores(program: RiskProgram, features: np.ndarray) -> Scores:
-    margin = program.forest.margins(features)
+    margin = program.forest.margins(features) if program.net is None else program.run(features).margin
     return Scores(margin, program.calibration.probability(margin))
