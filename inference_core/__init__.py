@@ -149,12 +149,12 @@ __all__ = [
 # Reached on first use: signatures need the cryptography package and stored nets safetensors, which a machine that only runs
 # programs may lack.
 _SIGNED = ("load_or_create_signing_key", "load_program", "load_verify_key", "save_program")
-_ON_FIRST_USE = dict.fromkeys(_SIGNED, "inference_core.artifacts") | dict.fromkeys(
-    ("net_from_bytes", "net_to_bytes"), "inference_core.net.storage"
-)
+_STORED = ("net_from_bytes", "net_to_bytes")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ON_FIRST_USE:
-        return getattr(import_module(_ON_FIRST_USE[name]), name)
+    if name in _SIGNED:
+        return getattr(import_module("inference_core.artifacts"), name)
+    if name in _STORED:
+        return getattr(import_module("inference_core.net.storage"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -156,7 +156,7 @@ typedef struct {
     const int32_t *column; /* [reads] */
     const uint8_t *rank;   /* [reads][256] */
     const int32_t *offset; /* [features + 1] */
-    const int16_t *first;  /* [rows][width] */
+    const int16_t *first;  /* [rows][width], outputs of each 32 in pairs */
     net_layer layer[MOST_LAYERS];
     const int8_t *head; /* [members][width] */
 } net_table;

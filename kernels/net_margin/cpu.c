@@ -67,10 +67,17 @@ static void find_rows(const net_table *net, const uint8_t *plain, int64_t stride
     }
 }
 
+/* A row's places of 32 outputs are those of the first sixteen and of the others in turn. */
 INLINE void add_rows(const int16_t *const *row, int64_t features, int64_t width, int32_t *sum) {
-    memset(sum, 0, (size_t)width * sizeof(int32_t));
+    int32_t paired[MOST_WIDTH];
+    memset(paired, 0, (size_t)width * sizeof(int32_t));
     for (int64_t f = 0; f < features; f++)
-        for (int64_t h = 0; h < width; h++) sum[h] += row[f][h];
+        for (int64_t h = 0; h < width; h++) paired[h] += row[f][h];
+    for (int64_t h = 0; h < width; h += 2 * PANEL)
+        for (int i = 0; i < PANEL; i++) {
+            sum[h + i] = paired[h + 2 * i];
+            sum[h + PANEL + i] = paired[h + 2 * i + 1];
+        }
 }
 
 /* --- plain C ---------------------------------------------------------------------------------------------------------- */

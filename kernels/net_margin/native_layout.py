@@ -38,7 +38,7 @@ def native_net(table: NetTable) -> Native:
     of = Net(table.features, table.members, len(table.layers), table.multiplier, table.shift, table.centre_term)
     native = Native(of)
     of.reads, of.column, of.rank = native.keep(table.reads), native.keep(table.column), native.keep(table.rank)
-    of.offset, of.first, of.head = native.keep(table.offset), native.keep(table.first), native.keep(table.head)
+    of.offset, of.first, of.head = native.keep(table.offset), native.keep(pairs_of(table.first)), native.keep(table.head)
     for i, layer in enumerate(table.layers):
         of.layer[i] = _layer(native, layer)
     return native
@@ -53,6 +53,12 @@ def _layer(native: Native, layer: NetTableLayer) -> Layer:
         of.inputs, of.stride = len(layer.weight), quads.shape[1]
         of.quads, of.units = native.keep(quads), native.keep(units_of(layer.weight))
     return of
+
+
+def pairs_of(first: np.ndarray) -> np.ndarray:
+    """Return [rows, H] int16, of each 32 outputs the first sixteen in the even places and the others in the odd ones."""
+    rows, outputs = first.shape
+    return first.reshape(rows, outputs // 32, 2, PANEL).transpose(0, 1, 3, 2).reshape(rows, outputs)
 
 
 def quads_of(weight: np.ndarray) -> np.ndarray:

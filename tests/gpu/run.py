@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # How many processes share an operation's cases: kernels that take long to compile get more.
-_PARTS = {"score_rows": 6, "path_contributions": 3, "rule_mask": 2, "block_sparse_linear": 5, "block_sparse_conv": 2}
+_PARTS = {"score_rows": 6, "path_contributions": 3, "rule_mask": 2, "net_margin": 2, "block_sparse_linear": 5, "block_sparse_conv": 2}
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def main() -> int:
     flips = check_flips("cuda:0", max(1, (os.cpu_count() or 2) - 1))
     _say(f"flips: {flips['rows_that_differ']} ({time.perf_counter() - start:.0f} s)")
     sound = {name: not contract["failures"] for name, contract in contracts.items()}
-    result = {"contracts": contracts, "flips": flips, "benchmark": None}
+    result = {"contracts": contracts, "flips": flips, "benchmark": None, "program": None}
     # The benchmark's figures come from these; one that is unsound has no speed.
     if sound["score_rows"] and sound["forest_margin"] and not flips["flips_per_million"]:
         from tests.benchmarks.gpu.forest_sizes import benchmark
@@ -45,6 +45,11 @@ def main() -> int:
 
         result["benchmark"] = {**benchmark(), "queued": queued()}
         _say(_table(result["benchmark"]))
+        if sound["net_margin"]:
+            from tests.benchmarks.net_kernels.gpu import gpu_report
+
+            result["program"] = gpu_report()
+            _say(json.dumps(result["program"]))
     else:
         _say("no benchmark: a contract failed, or rows flipped")
     if arguments.out:
@@ -93,6 +98,9 @@ def summary(result: dict) -> dict:
         if one["nvforest_device_to_device"]:
             figures["nvforest_rows_per_s"] = max(round(line["rows"] / line["nvforest"]["us"] * 1e6) for line in sizes)
             figures["nvforest_one_row_us"] = round(one["nvforest_device_to_device"]["us"], 2)
+    program = result["program"]
+    figures["program_65536_us"] = None if program is None else round(program["program_us"], 1)
+    figures["program_65536_explained"] = None if program is None else round(program["explained"], 3)
     return {**figures, "flips_per_million": result["flips"]["flips_per_million"]}
 
 

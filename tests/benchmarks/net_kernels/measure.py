@@ -18,7 +18,7 @@ from tests.benchmarks.net_kernels.peers import onnx_peers, torch_peers
 TOP = 4
 BATCHES = (1, 8, 32, 128, 1024)
 SKIPPED_BATCHES = (1, 8, 64)
-_ROUND_S = 0.01
+_ROUND_S = 0.003
 
 
 def one_row(tables: ScoreTables, x: np.ndarray, rounds: int = 20) -> dict[str, dict[str, float]]:
@@ -44,7 +44,7 @@ def one_row(tables: ScoreTables, x: np.ndarray, rounds: int = 20) -> dict[str, d
 
 
 def batches(
-    net: NetTable, bins: np.ndarray, sizes: Sequence[int] = BATCHES, rounds: int = 15, with_compile: bool = True
+    net: NetTable, bins: np.ndarray, sizes: Sequence[int] = BATCHES, rounds: int = 80, with_compile: bool = True
 ) -> list[dict[str, Any]]:
     """Return for each size the best microseconds of ours and of each peer; one thread, rounds in turn.
 
@@ -61,7 +61,7 @@ def batches(
     return found
 
 
-def skipping(net: NetTable, bins: np.ndarray, sizes: Sequence[int] = SKIPPED_BATCHES, rounds: int = 15) -> list[dict[str, Any]]:
+def skipping(net: NetTable, bins: np.ndarray, sizes: Sequence[int] = SKIPPED_BATCHES, rounds: int = 80) -> list[dict[str, Any]]:
     """Return for each batch size the share of multiplications that meet a zero, that are skipped, and the times of each path."""
     found = []
     for size in sizes:
@@ -86,7 +86,7 @@ def skipping(net: NetTable, bins: np.ndarray, sizes: Sequence[int] = SKIPPED_BAT
 
 
 def best_us(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the best microseconds of each call: in turn, each round long enough that the clock does not matter."""
+    """Return the best microseconds of each call: in turn, in rounds so short that some meet no other work on the machine."""
     repeats = {}
     for name, call in calls.items():
         call()

@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="few rounds, and no compiled peer: to see that it runs")
     quick = parser.parse_args(arguments).quick
     torch.set_num_threads(1)
-    result = measured(2 if quick else 15, not quick)
+    result = measured(2 if quick else 80, not quick)
     print(tables_of(result))
     print(json.dumps(summary(result)))
     return 0
