@@ -147,7 +147,7 @@ typedef struct {
 
 #define MOST_LAYERS 4
 #define MOST_WIDTH 512
-#define MOST_MEMBERS 32
+#define MOST_FEATURES 1024
 
 typedef struct {
     int64_t features, members, layers, multiplier, shift;

@@ -2,8 +2,8 @@
 
 #define EACH INLINE FOR_AVX2
 
-FOR_AVX2 static void avx2_first(const int16_t *const *row, int64_t features, int64_t width, int32_t *sum) {
-    add_rows(row, features, width, sum);
+FOR_AVX2 static void avx2_first(const int16_t *first, const int32_t *place, int64_t features, int64_t width, int32_t *sum) {
+    add_rows(first, place, features, width, sum);
 }
 
 FOR_AVX2 static void avx2_finish(const net_layer *layer, finish of, const int32_t *sum) {

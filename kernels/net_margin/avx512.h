@@ -19,13 +19,14 @@ FOR_AVX512 static void avx512_finish(const net_layer *layer, finish of, const in
 
 /* `panels` sixteens of outputs at a time, in registers. A product with 1 and 0 widens the even places of a row, which are the
  * first sixteen of its 32 outputs, and one with 0 and 1 the odd ones: see pairs_of in native_layout.py. */
-EACH void avx512_add_rows(const int16_t *const *row, int64_t features, int64_t first, int32_t *sum, int panels) {
+EACH void avx512_add_rows(const int16_t *table, const int32_t *place, int64_t features, int64_t first, int32_t *sum,
+                          int panels) {
     __m512i part[16];
     const __m512i even = _mm512_set1_epi32(1), odd = _mm512_set1_epi32(1 << 16);
 #pragma GCC unroll 16
     for (int p = 0; p < panels; p++) part[p] = _mm512_setzero_si512();
     for (int64_t f = 0; f < features; f++) {
-        const int16_t *of = row[f] + first;
+        const int16_t *of = table + place[f] + first;
 #pragma GCC unroll 8
         for (int p = 0; p < panels; p += 2) {
             const __m512i both = _mm512_loadu_si512(of + p * PANEL);
@@ -37,46 +38,49 @@ EACH void avx512_add_rows(const int16_t *const *row, int64_t features, int64_t f
     for (int p = 0; p < panels; p++) _mm512_store_si512(sum + first + p * PANEL, part[p]);
 }
 
-FOR_AVX512 static void avx512_first(const int16_t *const *row, int64_t features, int64_t width, int32_t *sum) {
+FOR_AVX512 static void avx512_first(const int16_t *table, const int32_t *place, int64_t features, int64_t width, int32_t *sum) {
     int64_t h = 0;
-    for (; h + 256 <= width; h += 256) avx512_add_rows(row, features, h, sum, 16);
-    for (; h < width; h += 64) avx512_add_rows(row, features, h, sum, 4);
+    for (; h + 256 <= width; h += 256) avx512_add_rows(table, place, features, h, sum, 16);
+    for (; h < width; h += 64) avx512_add_rows(table, place, features, h, sum, 4);
 }
 
 /* --- dense ------------------------------------------------------------------------------------------------------------ */
 
-/* `count` vectors against 32 outputs. */
+/* `count` vectors against 64 outputs: sixteen sums, whose additions overlap, for eight loads. */
 EACH void avx512_tile(const net_layer *layer, const uint8_t *a, int64_t vector, int64_t members, int64_t first, uint8_t *out,
                       int count) {
-    __m512i sum[8][2];
-#pragma GCC unroll 8
-    for (int v = 0; v < count; v++) sum[v][0] = sum[v][1] = _mm512_setzero_si512();
+    __m512i sum[4][4];
+#pragma GCC unroll 4
+    for (int v = 0; v < count; v++)
+#pragma GCC unroll 4
+        for (int p = 0; p < 4; p++) sum[v][p] = _mm512_setzero_si512();
     const int64_t inputs = layer->inputs;
     const int8_t *w = layer->quads + first * 4;
     a += vector * inputs;
     for (int64_t i = 0; i < inputs; i += 4, w += layer->stride) {
-        const __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64);
-#pragma GCC unroll 8
+        __m512i of[4];
+#pragma GCC unroll 4
+        for (int p = 0; p < 4; p++) of[p] = _mm512_loadu_si512(w + 64 * p);
+#pragma GCC unroll 4
         for (int v = 0; v < count; v++) {
             const __m512i quad = _mm512_set1_epi32((int)four(a + v * inputs + i));
-            sum[v][0] = _mm512_dpbusd_epi32(sum[v][0], quad, w0);
-            sum[v][1] = _mm512_dpbusd_epi32(sum[v][1], quad, w1);
+#pragma GCC unroll 4
+            for (int p = 0; p < 4; p++) sum[v][p] = _mm512_dpbusd_epi32(sum[v][p], quad, of[p]);
         }
     }
     const __m512i threshold = _mm512_set1_epi32((int)layer->threshold);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int v = 0; v < count; v++) {
-        const finish of = finish_of(layer, vector + v, members, out);
-        avx512_finish_panel(of, first, sum[v][0], threshold);
-        avx512_finish_panel(of, first + PANEL, sum[v][1], threshold);
+        const finish to = finish_of(layer, vector + v, members, out);
+#pragma GCC unroll 4
+        for (int p = 0; p < 4; p++) avx512_finish_panel(to, first + p * PANEL, sum[v][p], threshold);
     }
 }
 
 FOR_AVX512 static void avx512_dense(const net_layer *layer, const uint8_t *a, int64_t vectors, int64_t members, uint8_t *out) {
-    for (int64_t o = 0; o < layer->outputs; o += 2 * PANEL) {
+    for (int64_t o = 0; o < layer->outputs; o += 4 * PANEL) {
         int64_t v = 0;
-        for (; v + 8 <= vectors; v += 8) avx512_tile(layer, a, v, members, o, out, 8);
-        for (; v + 2 <= vectors; v += 2) avx512_tile(layer, a, v, members, o, out, 2);
+        for (; v + 4 <= vectors; v += 4) avx512_tile(layer, a, v, members, o, out, 4);
         for (; v < vectors; v++) avx512_tile(layer, a, v, members, o, out, 1);
     }
 }

@@ -1,7 +1,7 @@
 /* Totals of the net on blocks of bins. See kernels/cpu.h for the table.
  *
  * Some rows at a time: all members' activations of a chunk are "vectors", one after the other, and each layer is a product of
- * vectors and a matrix of bytes. The dense way takes eight vectors against 32 outputs at a time; the sparse ways take one
+ * vectors and a matrix of bytes. The dense way takes four vectors against 64 outputs at a time; the sparse ways take one
  * vector against all outputs and leave out inputs that are zero.
  */
 #include <string.h>
@@ -9,6 +9,7 @@
 #include "../cpu.h"
 
 #define CHUNK 64 /* vectors at a time: with what they become they stay in the second-level cache */
+#define SOME 8   /* rows whose places in the first layer are found at a time */
 #define PANEL 16 /* outputs whose weights are one line of 64 bytes */
 
 enum { AUTO = 0, DENSE, QUADS, UNITS };
@@ -56,23 +57,28 @@ INLINE uint32_t four(const uint8_t *at) {
 
 /* --- the first layer -------------------------------------------------------------------------------------------------- */
 
-/* Where the rows begin that a row of bins reads. */
-static void find_rows(const net_table *net, const uint8_t *plain, int64_t stride, const int16_t **row) {
-    const int64_t width = net->layer[0].outputs;
+/* Where in `first` the rows begin that some rows of bins read: those of a column lie side by side. */
+static void find_rows(const net_table *net, const uint8_t *plain, int64_t stride, int64_t rows, int32_t place[][MOST_FEATURES]) {
+    const int32_t width = (int32_t)net->layer[0].outputs;
     for (int64_t f = 0; f < net->features; f++) {
-        int64_t at = net->offset[f];
-        for (int32_t r = net->reads[f]; r < net->reads[f + 1]; r++) at += net->rank[r * 256 + plain[net->column[r] * stride]];
-        const int64_t last = net->offset[f + 1] - 1;
-        row[f] = net->first + (at < last ? at : last) * width;
+        const int32_t first = net->offset[f], last = net->offset[f + 1] - 1;
+        for (int64_t i = 0; i < rows; i++) {
+            int32_t at = first;
+            for (int32_t r = net->reads[f]; r < net->reads[f + 1]; r++)
+                at += net->rank[r * 256 + plain[net->column[r] * stride + i]];
+            place[i][f] = (at < last ? at : last) * width;
+        }
     }
 }
 
 /* A row's places of 32 outputs are those of the first sixteen and of the others in turn. */
-INLINE void add_rows(const int16_t *const *row, int64_t features, int64_t width, int32_t *sum) {
+INLINE void add_rows(const int16_t *first, const int32_t *place, int64_t features, int64_t width, int32_t *sum) {
     int32_t paired[MOST_WIDTH];
     memset(paired, 0, (size_t)width * sizeof(int32_t));
-    for (int64_t f = 0; f < features; f++)
-        for (int64_t h = 0; h < width; h++) paired[h] += row[f][h];
+    for (int64_t f = 0; f < features; f++) {
+        const int16_t *row = first + place[f];
+        for (int64_t h = 0; h < width; h++) paired[h] += row[h];
+    }
     for (int64_t h = 0; h < width; h += 2 * PANEL)
         for (int i = 0; i < PANEL; i++) {
             sum[h + i] = paired[h + 2 * i];
@@ -82,8 +88,8 @@ INLINE void add_rows(const int16_t *const *row, int64_t features, int64_t width,
 
 /* --- plain C ---------------------------------------------------------------------------------------------------------- */
 
-static void plain_first(const int16_t *const *row, int64_t features, int64_t width, int32_t *sum) {
-    add_rows(row, features, width, sum);
+static void plain_first(const int16_t *first, const int32_t *place, int64_t features, int64_t width, int32_t *sum) {
+    add_rows(first, place, features, width, sum);
 }
 
 static void plain_finish(const net_layer *layer, finish of, const int32_t *sum) {
@@ -174,19 +180,19 @@ static void run_layer(const net_layer *layer, int path, const uint8_t *a, int64_
 
 /* --- a chunk of rows -------------------------------------------------------------------------------------------------- */
 
-static void first_layer(const net_table *net, const uint8_t *plain, int64_t stride, int64_t rows, const int16_t **row,
-                        uint8_t *out) {
+static void first_layer(const net_table *net, const uint8_t *plain, int64_t stride, int64_t rows, uint8_t *out) {
     const net_layer *layer = &net->layer[0];
-    int32_t sum[MOST_WIDTH] __attribute__((aligned(64)));
+    int32_t place[SOME][MOST_FEATURES], sum[MOST_WIDTH] __attribute__((aligned(64)));
     const int variant = kernels_variant();
     for (int64_t r = 0; r < rows; r++) {
-        find_rows(net, plain + r, stride, row);
+        if (r % SOME == 0) find_rows(net, plain + r, stride, rows - r < SOME ? rows - r : SOME, place);
+        const int32_t *at = place[r % SOME];
 #if HAS_X86
-        if (variant == AVX512) avx512_first(row, net->features, layer->outputs, sum);
-        else if (variant == AVX2) avx2_first(row, net->features, layer->outputs, sum);
+        if (variant == AVX512) avx512_first(net->first, at, net->features, layer->outputs, sum);
+        else if (variant == AVX2) avx2_first(net->first, at, net->features, layer->outputs, sum);
         else
 #endif
-            plain_first(row, net->features, layer->outputs, sum);
+            plain_first(net->first, at, net->features, layer->outputs, sum);
         for (int64_t k = 0; k < net->members; k++) {
             const finish of = finish_of(layer, r * net->members + k, net->members, out);
 #if HAS_X86
@@ -200,10 +206,10 @@ static void first_layer(const net_table *net, const uint8_t *plain, int64_t stri
     (void)variant;
 }
 
-static void run_chunk(const net_table *net, const uint8_t *plain, int64_t stride, int64_t rows, int path, const int16_t **row,
-                      int32_t *totals, int64_t *work) {
+static void run_chunk(const net_table *net, const uint8_t *plain, int64_t stride, int64_t rows, int path, int32_t *totals,
+                      int64_t *work) {
     uint8_t buffer[2][CHUNK * MOST_WIDTH] __attribute__((aligned(64)));
-    first_layer(net, plain, stride, rows, row, buffer[0]);
+    first_layer(net, plain, stride, rows, buffer[0]);
     int at = 0;
     for (int64_t l = 1; l < net->layers; l++, at ^= 1)
         run_layer(&net->layer[l], path, buffer[at], rows * net->members, net->members, buffer[at ^ 1], work);
@@ -220,15 +226,12 @@ static void run_chunk(const net_table *net, const uint8_t *plain, int64_t stride
     }
 }
 
-#define MOST_FEATURES 4096
-
 static void run_rows(const net_table *net, const uint8_t *plain, int64_t stride, int64_t rows, int path, int32_t *totals,
                      int64_t *work) {
-    const int16_t *row[MOST_FEATURES];
     const int64_t some = net->members >= CHUNK ? 1 : CHUNK / net->members;
     for (int64_t first = 0; first < rows; first += some) {
         const int64_t here = rows - first < some ? rows - first : some;
-        run_chunk(net, plain + first, stride, here, path, row, totals + first, work);
+        run_chunk(net, plain + first, stride, here, path, totals + first, work);
     }
 }
 

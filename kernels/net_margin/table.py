@@ -17,7 +17,7 @@ WIDTH_STEP = 64
 MAX_WIDTH = 512
 MAX_MEMBERS = 32
 MAX_LAYERS = 3
-MAX_FEATURES = 4096
+MAX_FEATURES = 1024
 LARGEST_ACTIVATION = 127
 EXACT = 1 << 24
 """Integers below this in size are exact in float32."""
@@ -108,6 +108,8 @@ class NetTable:
             raise KernelInputError(f"a net has 1 to {MAX_MEMBERS} members, and 1 to {MAX_LAYERS} layers after the first")
         if self.first.ndim != 2 or self.first.shape[1] != self.widths[0] or self.layers[0].weight is not None:
             raise KernelInputError("the first layer has a table instead of weights, as wide as its biases")
+        if self.first.size >= 1 << 31:
+            raise KernelInputError("the first layer's table has more entries than 31 bits count")
         for below, layer in zip(self.widths[:-1], self.layers[1:], strict=True):
             if layer.weight is None or layer.weight.shape != (below, layer.bias.shape[1]) or len(layer.bias) != self.members:
                 raise KernelInputError("the weights of a layer must be [width below, its own], and all layers have K members")

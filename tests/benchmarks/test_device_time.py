@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from tests.benchmarks.device_time import PlainNet, compare, make_case
+from tests.benchmarks.device_time.cpu import compare, make_case
+from tests.benchmarks.device_time.plain_net import PlainNet
 
 
 def test_both_stacks_compute_the_same_and_every_part_is_timed():

@@ -1,11 +1,9 @@
-"""Device time of a million decisions: our program beside a plain stack, `python -m tests.benchmarks.device_time`.
+"""On the CPU: our program beside a plain stack.
 
 The plain stack is what a bank's own team would write first: the same forest in XGBoost (`inplace_predict`), and the same net in
 PyTorch, eager and dense in float32, with its encoding worked out in tensors. Ours is one call: bins, forest, net, and the four
 largest contributions, which the plain stack does not give. One thread each, rounds in turn, the best of them. The number of
 devices that a fixed throughput needs is in proportion to these times. The last line is JSON.
-
-On a GPU (`gpu_report`) the plain stack is its net alone, to which its forest would have to be added.
 """
 
 from __future__ import annotations
@@ -18,40 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import xgboost
-from torch import nn
 
 from inference_core import Blend, Calibration, FeatureColumn, FeatureSchema, Forest, RiskProgram, default_policy
 from inference_core.modalities import BinEncoding, NetShape, TabularNet, encoding_of_forest, export_net
+from tests.benchmarks.device_time.plain_net import PlainNet
 from tests.benchmarks.net_kernels.measure import best_us
 
 FEATURES, TREES, DEPTH = 64, 200, 6
 BATCHES = (1, 8, 64, 1024)
 GOAL = 0.55
-
-
-class PlainNet(nn.Module):
-    """The net of a TabularNet on rows of features, as PyTorch would run it: [B, F] float32 -> log-odds [B]."""
-
-    def __init__(self, net: TabularNet) -> None:
-        super().__init__()
-        edges = net.encoding.edges
-        self.register_buffer("edges", torch.cat([torch.from_numpy(of.copy()) for of in edges]))
-        self.register_buffer("column", torch.repeat_interleave(torch.arange(len(edges)), torch.tensor([len(of) for of in edges])))
-        rows, starts = net.expanded_increments().detach(), np.cumsum([len(of) + 1 for of in edges])
-        missing = torch.zeros(len(rows), dtype=torch.bool)
-        missing[torch.from_numpy(starts - 1)] = True
-        self.passed, self.missing = nn.Parameter(rows[~missing]), nn.Parameter(rows[missing])
-        self.bias, self.scale = net.bias, net.scale
-        self.weights, self.head, self.head_bias = net.weights, net.head, net.head_bias
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the members' mean log-odds."""
-        over = (x[:, self.column] >= self.edges).to(x.dtype)
-        given = torch.addmm(torch.isnan(x).to(x.dtype) @ self.missing, over, self.passed)[None]
-        given = ((given + self.bias[0][:, None]) * self.scale[0][:, None]).relu()
-        for layer, weight in enumerate(self.weights, start=1):
-            given = ((given @ weight + self.bias[layer][:, None]) * self.scale[layer][:, None]).relu()
-        return (torch.einsum("kbo,ko->bk", given, self.head) + self.head_bias).mean(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,44 +87,6 @@ def compare(case: Case, size: int, rounds: int) -> dict[str, float]:
         "plain net": net,
     }
     return best_us(calls, rounds)
-
-
-def gpu_report(sizes: tuple[int, ...] = (1, 64, 1024, 65_536), seconds: float = 0.2) -> dict:
-    """Return microseconds a batch on the GPU of our whole program, rows on the device, and of the plain net alone."""
-    from kernels.gpu import allocate, upload
-    from kernels.score_rows import gpu_cuda, gpu_triton
-    from tests.benchmarks.gpu.forest_sizes import _replayed_us
-
-    case, lines = make_case(), []
-    tables = upload(case.program.plan.tables, "cuda:0")
-    plain = PlainNet(case.net).eval().to("cuda:0")
-    kernel = gpu_triton if gpu_cuda.refusal(tables, 4) else gpu_cuda
-    for size in sizes:
-        x = torch.from_numpy(case.rows(size)).to("cuda:0")
-        out = allocate(tables, size, 4, scratch=False)
-        ours = _replayed_us(lambda x=x, out=out: kernel.score_rows(tables, x, None, 4, "row_parallel", out), seconds)
-        with torch.inference_mode():
-            eager = _eager_us(lambda x=x: plain(x), seconds)
-        lines.append({"rows": size, "ours_us": ours, "plain_net_us": eager, "saved_at_least": 1 - ours / eager})
-    return {"batches": lines}
-
-
-def _eager_us(call: Callable[[], object], seconds: float) -> float:
-    for _ in range(5):
-        call()
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize()
-    begin.record()
-    call()
-    end.record()
-    torch.cuda.synchronize()
-    repeats = max(10, int(seconds * 1e3 / max(begin.elapsed_time(end), 1e-3)))
-    begin.record()
-    for _ in range(repeats):
-        call()
-    end.record()
-    torch.cuda.synchronize()
-    return begin.elapsed_time(end) * 1e3 / repeats
 
 
 def main(arguments: list[str] | None = None) -> int:
