@@ -144,7 +144,6 @@ __all__ = [
     "save_program",
     "spans_of",
     "table_rows",
-    "token_codes",
     "unpack_rows",
 ]
 
