@@ -14,8 +14,8 @@ from inference_core.sparsity import FORMATS, stored_bytes
 def bytes_of(net: TabularNet, exported: QuantisedNet) -> dict[str, int]:
     """Return the bytes of a pruned net: dense and sparse in float32, dense and sparse in int8.
 
-    Members' biases, scales and heads are whole in every row: in float32, and in int8 as the export keeps them (int32 biases,
-    float32 scales, int8 heads).
+    A sparse weight is kept with a bitmap or with gaps, whichever is smaller. Members' biases, scales and heads are whole in
+    every row: in float32, and in int8 as the export keeps them (int32 biases, float32 scales, int8 heads).
     """
     weights = {name: weight.detach().cpu() for name, weight in prunable(net).items()}
     others = sum(p.numel() for p in net.parameters()) - sum(of.numel() for of in weights.values())
@@ -26,14 +26,16 @@ def bytes_of(net: TabularNet, exported: QuantisedNet) -> dict[str, int]:
     kept = sum(of.nbytes for of in small)
     return {
         "float32": 4 * sum(p.numel() for p in net.parameters()),
-        "float32 pruned": _packed(weights, "bitmap") + 4 * others,
+        "float32 pruned": _packed(weights) + 4 * others,
         "int8": sum(of.numel() for of in integers.values()) + kept,
-        "int8 pruned": _packed(integers, "bitmap") + kept,
+        "int8 pruned": _packed(integers) + kept,
     }
 
 
-def _packed(weights: dict[str, torch.Tensor], form: str) -> int:
-    return stored_bytes({name: FORMATS[form].pack(weight) for name, weight in weights.items()})
+def _packed(weights: dict[str, torch.Tensor]) -> int:
+    forms = [FORMATS[name] for name in ("bitmap", "gaps")]
+    packed = {name: min((form.pack(of) for form in forms), key=lambda it: it.stored_bytes) for name, of in weights.items()}
+    return stored_bytes(packed)
 
 
 def _increments(exported: QuantisedNet) -> torch.Tensor:

@@ -103,6 +103,15 @@ def test_a_quarter_of_the_bytes_needs_78_percent_zeros_in_float32_and_81_in_bflo
         assert FORMATS["bitmap"].pack(weight).stored_bytes <= 0.25 * dense_bytes + 64
 
 
+@pytest.mark.parametrize("gap", [0, 1, 6, 7, 8, 300])
+def test_even_gaps_of_any_length_come_back_and_take_less_than_a_bitmap(gap):
+    weight = torch.zeros((64, 301), dtype=torch.int8)
+    weight.reshape(-1)[gap :: gap + 1] = 5
+    packed = FORMATS["gaps"].pack(weight)
+    assert torch.equal(FORMATS["gaps"].unpack(packed), weight)
+    assert (packed.stored_bytes < FORMATS["bitmap"].pack(weight).stored_bytes) is (gap > 0)
+
+
 @each_format
 def test_a_file_gives_back_what_went_in_and_is_hardly_larger(form, tmp_path):
     weights = {f"layer.{i}.weight": form.example(weight_of((64, 48), dtype, i)) for i, dtype in enumerate(DTYPES)}
