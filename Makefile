@@ -22,7 +22,7 @@ export DATA MINUTES ARGS
 # The GPU host needs PyTorch, Triton and NumPy only, and no installation of ours.
 GPU_PYTHON ?= python3
 
-.PHONY: help demo test gpu chaos browser bench-accuracy bench-serving bench-scheduler bench-shared bench-state bench-forest bench-rules lint clean
+.PHONY: help demo test gpu chaos browser bench-accuracy bench-serving bench-scheduler bench-shared bench-state bench-forest bench-rules bench-net bench-net-kernels bench-fuse bench-sparse bench-device-time lint clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -37,6 +37,11 @@ help:
 	@echo 'make chaos [FAULTS=n] [ARGS="--seed s"]              kill, pause and cut off everything under load; then read all back'
 	@echo 'make bench-forest [ARGS=--full]                     one row and batches on the CPU beside other engines (10 min)'
 	@echo 'make bench-rules [ARGS=...]                         rules, and rules with a forest, beside other engines'
+	@echo 'make bench-net DATA=file.parquet                     forest and net beside the forest alone, pruned and in bytes'
+	@echo 'make bench-net-kernels [ARGS=...]                    the net in bytes beside PyTorch and ONNX Runtime'
+	@echo 'make bench-sparse [ARGS=...]                         sparse layers for single rows beside dense ones'
+	@echo 'make bench-fuse [ARGS=...]                           @deepseek_fuse beside torch.compile'
+	@echo 'make bench-device-time [ARGS=...]                    device time a million decisions beside PyTorch and XGBoost'
 	@echo 'make gpu [ARGS="--out file.json"]                     on a GPU host: kernels against references, then the benchmark'
 	@echo 'make lint                                           ruff, and models without a migration'
 	@echo 'make clean                                          remove the installation and build products; var/ stays'
@@ -73,6 +78,22 @@ bench-forest: $(PEERS)
 
 bench-rules: $(PEERS)
 	@$(PEERS_RUN) -m tests.benchmarks.rules $(ARGS)
+
+bench-net: $(DEV)
+	@$(if $(DATA),,echo 'usage: make bench-net DATA=path/to/handbook_raw.parquet' >&2; exit 2)
+	@$(RUN) -m tests.benchmarks.net --data "$$DATA" $(ARGS)
+
+bench-net-kernels: $(DEV)
+	@$(RUN) -m tests.benchmarks.net_kernels $(ARGS)
+
+bench-sparse: $(DEV)
+	@$(RUN) -m tests.benchmarks.sparse $(ARGS)
+
+bench-fuse: $(DEV)
+	@$(RUN) -m tests.benchmarks.fuse $(ARGS)
+
+bench-device-time: $(DEV)
+	@$(RUN) -m tests.benchmarks.device_time $(ARGS)
 
 gpu:
 	@$(GPU_PYTHON) -m tests.gpu.run $(ARGS)

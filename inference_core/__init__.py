@@ -9,6 +9,7 @@ from inference_core.calibration import Calibration, fit_platt
 from inference_core.errors import ArtifactRefused, InferenceError, ProgramError, RuleError, SchedulingError, SchemaMismatch
 from inference_core.export import program_to_onnx
 from inference_core.forest import Forest
+from inference_core.fusion import deepseek_fuse
 from inference_core.ids import ID_BYTES, RANDOM_BYTES, ordered_ids
 from inference_core.net import Blend, NetLayer, QuantisedNet
 from inference_core.outcomes import Outcome, RuleOutcome
@@ -120,6 +121,7 @@ __all__ = [
     "WindowLayout",
     "WindowStore",
     "cpu_device",
+    "deepseek_fuse",
     "default_policy",
     "detect_devices",
     "fit_platt",
@@ -142,7 +144,6 @@ __all__ = [
     "save_program",
     "spans_of",
     "table_rows",
-    "token_codes",
     "unpack_rows",
 ]
 

@@ -42,7 +42,7 @@ def champion_loads(app_configs: Any, databases: Any = None, **kwargs: Any) -> li
             Warning(f"the live program cannot be loaded: {error}", hint="Run 'manage.py rollback_program'.", id="scoring.W002")
         ]
     if program.schema.version != current_schema().version:
-        hint = "Run 'manage.py retrain'; until then decisions are made by the rules alone."
+        hint = "Run 'manage.py train'; until then decisions are made by the rules alone."
         return [Warning("the live program was built for another feature schema", hint=hint, id="scoring.W003")]
     return []
 

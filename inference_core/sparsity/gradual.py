@@ -28,6 +28,7 @@ class GradualPruner:
     Attributes:
         weights: name -> parameter, of what is pruned.
         masks: name -> bool of its shape, True where the weight is kept.
+        thresholds: name -> the lowest score that was kept when the zeros were last chosen; empty before.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class GradualPruner:
             raise ValueError("there is nothing to prune: the model has no nn.Linear or nn.Conv2d, and no weights were named")
         self._schedule, self._scheme, self._regrowth = schedule, scheme or Unstructured(), regrowth
         self.masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in self.weights.items()}
+        self.thresholds: dict[str, float] = {}
         self._inputs = _input_scales(layers, self.weights) if importance is Importance.INPUT_SCALED else {}
         self._gradients = {name: GradientScale() for name in self.weights} if importance is Importance.GRADIENT else {}
 
@@ -64,7 +66,9 @@ class GradualPruner:
     def _choose(self, name: str, weight: nn.Parameter, sparsity: float) -> torch.Tensor:
         # Below every score, so that what is pruned already goes first and the masks are nested.
         scores = torch.where(self.masks[name], self._scores(name, weight), -1.0)
-        return self._scheme.mask(scores, sparsity) & self.masks[name]
+        keep = self._scheme.mask(scores, sparsity) & self.masks[name]
+        self.thresholds[name] = float(scores[keep].min()) if keep.any() else float("inf")
+        return keep
 
     def _exchange(self, name: str, weight: nn.Parameter, share: float) -> None:
         if not self._scheme.exchangeable:

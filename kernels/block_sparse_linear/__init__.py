@@ -45,7 +45,7 @@ def block_sparse_linear(
 
         return reference.block_sparse_linear(x, weight, bias, relu=relu, scale=scale, out_scale=out_scale)
     y = np.empty((len(x), weight.outputs), np.float32)
-    parts = [None if part is None else pointer(np.ascontiguousarray(part)) for part in (scale, bias)]
+    parts = [None if part is None else pointer(part) for part in (scale, bias)]
     run = native.block_sparse_float32 if x.dtype == np.float32 else native.block_sparse_int8
     sizes = [ctypes.c_int64(n) for n in (weight.outputs, weight.inputs, weight.height, weight.width, len(x))]
     blocks = [pointer(of) for of in (weight.values, weight.source, weight.offsets)]
@@ -66,7 +66,10 @@ def check_parts(
     if x.dtype != dtype or x.ndim != 2 or x.shape[1] != weight.inputs or not x.flags.c_contiguous:
         raise KernelInputError(f"x must be C-contiguous {dtype} [B, {weight.inputs}]; got {x.dtype} {x.shape}")
     for name, part in (("bias", bias), ("scale", scale)):
-        if part is not None and (part.dtype != np.float32 or part.shape != (weight.outputs,) or not np.isfinite(part).all()):
-            raise KernelInputError(f"{name} must be finite float32 [{weight.outputs}]; got {part.dtype} {part.shape}")
+        if part is None:
+            continue
+        fits = part.dtype == np.float32 and part.shape == (weight.outputs,) and part.flags.c_contiguous
+        if not fits or not np.isfinite(part).all():
+            raise KernelInputError(f"{name} must be contiguous finite float32 [{weight.outputs}]; got {part.dtype} {part.shape}")
     if (scale is None) != (dtype == np.float32) or (out_scale is not None and (scale is None or not out_scale > 0)):
         raise KernelInputError("int8 needs a scale for each output, float32 takes none; out_scale is above 0 and for int8 alone")

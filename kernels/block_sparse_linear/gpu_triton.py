@@ -8,6 +8,7 @@ blocks of a strip are shared out to several programs, and a second kernel adds u
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,13 +68,15 @@ def upload_blocks(
     """Return a weight on a device: float32 values as bfloat16 or float16, int8 as they are.
 
     Raises:
-        KernelInputError: a block is not 16 to 256 outputs by 16 to 128 inputs, in powers of two, or outputs or inputs are no
-            multiple of 16 (the memory unit reads whole 16 bytes: fill the weight up with zeros).
+        KernelInputError: a block is not 16 to 256 outputs by 16 (int8: 32) to 128 inputs, in powers of two, or outputs or
+            inputs are no multiple of 16 (the memory unit reads whole 16 bytes: fill the weight up with zeros).
     """
-    powers = all(n & (n - 1) == 0 and n >= 16 for n in (weight.height, weight.width))
-    if not powers or weight.height > 256 or weight.width > 128 or weight.outputs % 16 or weight.inputs % 16:
+    narrowest = 32 if weight.values.dtype == np.int8 else 16
+    powers = all(n & (n - 1) == 0 for n in (weight.height, weight.width))
+    sizes = 16 <= weight.height <= 256 and narrowest <= weight.width <= 128
+    if not powers or not sizes or weight.outputs % 16 or weight.inputs % 16:
         raise KernelInputError(
-            f"blocks must be 16 to 256 by 16 to 128 in powers of two and the weight a multiple of 16; "
+            f"blocks must be 16 to 256 by {narrowest} to 128 in powers of two and the weight a multiple of 16; "
             f"got {weight.height} x {weight.width} of {weight.outputs} x {weight.inputs}"
         )
     # One more block, which is never used: a descriptor needs something to point at, and the index is read a step ahead.
@@ -88,19 +91,25 @@ def upload_blocks(
     )  # fmt: skip
 
 
-def choose_tiling(rows: int, weight: DeviceBlocks, processors: int = 132) -> Tiling:
+def choose_tiling(rows: int, weight: DeviceBlocks) -> Tiling:
     """Return how a batch is cut up: what was fastest of what was tried on an H200 (tests/benchmarks/sparse)."""
-    strips = len(weight.order)
+    strips, processors = len(weight.order), _processors(weight.order.device)
     if rows <= 256:
-        # So few tiles that each has a processor to itself, and its shared memory.
-        split = max(1, min(16, processors // (2 * strips * triton.cdiv(rows, 64))))
-        return Tiling(rows=64, warps=4, stages=_stages(64, weight, 160), split=split)
-    if weight.height < 128:
-        return Tiling(rows=256, group=8, warps=8, stages=_stages(256, weight, 160))
-    if weight.height > 128 or rows <= 1024:
+        tiles = strips * triton.cdiv(rows, 64)
+        # A processor and its shared memory for each tile, as long as there are so few.
+        stages = _stages(64, weight, 160 if tiles <= processors else 100)
+        return Tiling(rows=64, stages=stages, split=max(1, min(16, processors // (2 * tiles))))
+    if weight.height > 128:
         return Tiling(rows=128, warps=8, stages=_stages(128, weight, 200))
+    if weight.height < 128 and rows > 1024:
+        return Tiling(rows=256, group=8, warps=8, stages=_stages(256, weight, 160))
     # Two programs a processor: one multiplies while the other begins or ends.
-    return Tiling(rows=128, warps=4, stages=_stages(128, weight, 100))
+    return Tiling(stages=_stages(128, weight, 100))
+
+
+@functools.cache
+def _processors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 132
 
 
 def _stages(rows: int, weight: DeviceBlocks, kilobytes: int) -> int:

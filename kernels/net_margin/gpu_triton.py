@@ -1,9 +1,8 @@
 """The net in Triton: the rows of the first layer that each feature reads, their sums, and a product of bytes a layer.
 
 The rows are found for all features at once, so that the sums are gathered with many loads under way; a program adds up a slice
-of the first layer's outputs, which the multiprocessor's own cache holds. A layer keeps the activations of its block of rows and
-members and goes through its outputs; the last one adds up the head. Everything between is an integer, or one product of floats
-that is not fused with anything (see EXACT).
+of the first layer's outputs, which the multiprocessor's own cache holds. A layer takes its block of rows member by member; the
+last one adds up the head. Everything between is an integer, or one product of floats that is not fused with anything (see EXACT).
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ _INDEX_ROWS = 256
 _SLICE = 32
 _AT_ONCE = 8
 _SUM_ROWS = 32
-_VECTORS = 128
-_OUTPUTS = 64
-_LEAST = 16  # of each side of a product of tiles
+_ROWS = 64
+_OUTPUTS = 256
+_LEAST = 16  # rows of a product of tiles
 
 
 def net_totals(net: DeviceNet, bins: torch.Tensor) -> torch.Tensor:
@@ -93,14 +92,13 @@ def _run_layer(
 ) -> None:  # fmt: skip
     first, table = net.layers[0], net.table
     outputs, inputs = layer.weight.shape
-    members = net.head.shape[0]
-    vectors = max(_VECTORS if rows * members >= 64 * _VECTORS else 2 * _LEAST, members)
-    vectors = min(vectors, max(64, 32_768 // inputs))  # activations that registers hold
-    _layer[(triton.cdiv(rows, vectors // members),)](
+    block = min(_OUTPUTS, outputs, 65_536 // inputs)
+    size = _ROWS if rows >= 64 * _ROWS and inputs <= 256 else _LEAST
+    _layer[(triton.cdiv(rows, size),)](
         given, first.bias, first.scale, layer.weight, layer.bias, layer.scale, net.head, out, terms, rows, table.multiplier,
         1 << (table.shift - 1), table.shift, FIRST=number == 0, LAST=last, FIRST_THRESHOLD=first.threshold,
-        THRESHOLD=layer.threshold, MEMBERS=members, ROWS=vectors // members, INPUTS=inputs, OUTPUTS=outputs,
-        BLOCK=min(_OUTPUTS, outputs), num_warps=8 if vectors >= 64 else 4, **EXACT,
+        THRESHOLD=layer.threshold, MEMBERS=table.members, ROWS=size, INPUTS=inputs, OUTPUTS=outputs, BLOCK=block,
+        num_warps=8 if size > _LEAST else 4, **EXACT,
     )  # fmt: skip
 
 
@@ -148,31 +146,32 @@ def _activate(total, scale, threshold: tl.constexpr):
 def _layer(given, first_bias, first_scale, weight, bias, scale, head, out, terms, B, multiplier, half, shift, FIRST: tl.constexpr,
            LAST: tl.constexpr, FIRST_THRESHOLD: tl.constexpr, THRESHOLD: tl.constexpr, MEMBERS: tl.constexpr, ROWS: tl.constexpr,
            INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """All members of a block of rows. The first one makes its activations of the sums of the first layer."""
-    VECTORS: tl.constexpr = ROWS * MEMBERS
+    """A block of rows, member by member, so that biases and scales are those of a column and not of each number.
+
+    The first layer's sums stay in registers; its activations are made of them for each block of outputs, whose weights all
+    members share.
+    """
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    vector = tl.program_id(0).to(tl.int64) * VECTORS + tl.arange(0, VECTORS)
-    member = tl.arange(0, VECTORS) % MEMBERS
+    here = rows < B
     i = tl.arange(0, INPUTS)
     if FIRST:
-        row = vector // MEMBERS
-        looked_up = tl.load(given + row[:, None] * INPUTS + i[None, :], mask=(row < B)[:, None], other=0)
-        place = member[:, None] * INPUTS + i[None, :]
-        a = _activate(looked_up + tl.load(first_bias + place), tl.load(first_scale + place), FIRST_THRESHOLD).to(tl.int8)
-    else:
-        a = tl.load(given + vector[:, None] * INPUTS + i[None, :], mask=(vector < B * MEMBERS)[:, None], other=0)
-    of_head = tl.zeros([VECTORS], tl.int32)
+        sums = tl.load(given + rows[:, None] * INPUTS + i[None, :], mask=here[:, None], other=0)
+    of_head = tl.zeros([ROWS], tl.int32)
     for start in range(0, OUTPUTS, BLOCK):
         o = start + tl.arange(0, BLOCK)
         w = tl.load(weight + o[None, :] * INPUTS + i[:, None])
-        at = member[:, None] * OUTPUTS + o[None, :]
-        total = tl.dot(a, w, out_dtype=tl.int32)
-        next_ = _activate(total + tl.load(bias + at), tl.load(scale + at), THRESHOLD)
-        if LAST:
-            of_head += tl.sum(next_ * tl.load(head + at).to(tl.int32), axis=1)
-        else:
-            tl.store(out + vector[:, None] * OUTPUTS + o[None, :], next_.to(tl.int8), mask=(vector < B * MEMBERS)[:, None])
+        for k in range(MEMBERS):
+            if FIRST:
+                of_first = sums + tl.load(first_bias + k * INPUTS + i)[None, :]
+                a = _activate(of_first, tl.load(first_scale + k * INPUTS + i)[None, :], FIRST_THRESHOLD).to(tl.int8)
+            else:
+                a = tl.load(given + (rows[:, None] * MEMBERS + k) * INPUTS + i[None, :], mask=here[:, None], other=0)
+            total = tl.dot(a, w, out_dtype=tl.int32) + tl.load(bias + k * OUTPUTS + o)[None, :]
+            next_ = _activate(total, tl.load(scale + k * OUTPUTS + o)[None, :], THRESHOLD)
+            if LAST:
+                of_head += tl.sum(next_ * tl.load(head + k * OUTPUTS + o).to(tl.int32)[None, :], axis=1)
+            else:
+                tl.store(out + (rows[:, None] * MEMBERS + k) * OUTPUTS + o[None, :], next_.to(tl.int8), mask=here[:, None])
     if LAST:
-        total_of_row = tl.sum(tl.reshape(of_head, [ROWS, MEMBERS]), axis=1)
-        tl.store(out + rows, total_of_row, mask=rows < B)
-        tl.store(terms + rows, (total_of_row.to(tl.int64) * multiplier + half) >> shift, mask=rows < B)
+        tl.store(out + rows, of_head, mask=here)
+        tl.store(terms + rows, (of_head.to(tl.int64) * multiplier + half) >> shift, mask=here)

@@ -220,7 +220,7 @@ class NativeTokenTable:
     def tokens(self, first: int, count: int) -> tuple[bytes, np.ndarray]:
         if first < 0 or count < 0 or first + count > len(self):
             raise KernelInputError(f"the table has the strings 0 to {len(self) - 1}; got {first} and {count} more")
-        native = library()
+        native = _native(count)
         lengths = np.empty(count, np.int32)
         room = np.empty(native.token_table_export(self._handle, first, count, None, None), np.uint8)
         native.token_table_export(self._handle, first, count, address(room), address(lengths))

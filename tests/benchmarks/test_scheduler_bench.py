@@ -112,7 +112,7 @@ def test_percentile_is_a_value_that_was_seen():
 
 
 def test_accelerator_s_line_comes_from_the_published_figures():
-    benchmark = json.loads(GPU_FIGURES.read_text())["benchmark"]
+    benchmark = json.loads(GPU_FIGURES.read_text())["forest"]
     line = gpu_line(benchmark)
     assert line.at(1) == pytest.approx(benchmark["one_row"]["python_function"]["p50_us"], rel=0.5)
     assert line.at(10_000) < 5 * line.at(1_000)

@@ -1,4 +1,4 @@
-"""python -m tests.gpu.run [--out FILE]: every GPU kernel against its reference, a million rows for flips, then benchmark B3.
+"""python -m tests.gpu.run [--out FILE] [--parts ...]: GPU kernels against references, a million rows for flips, then benchmarks.
 
 Needs Python 3.12, PyTorch and Triton with a GPU, and NumPy; nvForest (with CuPy) is the peer where it is installed. No speed
 is told of an operation whose contract failed. The last line on standard output is a JSON object with the figures.
@@ -19,13 +19,24 @@ ROOT = Path(__file__).resolve().parents[2]
 _PARTS = {
     "score_rows": 6, "path_contributions": 3, "rule_mask": 2, "net_margin": 2, "block_sparse_linear": 5, "block_sparse_conv": 2,
 }  # fmt: skip
+_SPARSE_FIGURES = (
+    "block_sparse_speedup_75", "conv_pruned_speedup", "tflops_per_watt_dense", "tflops_per_watt_sparse",
+    "tflops_per_watt_dense_int8", "tflops_per_watt_sparse_int8",
+)  # fmt: skip
+
+
+PARTS = ("forest", "program", "device_time", "sparse", "fuse")
 
 
 def main() -> int:
     """Run everything; return 0 only if every contract holds and no row flips."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="where the whole result goes, as JSON")
+    parser.add_argument("--parts", default=",".join(PARTS), help="benchmarks after the contracts (default: %(default)s)")
     arguments = parser.parse_args()
+    parts = arguments.parts.split(",")
+    if unknown := sorted(set(parts) - set(PARTS)):
+        parser.error(f"--parts: there is no {', '.join(unknown)}; choose from {', '.join(PARTS)}")
     reason = _missing()
     if reason:
         print(reason, file=sys.stderr)
@@ -39,25 +50,59 @@ def main() -> int:
     flips = check_flips("cuda:0", max(1, (os.cpu_count() or 2) - 1))
     _say(f"flips: {flips['rows_that_differ']} ({time.perf_counter() - start:.0f} s)")
     sound = {name: not contract["failures"] for name, contract in contracts.items()}
-    result = {"contracts": contracts, "flips": flips, "benchmark": None, "program": None}
-    # The benchmark's figures come from these; one that is unsound has no speed.
-    if sound["score_rows"] and sound["forest_margin"] and not flips["flips_per_million"]:
-        from tests.benchmarks.gpu.forest_sizes import benchmark
-        from tests.benchmarks.gpu.queued import benchmark as queued
-
-        result["benchmark"] = {**benchmark(), "queued": queued()}
-        _say(_table(result["benchmark"]))
-        if sound["net_margin"]:
-            from tests.benchmarks.net_kernels.gpu import gpu_report
-
-            result["program"] = gpu_report()
-            _say(json.dumps(result["program"]))
-    else:
-        _say("no benchmark: a contract failed, or rows flipped")
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    result = {"contracts": contracts, "flips": flips, **dict.fromkeys(PARTS)}
+    for name in parts:
+        # A figure comes from these; of one that is unsound no speed is told.
+        if not all(sound[operation] for operation in _RESTS_ON.get(name, ())) or flips["flips_per_million"]:
+            _say(f"{name}: not measured, a contract failed or rows flipped")
+        else:
+            result[name] = _MEASURED[name]()
+            _say(f"{name}: ({time.perf_counter() - start:.0f} s)", _TABLES.get(name, json.dumps)(result[name]))
+        if arguments.out:  # after each, for a machine that is taken away
+            arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(summary(result)))
     return 0 if all(sound.values()) and not flips["flips_per_million"] else 1
+
+
+def _forest() -> dict:
+    from tests.benchmarks.gpu.forest_sizes import benchmark
+    from tests.benchmarks.gpu.queued import benchmark as queued
+
+    return {**benchmark(), "queued": queued()}
+
+
+def _program() -> dict:
+    from tests.benchmarks.net_kernels.gpu import gpu_report
+
+    return gpu_report()
+
+
+def _device_time() -> dict:
+    from tests.benchmarks.device_time.gpu import gpu_report
+
+    return gpu_report()
+
+
+def _sparse() -> dict | None:
+    import torch
+
+    if torch.cuda.get_device_capability() < (9, 0):
+        return None  # the kernels read through the tensor memory unit
+    from tests.benchmarks.sparse.gpu import gpu_report
+
+    return gpu_report()
+
+
+def _fuse() -> dict:
+    from tests.benchmarks.fuse.gpu import gpu_report
+
+    return gpu_report()
+
+
+def _sparse_table(result: dict | None) -> str:
+    from tests.benchmarks.sparse.gpu import table
+
+    return "this GPU has no tensor memory unit" if result is None else table(result)
 
 
 def _missing() -> str | None:
@@ -92,8 +137,8 @@ def _start(name: str, part: int, parts: int) -> subprocess.Popen:
 def summary(result: dict) -> dict:
     """Return the figures of the last line; None for what was not measured."""
     figures = dict.fromkeys(("u8_rows_per_s", "f32_full_rows_per_s", "nvforest_rows_per_s", "one_row_us", "nvforest_one_row_us"))
-    if (benchmark := result["benchmark"]) is not None:
-        sizes, one = benchmark["sizes"], benchmark["one_row"]
+    if (forest := result["forest"]) is not None:
+        sizes, one = forest["sizes"], forest["one_row"]
         figures["u8_rows_per_s"] = max(round(line["rows"] / line["u8_us"] * 1e6) for line in sizes)
         figures["f32_full_rows_per_s"] = max(round(line["rows"] / line["full_us"] * 1e6) for line in sizes)
         figures["one_row_us"] = round(one["python_function"]["p50_us"], 2)
@@ -103,6 +148,9 @@ def summary(result: dict) -> dict:
     program = result["program"]
     figures["program_65536_us"] = None if program is None else round(program["program_us"], 1)
     figures["program_65536_explained"] = None if program is None else round(program["explained"], 3)
+    saved = [] if result["device_time"] is None else [line["saved_at_least"] for line in result["device_time"]["batches"]]
+    figures["device_time_saved_at_least"] = round(min(saved), 3) if saved else None
+    figures |= {name: None if result["sparse"] is None else result["sparse"][name] for name in _SPARSE_FIGURES}
     return {**figures, "flips_per_million": result["flips"]["flips_per_million"]}
 
 
@@ -115,6 +163,15 @@ def _table(benchmark: dict) -> str:
             f"{of['full_floor']['share']:6.1%} | {peer}"
         )
     return "\n".join([f"{benchmark['environment']}", benchmark["peer"], *lines, json.dumps(benchmark["one_row"])])
+
+
+_MEASURED = {"forest": _forest, "program": _program, "device_time": _device_time, "sparse": _sparse, "fuse": _fuse}
+_RESTS_ON = {
+    "forest": ("score_rows", "forest_margin"),
+    "program": ("score_rows", "net_margin"), "device_time": ("score_rows", "net_margin"),
+    "sparse": ("block_sparse_linear", "block_sparse_conv"),
+}  # fmt: skip
+_TABLES = {"forest": _table, "sparse": _sparse_table}
 
 
 def _say(*lines: str) -> None:

@@ -17,7 +17,7 @@ SHAPES = [(1, 1), (3, 5), (4, 64), (5, 65), (9, 200), (17, 640)]
 BOTH = pytest.mark.parametrize("function", [bitmap_gemv, reference.bitmap_gemv])
 
 
-@pytest.mark.parametrize("zeros", [0.0, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("zeros", [0.0, 0.5, 0.7, 0.9, 1.0])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @each_instruction_set
 def test_every_instruction_set_gives_what_the_reference_gives(instructions, shape, zeros):

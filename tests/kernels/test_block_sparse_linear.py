@@ -78,7 +78,8 @@ def test_what_does_not_fit_is_refused():
     whole, one = pack_blocks(np.ones((4, 4), np.int8), 2, 2), np.ones(4, np.float32)
     for arguments, options in (
         ((x.astype(np.float64), packed), {}), ((x[:, :3].copy(), packed), {}), ((x, whole), {}), ((x, packed, one[:3]), {}),
-        ((x, packed, one * np.nan), {}), ((x, packed), {"scale": one}), ((x.astype(np.int8), whole), {}),
+        ((x, packed, one * np.nan), {}), ((x, packed, np.ones(8, np.float32)[::2]), {}),
+        ((x, packed), {"scale": one}), ((x.astype(np.int8), whole), {}),
         ((x, packed), {"out_scale": 1.0}), ((x.astype(np.int8), whole), {"scale": one, "out_scale": 0.0}),
         ((x.astype(np.int8), whole), {"scale": one * np.inf}),
     ):  # fmt: skip

@@ -127,3 +127,45 @@ def test_wrong_input_is_refused_by_name():
         forest_margin(trees, torch.zeros((2, 5), dtype=torch.uint8))
     with pytest.raises(KernelInputError, match="variant must be one of auto, tree_parallel, row_parallel"):
         forest_margin(trees, torch.zeros((3, 5), dtype=torch.uint8), "fast")
+
+
+@needs_triton
+def test_sparse_layers_refuse_what_does_not_fit():
+    import torch
+
+    from kernels.block_sparse_conv import gpu_triton as conv_gpu
+    from kernels.block_sparse_conv import pack_conv
+    from kernels.block_sparse_linear import gpu_triton as linear_gpu
+    from kernels.block_sparse_linear import pack_blocks
+
+    ones = np.ones((64, 64), np.float32)
+    for weight, height, width in ((ones, 24, 16), (ones, 8, 16), (ones[:24], 16, 16), (ones.astype(np.int8), 16, 16)):
+        with pytest.raises(KernelInputError, match="blocks must be 16 to 256"):
+            linear_gpu.upload_blocks(pack_blocks(np.ascontiguousarray(weight), height, width), "cpu")
+    blocks, x = linear_gpu.upload_blocks(pack_blocks(ones, 32, 32), "cpu"), torch.zeros((3, 64), dtype=torch.bfloat16)
+    for wrong in (x.float(), x[:, :32], x.T.contiguous().T):
+        with pytest.raises(KernelInputError, match="x must be contiguous"):
+            linear_gpu.block_sparse_linear(wrong, blocks)
+    with pytest.raises(KernelInputError, match="bias must be float32"):
+        linear_gpu.block_sparse_linear(x, blocks, torch.zeros(63))
+    with pytest.raises(KernelInputError, match="int8 needs a scale"):
+        linear_gpu.block_sparse_linear(x, blocks, scale=torch.ones(64))
+    with pytest.raises(KernelInputError, match="out must be contiguous"):
+        linear_gpu.block_sparse_linear(x, blocks, out=x[:2])
+    kernel = np.ones((32, 32, 3, 3), np.float32)
+    conv = conv_gpu.upload_conv(pack_conv(kernel, 32, 32), (2, 3), "cpu")
+    with pytest.raises(KernelInputError, match="whole pictures of 3 x 4 pixels"):
+        conv_gpu.block_sparse_conv(torch.zeros((13, 32), dtype=torch.bfloat16), conv)
+    with pytest.raises(KernelInputError, match="residual must be"):
+        conv_gpu.block_sparse_conv(torch.zeros((12, 32), dtype=torch.bfloat16), conv, residual=torch.zeros((12, 32)))
+    with pytest.raises(KernelInputError, match="up to 3 x 3"):
+        conv_gpu.upload_conv(pack_conv(np.ones((32, 32, 5, 5), np.float32), 32, 32), (2, 3), "cpu")
+
+
+@needs_triton
+def test_few_rows_share_out_a_strip_and_many_do_not():
+    from kernels.block_sparse_linear import gpu_triton, pack_blocks
+
+    weight = gpu_triton.upload_blocks(pack_blocks(np.ones((256, 128), np.float32), 128, 64), "cpu")
+    assert gpu_triton.choose_tiling(1, weight).split > 1
+    assert gpu_triton.choose_tiling(100_000, weight).split == 1

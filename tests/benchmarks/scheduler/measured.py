@@ -56,7 +56,7 @@ def measure_costs(gpu_figures: Path = GPU_FIGURES) -> Costs:
     x = rng.normal(size=(4_096, FEATURES)).astype(np.float32)
     y = (x[:, :4].sum(axis=1) + rng.normal(size=len(x)) > 0).astype(np.int8)
     full, reduced = (_cpu_line(variant, trees, x, y) for variant, trees in (("full", TREES), ("reduced", TREES // 2)))
-    cuda = gpu_line(json.loads(gpu_figures.read_text())["benchmark"])
+    cuda = gpu_line(json.loads(gpu_figures.read_text())["forest"])
     # No figure of a smaller forest is in the file: its fixed part is the launch, which does not shrink.
     halved = CostLine("reduced", cuda.fixed_us, cuda.row_us / 2)
     return Costs(full, reduced, cuda, halved, _copy_bytes_per_us())

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # Processes, and whether they share; the first is what the others are compared with.
 ARRANGEMENTS = {"one process, own windows": (1, False), "one process, shared": (1, True), "two processes, shared": (2, True)}
 # More than a core decides in a second.
-MOST_PER_SECOND = 40_000
+MOST_PER_SECOND = 80_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

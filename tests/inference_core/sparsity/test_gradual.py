@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from inference_core.sparsity import Blocks, GradualPruner, Importance, PruningSchedule, Regrowth, TwoOfFour, sparsity_of
+from inference_core.sparsity import (
+    Blocks,
+    GradualPruner,
+    Importance,
+    PruningSchedule,
+    Regrowth,
+    TwoOfFour,
+    dynamic_pruning,
+    sparsity_of,
+)
 from inference_core.sparsity.regrowth import exchange
 
 SCHEDULE = PruningSchedule(first_step=2, last_step=22, final_sparsity=0.8, every=5)
@@ -55,6 +64,19 @@ def test_every_layer_ends_with_the_final_share_and_its_zeros_stay(importance):
         assert not pruner.weights[name][~pruner.masks[name]].any()
     assert pruner.sparsity() == pytest.approx(0.8, abs=0.005)
     assert losses[-1] < losses[0]
+
+
+def test_each_layer_has_a_threshold_of_its_own_that_prunes_it_the_same():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(20, 30), nn.Linear(30, 10))
+    net[1].weight.data *= 50
+    before = {"0.weight": net[0].weight.detach().clone(), "1.weight": net[1].weight.detach().clone()}
+    pruner = GradualPruner(net, PruningSchedule(0, 1, 0.7))
+    pruner.step(1)
+    assert pruner.thresholds["1.weight"] > 10 * pruner.thresholds["0.weight"]
+    for name, weight in before.items():
+        pruned, sparsity = dynamic_pruning(weight, pruner.thresholds[name])
+        assert torch.equal(pruned, pruner.weights[name]) and sparsity == pytest.approx(0.7)
 
 
 def test_masks_are_nested_without_regrowth():

@@ -137,7 +137,7 @@ def test_bootstrap_model_refuses_a_population_that_cannot_be_simulated():
 
 
 def test_retrain_carries_out_a_run_in_the_foreground():
-    assert "skipped" in called("retrain")
+    assert "skipped" in called("train")
     run = TrainingRun.objects.get()
     assert (run.trigger, run.state, run.reason) == ("manual", "skipped", "the ledger is empty")
     assert AuditEntry.objects.get(action="training.start").actor.startswith("command:")

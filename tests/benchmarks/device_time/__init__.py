@@ -1,0 +1,1 @@
+"""Device time of a million decisions: our program beside PyTorch eager and XGBoost."""
