@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 
@@ -22,12 +24,12 @@ def export_net(net: TabularNet, centre_bins: np.ndarray | None = None) -> Quanti
     """
     if not bool((net.steps > 0).all()):
         raise ValueError("the net must be calibrated before it is exported")
-    net = net.cpu()
+    net = copy.deepcopy(net).cpu()
     increments = net.expanded_increments()
     first_unit = net.column_units(increments)
     starts = np.cumsum([len(edges) + 1 for edges in net.encoding.edges])[:-1]
     by_feature = np.split(_whole(net.rounded(increments, first_unit)), starts)
-    layers, step = [], 0
+    layers = []
     for layer, weight in enumerate(net.weights, start=1):
         unit = net.column_units(weight)
         sums_unit = unit * net.steps[layer - 1]
@@ -35,8 +37,7 @@ def export_net(net: TabularNet, centre_bins: np.ndarray | None = None) -> Quanti
             NetLayer(_whole(net.rounded(weight, unit)), _bias(net, layer, sums_unit), _scale(net, layer, sums_unit),
                      int(net.thresholds[layer]))
         )  # fmt: skip
-        step = layer
-    exported = QuantisedNet(
+    return QuantisedNet(
         feature_names=net.encoding.feature_names,
         edges=net.encoding.edges,
         first=np.concatenate([_table_of(of) for of in by_feature]),
@@ -45,11 +46,10 @@ def export_net(net: TabularNet, centre_bins: np.ndarray | None = None) -> Quanti
         first_threshold=int(net.thresholds[0]),
         layers=tuple(layers),
         head=_whole(net.rounded(net.head, net.head_unit())),
-        unit=float(net.head_unit() * net.steps[step]) / net.shape.members,
+        unit=float(net.head_unit() * net.steps[-1]) / net.shape.members,
         base=float(net.head_bias.mean()),
         centre=0 if centre_bins is None else round(float(_totals(net, centre_bins).mean())),
     )
-    return exported
 
 
 def _table_of(increments: np.ndarray) -> np.ndarray:

@@ -204,7 +204,7 @@ class TabularNet(nn.Module):
             self.steps[layer] = top / LARGEST_ACTIVATION
 
     @torch.no_grad()
-    def logits(self, bins: np.ndarray, *, quantised: bool = False, block: int = 4096) -> np.ndarray:
+    def logits(self, bins: np.ndarray, *, quantised: bool = False, block: int = 1024) -> np.ndarray:
         """Return log-odds [B] float64, the members' mean, of bins [B, C]."""
         device = self.increments.device
         blocks = (torch.from_numpy(bins[i : i + block]).to(device) for i in range(0, len(bins), block))

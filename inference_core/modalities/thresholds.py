@@ -10,7 +10,7 @@ import torch
 
 from inference_core.modalities.tabular import TabularNet
 
-_CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_CANDIDATES = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from scoring.learning.net_parameters import NetParameters, NetWish
 from scoring.learning.train import OnRound, TrainingData
 from scoring.learning.trained_net import TrainedNet
 
-_CENTRE_ROWS = 4096
+_SAMPLE_ROWS = 4096
 
 
 def train_beside(forest: Forest, data: TrainingData, parameters: NetParameters, wish: NetWish, on_round: OnRound) -> TrainedNet:
@@ -52,7 +52,8 @@ def train_beside(forest: Forest, data: TrainingData, parameters: NetParameters, 
     finally:
         torch.set_num_threads(threads)
     exported = export_net(net, net.encoding.bins(_columns(net, data, data.fit_features[:: _stride(data.fit_labels)])))
-    margins, logits = forest.margins(data.tune_features), exported.logits(_columns(net, data, data.tune_features))
+    tune_bins = net.encoding.bins(_columns(net, data, data.tune_features))
+    margins, logits = forest.margins(data.tune_features), net.logits(tune_bins, quantised=True)
     gain = _gain(margins, logits, data.tune_labels, parameters)
     blend = fit_blend(margins, logits, data.tune_labels)
     included, reason = _decide(wish, gain, blend, parameters)
@@ -80,10 +81,11 @@ def _trained(forest: Forest, data: TrainingData, parameters: NetParameters, on_r
     encoding = encoding_of_forest(forest.trees, data.feature_names, data.fit_features)
     net = TabularNet(encoding, parameters.shape(), parameters.seed)
     fit = NetRows(encoding.bins(_columns(net, data, data.fit_features)), data.fit_labels, data.fit_weights)
-    tune_bins = encoding.bins(_columns(net, data, data.tune_features))
+    judged = _judged(data.tune_labels)
+    tune_bins = encoding.bins(_columns(net, data, data.tune_features[judged]))
 
     def judge(logits: np.ndarray) -> float:
-        return average_precision(data.tune_labels, logits)
+        return average_precision(data.tune_labels[judged], logits)
 
     classes = int((data.fit_labels == 1).sum()), int((data.fit_labels == 0).sum())
     training = parameters.training(*classes)
@@ -96,7 +98,7 @@ def _trained(forest: Forest, data: TrainingData, parameters: NetParameters, on_r
         if judge(net.logits(tune_bins, quantised=True)) >= least:
             break
     calibrate_thresholds(net, tune_bins, judge, parameters.threshold_loss)
-    active = activation_sparsity(net, tune_bins[:: _stride(data.tune_labels)])
+    active = activation_sparsity(net, tune_bins)
     figures = {
         "features": len(encoding.feature_names), "epochs": record.epochs, "tune_ap_dense": max(record.judged),
         "weights_zero": sparsity, "multiplications_skipped": active.multiplications,
@@ -108,8 +110,14 @@ def _columns(net: TabularNet, data: TrainingData, features: np.ndarray) -> np.nd
     return features[:, [data.feature_names.index(name) for name in net.encoding.feature_names]]
 
 
+def _judged(labels: np.ndarray) -> np.ndarray:
+    """Return the tune rows that decide while a net is made: all frauds, and honest rows spread over the period."""
+    good = np.flatnonzero(labels == 0)
+    return np.sort(np.concatenate([np.flatnonzero(labels == 1), good[:: _stride(good)]]))
+
+
 def _stride(rows: np.ndarray) -> int:
-    return max(1, len(rows) // _CENTRE_ROWS)
+    return max(1, len(rows) // _SAMPLE_ROWS)
 
 
 def _gain(margins: np.ndarray, logits: np.ndarray, labels: np.ndarray, parameters: NetParameters) -> Interval:
