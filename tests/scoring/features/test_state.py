@@ -181,7 +181,7 @@ def test_a_program_that_fails_leaves_no_event_behind(program):
         def __getattr__(self, name):
             return getattr(broken, name)
 
-        def score(self, *_):
+        def score(self, *_, **__):
             raise RuntimeError("no result")
 
     with pytest.raises(RuntimeError):
