@@ -56,11 +56,16 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRunRow:
-    """A run, and what its gate compared; None where it did not come that far."""
+    """A run, and what its gate compared; None where it did not come that far.
+
+    Attributes:
+        net: why a net stands beside the challenger's forest, or why none does; empty where that was not asked.
+    """
 
     run: TrainingRun
     comparison: Comparison | None
     seconds: float | None
+    net: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,12 @@ def releases(size: int = RELEASES) -> tuple[ReleaseRow, ...]:
 def training_runs(size: int = RUNS) -> tuple[TrainingRunRow, ...]:
     """Return the newest training runs, each with its champion and challenger."""
     found = TrainingRun.objects.select_related("champion", "challenger").order_by("-id")[:size]
-    return tuple(TrainingRunRow(run, _comparison(run.figures), _seconds(run)) for run in found)
+    return tuple(TrainingRunRow(run, _comparison(run.figures), _seconds(run), net_in_words(run.figures)) for run in found)
+
+
+def net_in_words(figures: dict[str, Any]) -> str:
+    """Return what became of the net that a run may train; empty where it came to none."""
+    return figures.get("training", {}).get("net", {}).get("reason", "")
 
 
 def _seconds(run: TrainingRun) -> float | None:

@@ -58,6 +58,12 @@ def test_releases_and_runs_with_their_figures(page, line):
     assert "164 / 18\u202f240" in text and "0.3150\u00a0EUR" in text
 
 
+def test_a_run_says_what_became_of_its_net(page, line):
+    figures = gate_figures(0.73, 0.69) | {"training": {"net": {"included": False, "reason": "left out: AP -0.001"}}}
+    make_run("schedule-4", challenger=line, champion=line, figures=figures)
+    assert page.get("/models/").content.decode().count("Net: left out: AP -0.001") == 1
+
+
 def test_roll_back_is_offered_to_those_who_may(page, bob_page, line):
     assert "Roll back…" not in page.get("/models/").content.decode()
     assert "Roll back…" in bob_page.get("/models/").content.decode()

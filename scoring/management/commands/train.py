@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from scoring.learning.net_parameters import NetWish
 from scoring.learning.run import LearningConfig, carry_out
 from scoring.management.commands.bootstrap_model import figures_in_words
+from scoring.selectors.releases import net_in_words
 from scoring.services.start_training import MANUAL, open_run
 
 
@@ -36,5 +37,5 @@ class Command(BaseCommand):
         if concluded is None:
             raise CommandError(f"run {run.slot} is in the hands of another worker")
         self.stdout.write(figures_in_words(concluded))
-        if told := concluded.figures.get("training", {}).get("net", {}).get("reason"):
+        if told := net_in_words(concluded.figures):
             self.stdout.write(f"net: {told}")
