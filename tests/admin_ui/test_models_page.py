@@ -60,7 +60,7 @@ def test_releases_and_runs_with_their_figures(page, line):
 
 def test_a_run_says_what_became_of_its_net(page, line):
     figures = gate_figures(0.73, 0.69) | {"training": {"net": {"included": False, "reason": "left out: AP -0.001"}}}
-    make_run("schedule-4", challenger=line, champion=line, figures=figures)
+    make_run("schedule-4", challenger=make_release("v4", "refused", parent=line), champion=line, figures=figures)
     assert page.get("/models/").content.decode().count("Net: left out: AP -0.001") == 1
 
 
