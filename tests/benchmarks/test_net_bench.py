@@ -89,8 +89,9 @@ def test_bytes_count_every_parameter_and_the_index():
     found = bytes_of(net, export_net(net))
     count = sum(p.numel() for p in net.parameters())
     assert found["float32"] == 4 * count
-    # hidden: one bit a weight, 64 values; and the shape
-    assert found["float32"] - found["float32 pruned"] == 64 * 63 * 4 - 64 * 64 // 8 - net.increments.numel() // 8 - 16
+    # hidden: 64 values with 6 bits for the gap before each, their width and the shape; increments: one bit each, and the shape
+    index = (64 * 6 // 8 + 1 + 8) + (net.increments.numel() // 8 + 8)
+    assert found["float32"] - found["float32 pruned"] == 64 * 63 * 4 - index
     expanded = sum(len(of) + 1 for of in ENCODING.edges) * 64
     assert found["int8"] == expanded + 64 * 64 + 2 * (64 * 8 + 64 * 8 + 64)
 
