@@ -42,7 +42,7 @@ def _dense_library() -> ctypes.PyDLL:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "dense.so"
         source = Path(__file__).with_name("dense_gemv.c")
-        # What lets sums be reordered, of -ffast-math; that whole flag, where it links, has the process round small numbers to zero.
+        # Of -ffast-math what lets sums be reordered: linked with the whole of it, the process rounds subnormal numbers to 0.
         reordered = ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math"]
         flags = ["-O3", "-march=native", *reordered, "-shared", "-fPIC"]
         subprocess.run(["cc", *flags, str(source), "-o", str(path)], check=True)
