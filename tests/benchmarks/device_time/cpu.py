@@ -104,7 +104,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"| {size:,} | {told} | {saved[size]:.1%} |")
     print(json.dumps({"device_time_saved": {str(size): round(of, 4) for size, of in saved.items()}, "goal": GOAL}))
     return 0 if min(saved.values()) >= GOAL else 1
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -6,7 +6,6 @@ would have to be added to its time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ from inference_core.modalities import BinEncoding, NetShape, TabularNet
 from kernels.gpu import allocate, upload
 from kernels.score_rows import gpu_cuda, gpu_triton
 from tests.benchmarks.device_time.plain_net import PlainNet
-from tests.benchmarks.gpu.forest_sizes import _replayed_us
+from tests.benchmarks.gpu.forest_sizes import replayed_us
 from tests.benchmarks.net_kernels.case import FEATURES, MEMBERS, WIDTHS, rows, whole_program
+from tests.benchmarks.sparse.timing import microseconds
 
 SIZES = (1, 64, 1024, 65_536)
 EDGES, TOP = 48, 4
@@ -38,26 +38,8 @@ def gpu_report(sizes: tuple[int, ...] = SIZES, seconds: float = 0.2) -> dict[str
     for size in sizes:
         x = torch.from_numpy(rows(size)).to("cuda:0")
         out = allocate(tables, size, TOP, scratch=False)
-        ours = _replayed_us(lambda x=x, out=out: kernel.score_rows(tables, x, None, TOP, "row_parallel", out), seconds)
+        ours = replayed_us(lambda x=x, out=out: kernel.score_rows(tables, x, None, TOP, "row_parallel", out), seconds)
         with torch.inference_mode():
-            eager = _eager_us(lambda x=x: plain(x), seconds)
+            eager = microseconds([lambda x=x: plain(x)], seconds)
         lines.append({"rows": size, "ours_us": ours, "plain_net_us": eager, "saved_at_least": 1 - ours / eager})
     return {"batches": lines}
-
-
-def _eager_us(call: Callable[[], object], seconds: float) -> float:
-    for _ in range(5):
-        call()
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize()
-    begin.record()
-    call()
-    end.record()
-    torch.cuda.synchronize()
-    repeats = max(10, int(seconds * 1e3 / max(begin.elapsed_time(end), 1e-3)))
-    begin.record()
-    for _ in range(repeats):
-        call()
-    end.record()
-    torch.cuda.synchronize()
-    return begin.elapsed_time(end) * 1e3 / repeats

@@ -62,13 +62,13 @@ def _size(tables: DeviceTables, x: torch.Tensor, limits: Limits, peer: Peer | No
     line = {"rows": rows}
     bins = bin_features(tables.cuts, x)
     margin = torch.empty(rows, device=x.device)
-    line["u8_us"] = _replayed_us(lambda: gpu_cuda.forest_margin(tables, bins, margin), seconds)
+    line["u8_us"] = replayed_us(lambda: gpu_cuda.forest_margin(tables, bins, margin), seconds)
     line["full_us"] = _full_us(tables, x, seconds)
     line["nvforest"] = None if peer is None else peer.best(x, seconds / 6)
     if rows in _TRITON_SIZES:
-        line["triton_u8_us"] = _replayed_us(lambda: forest_triton.forest_margin(tables.trees, bins), seconds)
+        line["triton_u8_us"] = replayed_us(lambda: forest_triton.forest_margin(tables.trees, bins), seconds)
         out = allocate(tables, rows, TOP)
-        line["triton_full_us"] = _replayed_us(lambda: gpu_triton.score_rows(tables, x, None, TOP, "auto", out), seconds)
+        line["triton_full_us"] = replayed_us(lambda: gpu_triton.score_rows(tables, x, None, TOP, "auto", out), seconds)
     # Bytes: bins or numbers in; margin, and words and contributions, out. Loads: node and bin, and a change and a sum.
     for name, bytes_a_row, loads in (("u8", 32 + 4, 2 * trees * depth), ("full", 128 + 4 + 24 + 8 * TOP, 4 * trees * depth)):
         floor = limits.floor(rows, bytes_a_row, loads)
@@ -78,10 +78,10 @@ def _size(tables: DeviceTables, x: torch.Tensor, limits: Limits, peer: Peer | No
 
 def _full_us(tables: DeviceTables, x: torch.Tensor, seconds: float) -> float:
     out = allocate(tables, len(x), TOP, scratch=False)
-    return _replayed_us(lambda: gpu_cuda.score_rows(tables, x, None, TOP, "auto", out), seconds)
+    return replayed_us(lambda: gpu_cuda.score_rows(tables, x, None, TOP, "auto", out), seconds)
 
 
-def _replayed_us(step: Callable[[], object], seconds: float) -> float:
+def replayed_us(step: Callable[[], object], seconds: float) -> float:
     """Return the median time of a captured step: replayed, and waited for each time, as a caller would."""
     step()
     torch.cuda.synchronize()

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks.net.published import PUBLISHED
+from tests.benchmarks.accuracy.published import PUBLISHED
 from tests.benchmarks.net.summary import AP, AUC, CP100, DENSE, FINISHED, FOREST, INT8, PRUNED, TRAINED_ON, Estimate, Runs
 
 _KINDS = (("week", "7 training days"), ("history", "all matured history"))

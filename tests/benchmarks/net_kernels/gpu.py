@@ -12,7 +12,7 @@ from kernels.bin_features.gpu_triton import bin_into
 from kernels.gpu import DeviceTables, Outputs, allocate, upload
 from kernels.net_margin import gpu_triton as net_gpu
 from kernels.score_rows import gpu_cuda, gpu_triton, score_rows
-from tests.benchmarks.gpu.forest_sizes import _replayed_us
+from tests.benchmarks.gpu.forest_sizes import replayed_us
 from tests.benchmarks.net_kernels.case import rows, whole_program, without_net
 
 ROWS = 65_536
@@ -28,8 +28,8 @@ def gpu_report(count: int = ROWS, seconds: float = 0.3) -> dict[str, Any]:
     x = torch.from_numpy(rows(count)).to("cuda:0")
     out = allocate(tables, count, TOP, scratch=False)
     kernel = gpu_triton if gpu_cuda.refusal(tables, TOP) else gpu_cuda
-    whole = _replayed_us(lambda: kernel.score_rows(tables, x, None, TOP, "row_parallel", out), seconds)
-    stages = {name: _replayed_us(step, seconds) for name, step in stages_of(tables, x, out).items()}
+    whole = replayed_us(lambda: kernel.score_rows(tables, x, None, TOP, "row_parallel", out), seconds)
+    stages = {name: replayed_us(step, seconds) for name, step in stages_of(tables, x, out).items()}
     reduced = upload(without_net(whole_program()), "cuda:0")
     alone = allocate(reduced, count, TOP, scratch=False)
     return {
@@ -39,7 +39,7 @@ def gpu_report(count: int = ROWS, seconds: float = 0.3) -> dict[str, Any]:
         "program_us": whole,
         "stages_us": stages,
         "explained": sum(stages.values()) / whole,
-        "reduced_program_us": _replayed_us(lambda: gpu_cuda.score_rows(reduced, x, None, TOP, "row_parallel", alone), seconds),
+        "reduced_program_us": replayed_us(lambda: gpu_cuda.score_rows(reduced, x, None, TOP, "row_parallel", alone), seconds),
         "bits_agree_with_cpu": _agrees(tables, x, out),
     }
 

@@ -1,4 +1,4 @@
-"""Handbook, chapters 5 to 7: means of the four test folds; beside the application, so that a machine without it can read them."""
+"""Handbook, chapters 5 to 7: means of the four test folds. By themselves, so that a machine without the application reads them."""
 
 PUBLISHED = (
     ("logistic regression", 0.868, 0.623, 0.297),
