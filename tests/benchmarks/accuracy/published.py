@@ -1,4 +1,4 @@
-"""Handbook, chapters 5 to 7: means of the four test folds. By themselves, so that a machine without the application reads them."""
+"""Handbook, chapters 5 to 7: means of the four test folds; by themselves, so that no application is needed to read them."""
 
 PUBLISHED = (
     ("logistic regression", 0.868, 0.623, 0.297),
