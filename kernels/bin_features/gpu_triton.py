@@ -1,4 +1,4 @@
-"""Bins in Triton: a program takes a block of rows through all columns, each value looked up by bisection."""
+"""Bins in Triton: a program takes a block of rows through some columns, each value looked up by bisection."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from kernels.gpu import DeviceCuts, check_rows
 # A product that feeds a sum must round in between, as in NumPy.
 EXACT = {"enable_fp_fusion": False}
 _ROWS = 256
+_COLUMNS = 2  # one after the other: a column is eight steps, each of which waits for the one before
 
 
 def bin_features(cuts: DeviceCuts, x: torch.Tensor, memberships: torch.Tensor | None = None) -> torch.Tensor:
@@ -34,19 +35,31 @@ def bin_into(
     table, rows = cuts.table, len(x)
     if rows:
         listed = memberships if memberships is not None else bins
-        _kernel[(triton.cdiv(rows, _ROWS),)](
-            x, x.stride(0), x.stride(1), listed.contiguous(), cuts.cuts, cuts.offsets, cuts.source, cuts.derived, wide, bins,
-            table.features, len(table.derived), table.columns, table.lists, rows, LISTED=memberships is not None, ROWS=_ROWS,
-            **EXACT,
+        blocks, derived = triton.cdiv(rows, _ROWS), len(table.derived)
+        if derived:  # by a launch of its own, since any column may read any of them
+            _derive[(blocks,)](x, x.stride(0), x.stride(1), cuts.derived, wide, table.features, derived, rows, ROWS=_ROWS, **EXACT)
+        _kernel[(blocks, max(triton.cdiv(table.columns, _COLUMNS), 1))](
+            x, x.stride(0), x.stride(1), listed.contiguous(), cuts.cuts, cuts.offsets, cuts.source, wide, bins, table.features,
+            table.columns, table.lists, rows, LISTED=memberships is not None, ROWS=_ROWS, COLUMNS=_COLUMNS, **EXACT,
         )  # fmt: skip
 
 
 @triton.jit
-def _kernel(x, row_stride, column_stride, listed, cuts, offsets, source, derived, wide, bins, F, D, K, L, B,
-            LISTED: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
+def _derive(x, row_stride, column_stride, derived, wide, F, D, B, ROWS: tl.constexpr):
+    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    derive_block(x, row_stride, column_stride, derived, wide, F, D, B, rows, rows < B)
+
+
+@triton.jit
+def _kernel(x, row_stride, column_stride, listed, cuts, offsets, source, wide, bins, F, K, L, B, LISTED: tl.constexpr,
+            ROWS: tl.constexpr, COLUMNS: tl.constexpr):  # fmt: skip
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     mask = rows < B
-    bin_block(x, row_stride, column_stride, listed, cuts, offsets, source, derived, wide, bins, F, D, K, L, B, rows, mask, LISTED)
+    first = tl.program_id(1) * COLUMNS
+    last = tl.minimum(first + COLUMNS, K)
+    bin_columns(x, row_stride, column_stride, cuts, offsets, source, wide, bins, F, first, last, B, rows, mask)
+    if tl.program_id(1) == 0:
+        bin_lists(listed, bins, K, L, B, rows, mask, LISTED)
 
 
 @triton.jit
@@ -54,11 +67,23 @@ def bin_block(x, row_stride, column_stride, listed, cuts, offsets, source, deriv
               LISTED: tl.constexpr):  # fmt: skip
     """Write the bins of a block of rows; `wide` [D, B] takes the derived columns on the way."""
     derive_block(x, row_stride, column_stride, derived, wide, F, D, B, rows, mask)
-    for k in range(K):
+    bin_columns(x, row_stride, column_stride, cuts, offsets, source, wide, bins, F, 0, K, B, rows, mask)
+    bin_lists(listed, bins, K, L, B, rows, mask, LISTED)
+
+
+@triton.jit
+def bin_columns(x, row_stride, column_stride, cuts, offsets, source, wide, bins, F, first, last, B, rows, mask):
+    """Write the bins of the columns `first` to `last` - 1 of a block of rows."""
+    for k in range(first, last):
         value = wide_column(x, row_stride, column_stride, wide, F, B, rows, tl.load(source + k), mask)
-        first = tl.load(offsets + k)
-        found = bin_of(value, cuts, first, tl.load(offsets + k + 1) - first, mask)
+        start = tl.load(offsets + k)
+        found = bin_of(value, cuts, start, tl.load(offsets + k + 1) - start, mask)
         tl.store(bins + tl.cast(k, tl.int64) * B + rows, found.to(tl.uint8), mask=mask)
+
+
+@triton.jit
+def bin_lists(listed, bins, K, L, B, rows, mask, LISTED: tl.constexpr):
+    """Write the memberships of a block of rows behind the K columns."""
     for i in range(L):
         member = tl.zeros_like(rows).to(tl.uint8)
         if LISTED:

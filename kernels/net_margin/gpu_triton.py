@@ -17,7 +17,7 @@ from kernels.net_margin.device import DeviceNet, DeviceNetLayer
 
 _INDEX_ROWS = 256
 _SLICE = 32
-_AT_ONCE = 8
+_AT_ONCE = 16
 _SUM_ROWS = 32
 _ROWS = 64
 _OUTPUTS = 256
