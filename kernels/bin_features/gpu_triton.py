@@ -37,7 +37,8 @@ def bin_into(
         listed = memberships if memberships is not None else bins
         blocks, derived = triton.cdiv(rows, _ROWS), len(table.derived)
         if derived:  # by a launch of its own, since any column may read any of them
-            _derive[(blocks,)](x, x.stride(0), x.stride(1), cuts.derived, wide, table.features, derived, rows, ROWS=_ROWS, **EXACT)
+            given = x, x.stride(0), x.stride(1)
+            _derive[(blocks,)](*given, cuts.derived, wide, table.features, derived, rows, ROWS=_ROWS, **EXACT)
         _kernel[(blocks, max(triton.cdiv(table.columns, _COLUMNS), 1))](
             x, x.stride(0), x.stride(1), listed.contiguous(), cuts.cuts, cuts.offsets, cuts.source, wide, bins, table.features,
             table.columns, table.lists, rows, LISTED=memberships is not None, ROWS=_ROWS, COLUMNS=_COLUMNS, **EXACT,

@@ -23,6 +23,10 @@ _SPARSE_FIGURES = (
     "block_sparse_speedup_75", "conv_pruned_speedup", "tflops_per_watt_dense", "tflops_per_watt_sparse",
     "tflops_per_watt_dense_int8", "tflops_per_watt_sparse_int8",
 )  # fmt: skip
+_FOREST_FIGURES = (
+    "u8_rows_per_s", "f32_full_rows_per_s", "nvforest_rows_per_s", "one_row_us", "nvforest_one_row_us", "queue_busy_share",
+)  # fmt: skip
+_FUSE_FIGURES = "functions", "faster_than_compile", "max_diff"
 
 
 PARTS = ("forest", "program", "device_time", "sparse", "fuse")
@@ -136,12 +140,14 @@ def _start(name: str, part: int, parts: int) -> subprocess.Popen:
 
 def summary(result: dict) -> dict:
     """Return the figures of the last line; None for what was not measured."""
-    figures = dict.fromkeys(("u8_rows_per_s", "f32_full_rows_per_s", "nvforest_rows_per_s", "one_row_us", "nvforest_one_row_us"))
+    figures = dict.fromkeys(_FOREST_FIGURES)
     if (forest := result["forest"]) is not None:
         sizes, one = forest["sizes"], forest["one_row"]
         figures["u8_rows_per_s"] = max(round(line["rows"] / line["u8_us"] * 1e6) for line in sizes)
         figures["f32_full_rows_per_s"] = max(round(line["rows"] / line["full_us"] * 1e6) for line in sizes)
         figures["one_row_us"] = round(one["python_function"]["p50_us"], 2)
+        all_queued = forest["queued"]["row_queue"]["all_queued"]
+        figures["queue_busy_share"] = round(max(line["device_busy_share"] for line in all_queued), 3)
         if one["nvforest_device_to_device"]:
             figures["nvforest_rows_per_s"] = max(round(line["rows"] / line["nvforest"]["us"] * 1e6) for line in sizes)
             figures["nvforest_one_row_us"] = round(one["nvforest_device_to_device"]["us"], 2)
@@ -150,7 +156,8 @@ def summary(result: dict) -> dict:
     figures["program_65536_explained"] = None if program is None else round(program["explained"], 3)
     saved = [] if result["device_time"] is None else [line["saved_at_least"] for line in result["device_time"]["batches"]]
     figures["device_time_saved_at_least"] = round(min(saved), 3) if saved else None
-    figures |= {name: None if result["sparse"] is None else result["sparse"][name] for name in _SPARSE_FIGURES}
+    for part, names in (("sparse", _SPARSE_FIGURES), ("fuse", _FUSE_FIGURES)):
+        figures |= {name: None if result[part] is None else result[part][name] for name in names}
     return {**figures, "flips_per_million": result["flips"]["flips_per_million"]}
 
 
