@@ -2,8 +2,8 @@
 
 It can only be as wrong as the worst tuning, and is kept from that too:
 - a tuning is chosen over the safe one only where its expected cost is lower by more than the uncertainty;
-- tunings that could not carry the load, or would break the target, are masked (see _is_safe), and small batches give way at once,
-  within their window, when the queue grows old;
+- tunings that could not carry the load, or would break the target, are masked (see _is_safe), and each gives way to the safe one
+  at once, within its window, when the queue grows old;
 - it explores in at most `explore` of the windows, and only while the queue is younger than half the target;
 - when the rate of arrival changes, the safe tuning serves until the rate is known again;
 - when it does worse than the safe tuning would have done by its own estimate, it switches itself off for a time.
@@ -36,7 +36,8 @@ ARMS: tuple[Tuning, ...] = (
     Tuning(divide=1.0, batch_share=0.2, low_units=1),
     Tuning(divide=1.0, batch_share=0.5, wait_share=1.0),
 )
-# Small batches give way to the safe tuning while the queue is older than this share of the target: they cost capacity.
+# Every tuning gives way to the safe one while the queue is older than this share of the target: what it is good for is shorter
+# latencies while there is time, and most of them pay for those with capacity.
 _PRESSED_AGE = 0.25
 _MOST_LOAD = 0.95
 _MOST_LOW_LOAD = 0.85
@@ -121,7 +122,7 @@ class LearnedPolicy:
         self.log: deque[Choice] = deque(maxlen=4096)
         self.reader = reader or ContextReader()
         self._random = random.Random(seed)
-        self._tuning, self._is_small = self.arms[0], False
+        self._tuning = self.arms[0]
         self._end_us = self._off_until_us = -math.inf
         self._open: deque[_Window] = deque()
         self._changes = 0
@@ -137,7 +138,7 @@ class LearnedPolicy:
         now = situation.now_us
         if now >= self._end_us:
             self._turn(situation)
-        if self._is_small and now - situation.oldest_us > _PRESSED_AGE * situation.config.target_us:
+        if now - situation.oldest_us > _PRESSED_AGE * situation.config.target_us:
             return choose(situation, SAFE)
         return choose(situation, self._tuning)
 
@@ -201,7 +202,6 @@ class LearnedPolicy:
         number = int(now / config.window_us)
         self._open.append(_Window(number, context, arm, propensity))
         self._tuning = self.arms[arm]
-        self._is_small = self._tuning.batch_share < SAFE.batch_share
         self._end_us = (number + 1) * config.window_us
         self.windows += 1
         self.used[arm] += 1

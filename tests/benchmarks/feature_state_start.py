@@ -93,7 +93,7 @@ def run(payments: int, tail: int) -> dict[str, float]:
     print(f"\nstate file: {_megabytes(size)} MB, written in {seconds:.1f} s beside {busy['count']:,} payments; begun in "
           f"{begun * 1e3:.2f} ms (with a look-up in the ledger)")  # fmt: skip
     print(f"the copy goes in slices, for the longest of which decisions wait: {slice_ms:.2f} ms of CPU time")
-    print(f"a payment's features, one by one: {_told(idle)}; while the file is written: {_told(busy)}\n")
+    print(f"a payment's features, one by one while the file is written: {_told(busy)}; after that: {_told(idle)}\n")
     return {
         "payments": payments,
         "start_from_ledger_s": round(from_ledger[0], 2),
@@ -120,6 +120,8 @@ def _longest_slice_ms(state) -> float:
 
 
 def _told(times: dict[str, float]) -> str:
+    if not times["count"]:
+        return "none"
     return f"p50 {times['p50']:.0f}, p99 {times['p99']:.0f}, longest {times['longest']:.0f} us"
 
 

@@ -25,7 +25,7 @@ from tests.benchmarks.scheduler.world import CLASSES, MISSPECIFIED, Arrival, Tra
 
 CONFIG = DynamicBatchConfig(target_latency_ms=5.0, max_batch_size=1024)
 TRAINING_SEEDS = range(100, 103)
-TEST_SEEDS = range(2_000, 2_010)
+TEST_SEEDS = range(3_000, 3_010)
 LENGTH_US = 500_000.0
 ECT, LEARNED, SAFE_NAME = "ECT", "learned", "ECT, safe tuning"
 # Compared with the learned policy and ECT: cost is what judges, the others are told.

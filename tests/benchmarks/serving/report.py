@@ -156,7 +156,8 @@ def overload_table(results: Results) -> str:
         rows.append("| " + " | ".join((m.stack, *cells)) + " |")
     connections = max((m.load.connections for m in measured), default=0)
     note = (
-        f"Overload: {TIMES_PEAK:g} times the peak is offered in the open loop over {connections:,} connections, to a "
+        f"Overload: {TIMES_PEAK:g} times what a closed loop did just before is offered in the open loop over {connections:,} "
+        "connections; the peak is the mean of that closed loop and one just after. The overload goes to a "
         f"server with a deadline of {DEADLINE_MS} ms; a request that finds no free connection for that long is never sent. Times "
         "count from the hand-over to a connection; the send delay is the generator's own wait before it. Then the load drops to "
         f"{AFTER_TIMES_PEAK:g} times the peak: recovery is the end of the first second without a refusal and with p99 below "

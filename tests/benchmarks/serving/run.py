@@ -106,8 +106,8 @@ def _with_loads(kinds: dict[str, Stack], options: argparse.Namespace) -> list[St
     fast += [open_loop(rate, options.open_seconds) for rate in OPEN_RATES.values()] if OPEN in options.only else []
     drf = [SINGLE] if SINGLES in options.only else []
     overloaded = replace(OVERLOAD, seconds=options.open_seconds, connections=options.overload_connections)
-    # The peak is measured just before, on the same server.
-    overload = [SINGLE, overloaded] if OVERLOADS in options.only else []
+    # The peak is measured just before and just after, on the same server: a machine's own pace changes within minutes.
+    overload = [SINGLE, overloaded, SINGLE] if OVERLOADS in options.only else []
     loads = {FAST: fast, DRF: drf, OVERLOADED: overload}
     return [kinds[kind].with_phases(*phases) for kind, phases in loads.items() if phases]
 

@@ -6,13 +6,14 @@ import random
 import pytest
 
 from inference_core.errors import SchedulingError
-from inference_core.scheduling import DynamicBatchConfig, Priority
+from inference_core.scheduling import DynamicBatchConfig, ExpectedCompletion, Priority
 from inference_core.scheduling.context import FEATURES, ContextReader
 from inference_core.scheduling.learned import ARMS, SAFE, LearnedConfig, LearnedPolicy
 from inference_core.scheduling.linear_cost import LinearCost
 from inference_core.scheduling.trained import trained_policy
 from tests.inference_core.scheduling.schedulers import TWO_UNITS, arrive, scheduler
 
+WHOLE = 1  # index of plain ECT
 SMALL = 3  # index of a tuning with small batches
 LOW = 4  # index of a tuning that keeps a unit free of bulk work
 
@@ -130,15 +131,17 @@ def test_small_batches_are_masked_where_they_cannot_carry_the_load():
     assert policy.used[SMALL] <= 2
 
 
-def test_small_batches_give_way_at_once_when_the_queue_is_old():
-    policy = policy_that_prefers(SMALL, explore=0.0, hold_windows=0)
-    of = scheduler(policy=policy)
-    for _ in range(600):
-        arrive(of, Priority.LIVE, 1, 0.0)
-    assert of.next(0.0).counts[0] < 310
-    assert policy.used[SMALL] == 1
-    assert of.next(2_000.0).counts[0] > 310
-    assert policy.used[SMALL] == 1
+@pytest.mark.parametrize("arm", [WHOLE, SMALL])
+def test_tuning_gives_way_to_the_safe_one_at_once_when_the_queue_is_old(arm):
+    policy = policy_that_prefers(arm, explore=0.0, hold_windows=0)
+    chosen, safe = scheduler(policy=policy), scheduler(policy=ExpectedCompletion(SAFE))
+    for of in (chosen, safe):
+        for _ in range(600):
+            arrive(of, Priority.LIVE, 1, 0.0)
+    assert chosen.next(0.0).counts != safe.next(0.0).counts
+    assert policy.used[arm] == 1
+    assert chosen.next(2_000.0).counts == safe.next(2_000.0).counts
+    assert policy.used[arm] == 1  # within its window
 
 
 def test_unit_is_kept_free_of_bulk_work_only_while_the_others_carry_it():
