@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from inference_core.fusion.call_plan import MISS
 from inference_core.fusion.cpu.build import NoCompiler
-from inference_core.fusion.cpu.kernel import MISS
 from inference_core.fusion.explain import explain
 from inference_core.fusion.ir import NotFusable
 from inference_core.fusion.plan import Plan, Refusal, make_plan

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from inference_core.fusion.call_plan import MISS
 from inference_core.fusion.constants import ConstantSet, ConstantSets
-from inference_core.fusion.cpu.kernel import MISS
 from inference_core.fusion.interpret import value_of
 from inference_core.fusion.ir import Graph, Node, NotFusable
 from inference_core.fusion.operations import ELEMENTWISE

@@ -7,19 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inference_core.fusion.call_plan import MISS, CallPlan, shaped
 from inference_core.fusion.constants import ConstantSets
 from inference_core.fusion.cpu.build import load_c
 from inference_core.fusion.cpu.emitter import CHANGED, CSource, emit_c
-from inference_core.fusion.interpret import TORCH_KINDS
 from inference_core.fusion.ir import Graph
 
 if TYPE_CHECKING:
     import torch
-
-MISS = object()
-"""What a call answers that its checks do not let through."""
-# Shapes that a call has seen and need no other check; a server has few batch sizes, and a long list costs memory only.
-_MOST_SHAPES = 4096
 
 
 class CpuKernel:
@@ -80,15 +75,11 @@ def _make_call(kernel: CpuKernel, graph: Graph, run: Any, positions: tuple[int, 
     """One function, long and closed over all it needs: it runs at every call, and each call or attribute within would be felt."""
     import torch
 
-    kinds = {node.value: getattr(torch, TORCH_KINDS[node.kind]) for node in graph.nodes if node.op == "argument"}
-    known: list[dict[Any, int]] = [{} for _ in kernel.source.arguments]
-    varying = tuple((positions[at], kinds[at], shapes) for at, shapes in zip(kernel.source.arguments, known, strict=True))
-    outputs = list(dict.fromkeys(graph.outputs))
-    results = [(graph.nodes[at].row, getattr(torch, TORCH_KINDS[graph.nodes[at].kind])) for at in outputs]
+    plan = CallPlan(kernel, graph, positions)
+    varying, results, order = plan.varying, plan.results, plan.order
     one_row, one_kind = results[0]
     is_one = graph.single
-    order = [outputs.index(at) for at in graph.outputs]
-    constants, plain, parameter = kernel.constants, torch.Tensor, torch.nn.Parameter
+    plain, parameter = torch.Tensor, torch.nn.Parameter
     empty, grad_enabled, threads = torch.empty, torch.is_grad_enabled, torch.get_num_threads
     is_autocast = torch._C._is_any_autocast_enabled
     latest: Any = None
@@ -138,30 +129,14 @@ def _make_call(kernel: CpuKernel, graph: Graph, run: Any, positions: tuple[int, 
 
     def admit(args: Sequence[Any]) -> None:
         nonlocal latest
-        tensors = [args[position] for position in positions]
-        for at, shapes in zip(kernel.source.arguments, known, strict=True):
-            if len(shapes) < _MOST_SHAPES:
-                shapes[tensors[at].shape] = tensors[at].shape[0]
-        held = constants.of(tensors)
-        guards = tuple((positions[position], *rest) for position, *rest in held.guards)
+        held, guards = plan.admit(plan.tensors(args))
         latest = (guards, held.table, held) if held.is_remembered else None
 
     def checked(args: Sequence[Any]) -> Any:
-        tensors = [args[position] for position in positions]
-        held = constants.of(tensors)
+        tensors = plan.tensors(args)
+        held = kernel.constants.of(tensors)
         first = tensors[kernel.source.arguments[0]]
         return answer(first.shape[0], [tensors[at].data_ptr() for at in kernel.source.arguments], held.table)
 
     call.admit, call.checked = admit, checked  # type: ignore[attr-defined]
     return call
-
-
-def shaped(outs: list[torch.Tensor], order: list[int], single: bool) -> Any:
-    """Return outputs as the function returns them; one that it returns twice is two tensors: a caller may change one of them."""
-    if single:
-        return outs[0]
-    if order == list(range(len(outs))):
-        return tuple(outs)
-    seen: set[int] = set()
-    result = [outs[at].clone() if at in seen or seen.add(at) else outs[at] for at in order]  # type: ignore[func-returns-value]
-    return tuple(result)

@@ -9,18 +9,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from inference_core.fusion.call_plan import MISS, CallPlan, results_of, shaped
 from inference_core.fusion.constants import ConstantSets
 from inference_core.fusion.cpu.build import NoCompiler, private_folder
-from inference_core.fusion.cpu.kernel import MISS, shaped
 from inference_core.fusion.gpu.emitter import emit_triton
 from inference_core.fusion.gpu.program import TritonSource
-from inference_core.fusion.interpret import TORCH_KINDS
 from inference_core.fusion.ir import Graph
 
 if TYPE_CHECKING:
     import torch
-
-_MOST_SHAPES = 4096
 
 
 class GpuKernel:
@@ -87,29 +84,28 @@ def load_triton(text: str, folder: Path | None) -> ModuleType:
 
 def launch(kernel: GpuKernel, graph: Graph, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Run a kernel once on checked tensors, one for each of the function's; return the outputs."""
-    import torch
-
     first = tensors[kernel.source.arguments[0]]
     rows = first.shape[0]
     held = kernel.constants.of(tensors)
-    nodes = [graph.nodes[at] for at in dict.fromkeys(graph.outputs)]
-    outs = [torch.empty((rows, *node.row), dtype=getattr(torch, TORCH_KINDS[node.kind]), device=first.device) for node in nodes]
+    outs = _empty_outputs(graph, rows, first.device)
     if rows:
         programs = -(-rows * kernel.source.places // kernel.source.rows)
         kernel.kernel[(programs,)](rows, *held.table, *(tensors[at] for at in kernel.source.arguments), *outs)
     return outs
 
 
+def _empty_outputs(graph: Graph, rows: int, device: torch.device) -> list[torch.Tensor]:
+    import torch
+
+    return [torch.empty((rows, *row), dtype=kind, device=device) for row, kind in results_of(graph)]
+
+
 def _make_call(kernel: GpuKernel, graph: Graph, positions: tuple[int, ...], count: int, values: tuple) -> Any:
     """As in cpu.py; a call that finds a kernel compiled launches that, without asking Triton which one it is."""
     import torch
 
-    kinds = {node.value: getattr(torch, TORCH_KINDS[node.kind]) for node in graph.nodes if node.op == "argument"}
-    known: list[dict[Any, int]] = [{} for _ in kernel.source.arguments]
-    varying = tuple((positions[at], kinds[at], shapes) for at, shapes in zip(kernel.source.arguments, known, strict=True))
-    outputs = list(dict.fromkeys(graph.outputs))
-    results = [(graph.nodes[at].row, getattr(torch, TORCH_KINDS[graph.nodes[at].kind])) for at in outputs]
-    order = [outputs.index(at) for at in graph.outputs]
+    plan = CallPlan(kernel, graph, positions)
+    varying, results, order = plan.varying, plan.results, plan.order
     plain, parameter = torch.Tensor, torch.nn.Parameter
     places, per_program = kernel.source.places, kernel.source.rows
     empty, grad_enabled, current, stream_of = torch.empty, torch.is_grad_enabled, torch.cuda.current_device, _raw_stream()
@@ -152,12 +148,8 @@ def _make_call(kernel: GpuKernel, graph: Graph, positions: tuple[int, ...], coun
 
     def admit(args: Sequence[Any]) -> None:
         nonlocal latest
-        tensors = [args[position] for position in positions]
-        for at, shapes in zip(kernel.source.arguments, known, strict=True):
-            if len(shapes) < _MOST_SHAPES:
-                shapes[tensors[at].shape] = tensors[at].shape[0]
-        held = kernel.constants.of(tensors)
-        guards = tuple((positions[position], *rest) for position, *rest in held.guards)
+        tensors = plan.tensors(args)
+        held, guards = plan.admit(tensors)
         device = tensors[kernel.source.arguments[0]].device
         if held.is_remembered:
             with torch.cuda.device(device):
@@ -165,7 +157,7 @@ def _make_call(kernel: GpuKernel, graph: Graph, positions: tuple[int, ...], coun
             latest = (guards, held.table, compiled, device, held)
 
     def checked(args: Sequence[Any]) -> Any:
-        tensors = [args[position] for position in positions]
+        tensors = plan.tensors(args)
         with torch.cuda.device(tensors[0].device):
             return shaped(launch(kernel, graph, tensors), order, graph.single)
 
@@ -182,10 +174,6 @@ def _raw_stream() -> Callable[[int], int]:
 
 def _compiled(kernel: GpuKernel, graph: Graph, tensors: Sequence[torch.Tensor]) -> Any:
     """Return the kernel as compiled, which takes any number of rows and any alignment: nothing of them is compiled in."""
-    import torch
-
-    first = tensors[kernel.source.arguments[0]]
     held = kernel.constants.of(tensors)
-    nodes = [graph.nodes[at] for at in dict.fromkeys(graph.outputs)]
-    outs = [torch.empty((1, *node.row), dtype=getattr(torch, TORCH_KINDS[node.kind]), device=first.device) for node in nodes]
+    outs = _empty_outputs(graph, 1, tensors[kernel.source.arguments[0]].device)
     return kernel.kernel.warmup(2, *held.table, *(tensors[at] for at in kernel.source.arguments), *outs, grid=(1,))
