@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import resource
 import signal
 import sqlite3
@@ -22,8 +23,10 @@ from tests.chaos.stack import Stack, Supervised
 
 # A trap that nothing runs into within this time is given up, and the fault happens at once instead.
 TRAP_PATIENCE_S = 1.0
-COMMIT, COMMITTED = b"COMMIT", b"COMMIT\x00"  # the statement, and the tag with which PostgreSQL reports it done
-REQUEST, ANSWER = b"POST /api/v1/decisions", b"HTTP/1.1 200"
+# Decisions alone are stored by COPY, several of which are one transaction ("Message Formats", PostgreSQL manual): CopyDone,
+# on which the server commits, and what it says to the last of them when it has: CommandComplete, ReadyForQuery (idle).
+COMMIT, COMMITTED = re.compile(rb"c\x00{3}\x04"), re.compile(rb"COPY \d+\x00Z\x00{3}\x05I")
+REQUEST, ANSWER = re.compile(b"POST /api/v1/decisions"), re.compile(b"HTTP/1.1 200")
 
 
 class Faults:
@@ -154,7 +157,7 @@ class Faults:
         proxy.mend()
 
     def _trap(
-        self, name: str, direction: str, needle: bytes, deliver: str, action: Callable[[], None] = lambda: None
+        self, name: str, direction: str, needle: re.Pattern[bytes], deliver: str, action: Callable[[], None] = lambda: None
     ) -> None:
         """Wait until `needle` passes, and see to it that `action` happens in any case."""
         proxy, trap = self._proxy(name), Trap(direction, needle, action, deliver)

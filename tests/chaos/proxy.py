@@ -1,13 +1,14 @@
 """A TCP proxy that can be told to misbehave: latency, resets, silence, fragments, and traps at chosen bytes.
 
 It stands between the clients and the server, and between our processes and PostgreSQL and Redis. A trap waits for bytes
-in one direction, such as the COMMIT on its way to PostgreSQL, and calls back right there: that is how a process is killed
+in one direction, such as the end of a COPY on its way to PostgreSQL, and calls back right there: that is how a process is killed
 at a named point without a line of the product knowing of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 import threading
@@ -21,7 +22,7 @@ FORWARD, DROP, HALVE = "forward", "drop", "halve"
 
 @dataclass
 class Trap:
-    """One shot: what to do when `needle` passes.
+    """One shot: what to do when bytes that match `needle` pass.
 
     Attributes:
         action: called in the proxy's thread, in the middle of the transfer; it must not block.
@@ -31,7 +32,7 @@ class Trap:
     """
 
     direction: str
-    needle: bytes
+    needle: re.Pattern[bytes]
     action: Callable[[], None]
     deliver: str = FORWARD
     sprung: threading.Event = field(default_factory=threading.Event)
@@ -153,7 +154,7 @@ class Proxy:
 
     def _take_trap(self, direction: str, data: bytes) -> Trap | None:
         trap = self._trap
-        if trap is None or trap.direction != direction or trap.needle not in data:
+        if trap is None or trap.direction != direction or not trap.needle.search(data):
             return None
         self._trap = None
         return trap

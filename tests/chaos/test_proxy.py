@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -121,7 +122,7 @@ def test_a_caller_learns_at_once_that_nobody_listens(proxy):
 )
 def test_a_trap_springs_once_at_its_word(proxy, caller, direction, deliver, arrives):
     sprung = []
-    trap = Trap(direction, b"WORD", lambda: sprung.append(1), deliver)
+    trap = Trap(direction, re.compile(b"WORD"), lambda: sprung.append(1), deliver)
     proxy.set_trap(trap)
     caller.sendall(b"other")
     assert receive(caller, 5) == b"other" and not trap.sprung.is_set()
