@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, models, transaction
 
+from scoring.commit_sessions import mark_session
 from scoring.engine import table_rows
 from scoring.models import Decision, OutboxEvent
 from scoring.postgres_copy import copy_in
@@ -85,5 +86,6 @@ def _insert(tables: Rows, own_transaction: bool) -> None:
 
 
 def _copy(tables: Rows, own_transaction: bool) -> None:
+    mark_session()
     # Where the session is in a transaction, COPY is a part of it; where it is in none, all of one call are one.
     copy_in(connection.connection, [(table.copy, memoryview(rows.stream)) for table, rows in tables])

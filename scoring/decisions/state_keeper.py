@@ -14,6 +14,7 @@ import numpy as np
 from django.conf import settings
 
 from scoring.background import give_way
+from scoring.commit_sessions import end_abandoned_sessions
 from scoring.decisions.accepted import id_spans, read_texts
 from scoring.decisions.known_ids import KnownIds
 from scoring.decisions.known_labels import Truths, read_truths_after
@@ -74,6 +75,14 @@ class LedgerState(FeatureState):
             keys = np.array([event_key(decision_id) for _, decision_id, _ in chunk], np.uint64)
             self.absorb(self.read(keys, [text.encode() for _, _, text in chunk]))
             self.last_decision = chunk[-1][1]
+
+    def know_stored_ids(self) -> None:
+        """Remember the id of every decision; in the order of the index, which holds them and is read without the rows."""
+        ids = Decision.objects.order_by("transaction_id").values_list("transaction_id", flat=True)
+        last = ""
+        while chunk := list(ids.filter(transaction_id__gt=last)[:_IDS_A_CHUNK]):
+            self.known.add(*spans_of(chunk))
+            last = chunk[-1]
 
     def learn(self, truths: Truths) -> None:
         """Hear verdicts."""
@@ -148,48 +157,26 @@ class StateKeeper:
     def rebuild(self) -> None:
         """Start afresh: from the state file where one fits, and from the ledger what came after it.
 
-        From the ledger come all events that a window can still reach, in order of arrival, and their labels.
+        From the ledger come all events that a window can still reach, in order of arrival, and their labels. What a process
+        that was killed had sent to the database is in the ledger by then, or will never be.
         """
+        end_abandoned_sessions(of_all_processes=self.shared is None)
         if self.shared is None:
             self._rebuild_own()
         elif not self._rejoiner.rejoin_if_lost(_at_once):
             self.shared.local = build_from_ledger()  # without the log: degraded, until `keep_up` has joined it
 
     def _rebuild_own(self) -> None:
-        self._own, self._saved_decision = LedgerState(settings.MAX_LATENESS_DAYS), None
-        if (since := _reach()) is None:
-            return
-        contained = self._load_file()
-        self._own.absorb_ledger(since, contained)
+        """Take over a state that was read to its end; where it cannot be, the present one stays."""
+        state, saved_decision, saved_count = LedgerState(settings.MAX_LATENESS_DAYS), None, 0
+        if (since := _reach()) is not None:
+            contained = 0
+            if (loaded := _load_file()) is not None:
+                state, contained = loaded
+                saved_decision, saved_count = state.last_decision, len(state.known)
+            state.absorb_ledger(since, contained)
+        self._own, self._saved_decision, self._saved_count = state, saved_decision, saved_count
         self.learn_new_labels()
-
-    def _load_file(self) -> int:
-        """Take over the state file where it fits the ledger; return the seq of the last decision that it contains."""
-        path, began = state_file(), time.monotonic()
-        try:
-            state, position = LedgerState.load(path, settings.MAX_LATENESS_DAYS)
-        except FileNotFoundError:
-            return 0
-        except (StateFileRefused, OSError) as refusal:
-            logger.warning("%s is not used, the state is rebuilt from the ledger: %s", path.name, refusal)
-            return 0
-        if not Decision.objects.filter(seq=position.seq, decision_id=position.decision_id).exists():
-            logger.warning("%s is not used, the state is rebuilt from the ledger: it belongs to another ledger", path.name)
-            return 0
-        state.last_label_id, state.last_decision = position.label_id, position.decision_id
-        self._own, self._saved_decision = state, position.decision_id
-        self._know_stored_ids()
-        self._saved_count = len(self.known)
-        logger.info("the state up to decision %d was read from %s in %.1f s", position.seq, path.name, time.monotonic() - began)
-        return position.seq
-
-    def _know_stored_ids(self) -> None:
-        # In the order of the index, which holds them and is read without the rows.
-        ids = Decision.objects.order_by("transaction_id").values_list("transaction_id", flat=True)
-        last = ""
-        while chunk := list(ids.filter(transaction_id__gt=last)[:_IDS_A_CHUNK]):
-            self.known.add(*spans_of(chunk))
-            last = chunk[-1]
 
     def leave(self) -> None:
         """Say farewell to the processes that share the log, at the end of this one."""
@@ -238,17 +225,20 @@ class StateKeeper:
         self._doubtful += transaction_ids
 
     def settle_doubts(self) -> None:
-        """Put back what was taken back because its commit seemed to fail, where it is in the ledger after all."""
+        """Put back what was taken back because its commit seemed to fail, where it is in the ledger after all.
+
+        Raises:
+            django.db.DatabaseError: they could not be looked up, or may still come into the ledger; the doubts remain.
+        """
         if not self._doubtful:
             return
+        end_abandoned_sessions(of_all_processes=self.shared is None)
         keys, texts = events_of(self._doubtful)
-        self._doubtful.clear()
-        if not texts:
-            return
-        if self.shared is not None:
+        if texts and self.shared is not None:
             self.shared.publish(entry_of(EntryKind.LATE_EVENTS, keys, texts))
-        else:
-            self.rebuild()
+        elif texts:
+            self._rebuild_own()
+        self._doubtful.clear()
 
     # --- what becomes too much, and what would be lost ----------------------------------------------------------------
 
@@ -305,6 +295,25 @@ class StateKeeper:
             return
         self._saved_decision = position.decision_id
         logger.info("the state file was written: %d MB in %.1f s", size >> 20, time.monotonic() - began)
+
+
+def _load_file() -> tuple[LedgerState, int] | None:
+    """Return the state file's state and the seq of the last decision that it contains; None where it does not fit the ledger."""
+    path, began = state_file(), time.monotonic()
+    try:
+        state, position = LedgerState.load(path, settings.MAX_LATENESS_DAYS)
+    except FileNotFoundError:
+        return None
+    except (StateFileRefused, OSError) as refusal:
+        logger.warning("%s is not used, the state is rebuilt from the ledger: %s", path.name, refusal)
+        return None
+    if not Decision.objects.filter(seq=position.seq, decision_id=position.decision_id).exists():
+        logger.warning("%s is not used, the state is rebuilt from the ledger: it belongs to another ledger", path.name)
+        return None
+    state.last_label_id, state.last_decision = position.label_id, position.decision_id
+    state.know_stored_ids()
+    logger.info("the state up to decision %d was read from %s in %.1f s", position.seq, path.name, time.monotonic() - began)
+    return state, position.seq
 
 
 def state_file() -> Path:

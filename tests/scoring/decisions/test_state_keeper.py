@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, OperationalError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -163,6 +163,39 @@ def test_a_state_in_doubt_is_not_written(fresh_engine, monkeypatch):
     assert engine._keeper.save() is None
     decide_now([payment(3)])
     save(engine)
+    before = _features(engine, _probes([payment(0)]))
+    assert _differences(before, _features(fresh_engine(), _probes([payment(0)]))) == []
+
+
+def test_a_session_that_does_not_end_leaves_the_doubt(fresh_engine, monkeypatch):
+    engine = fresh_engine()
+    decide_now([payment(1)])
+    engine._keeper.doubt(["tx-1"])
+
+    def still_there(**_):
+        raise OperationalError("abandoned database sessions have not ended within 5 s: [7]")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state_keeper, "end_abandoned_sessions", still_there)
+        assert decide_now([payment(2)])[0]["status"] == 503
+    assert engine._keeper.has_doubts
+    assert decide_now([payment(2)])[0]["status"] == 200 and not engine._keeper.has_doubts
+
+
+def test_a_rebuild_that_breaks_off_leaves_the_state_and_the_doubt(fresh_engine, monkeypatch):
+    engine = fresh_engine()
+    decide_now([payment(number) for number in range(3)])
+    engine._keeper.doubt(["tx-1"])
+
+    def broken(*arguments, **options):
+        raise OperationalError("the connection was lost")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state_keeper, "read_history", broken)
+        assert decide_now([payment(7)])[0]["status"] == 503
+    assert engine._keeper.has_doubts
+    assert decide_now([payment(7)])[0]["status"] == 200
     before = _features(engine, _probes([payment(0)]))
     assert _differences(before, _features(fresh_engine(), _probes([payment(0)]))) == []
 

@@ -1,0 +1,81 @@
+"""The PostgreSQL sessions that store decisions, and how those that nobody holds any more are ended.
+
+A connection that breaks, or a process that is killed, leaves its session behind, and what the server had received by then it
+may still carry out: a decision comes into the ledger after its absence was looked up. So a session that stores decisions
+says so by an advisory lock, which it keeps until it has ended and nothing of it can be committed any more; whoever looks up
+what became of a commit ends the abandoned ones first (fencing: M. Kleppmann, "Designing Data-Intensive Applications", ch. 8).
+SQLite needs none of this: what had no COMMIT is gone with the connection or the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+
+from django.db import OperationalError, connection
+
+logger = logging.getLogger(__name__)
+
+# Any number will do, as long as nothing else in this database takes advisory locks by it.
+_KEY = 0x5249534C
+_PATIENCE_MS = 5_000
+_MARKED = "_says_that_it_stores_decisions"
+_END = (
+    "SELECT pid, pg_terminate_backend(pid, %s) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objsubid = 2 "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()"
+)
+
+
+class _Process:
+    """A number that tells this process from the others that decide; a fork is another process."""
+
+    def __init__(self) -> None:
+        self._pid, self._number = 0, 0
+
+    def number(self) -> int:
+        if self._pid != os.getpid():
+            self._pid, self._number = os.getpid(), secrets.randbits(31)
+        return self._number
+
+
+_process = _Process()
+
+
+def mark_session() -> None:
+    """Let this thread's session say that it stores decisions, before the first of them; once is enough for a session.
+
+    Raises:
+        django.db.DatabaseError: it could not, and must not store any.
+    """
+    session = connection.connection
+    if getattr(session, _MARKED, False):
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock_shared(%s, %s)", [_KEY, _process.number()])
+    setattr(session, _MARKED, True)
+
+
+def end_abandoned_sessions(*, of_all_processes: bool) -> None:
+    """End the sessions that store decisions, but for this thread's own; on return nothing of theirs will be committed.
+
+    To be called where no other thread of this process is storing decisions.
+
+    Args:
+        of_all_processes: whether this process is the only one that may decide; otherwise only its own are ended.
+
+    Raises:
+        django.db.DatabaseError: one of them has not ended yet, or the database cannot be asked.
+    """
+    if connection.vendor != "postgresql":
+        return
+    query, parameters = _END, [_PATIENCE_MS, _KEY]
+    if not of_all_processes:
+        query, parameters = f"{_END} AND objid = %s", [*parameters, _process.number()]
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        found = cursor.fetchall()
+    if left := [pid for pid, has_ended in found if not has_ended]:
+        raise OperationalError(f"abandoned database sessions have not ended within {_PATIENCE_MS / 1000:g} s: {left}")
+    if found:
+        logger.warning("%d database sessions were ended that could still have stored decisions", len(found))
