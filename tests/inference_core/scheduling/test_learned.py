@@ -66,6 +66,20 @@ def test_knowing_nothing_it_serves_as_the_safe_tuning():
     assert policy.used[0] == policy.windows > 50
 
 
+@pytest.mark.parametrize(("load", "waited_us", "is_quiet"), [(0.5, 0.0, True), (0.5, 2_500.0, False), (0.7, 0.0, False)])
+def test_the_safe_choice_is_plain_ect_in_quiet_times_alone(load, waited_us, is_quiet):
+    policy, chosen = LearnedPolicy(config=LearnedConfig(explore=0.0)), []
+    for each in (policy, ExpectedCompletion(), ExpectedCompletion(SAFE)):
+        of = scheduler(policy=each)
+        for _ in range(600):
+            arrive(of, Priority.LIVE, 1, 0.0)
+        of.next(0.0)  # begins a window
+        policy.reader.recent_load = load
+        chosen.append(of.next(waited_us).counts)
+    learned, plain, safe = chosen
+    assert plain != safe and learned == (plain if is_quiet else safe)
+
+
 def test_what_was_learned_is_used():
     policy = policy_that_prefers(SMALL, explore=0.0)
     serve(policy)
