@@ -4,7 +4,7 @@ from glob import glob
 
 from setuptools import Extension, setup
 
-sources = sorted(glob("kernels/*/cpu.c"))
+sources = sorted(glob("kernels/*/*.c"))
 
 # Plain C loaded with ctypes, not a Python module: it needs no PyInit function. Optional, so that
 # a host without a compiler still installs and runs on the NumPy references.

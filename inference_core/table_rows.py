@@ -1,7 +1,7 @@
 """Rows of database tables from a batch's arrays, and into SQLite; the contracts are those of `kernels.table_rows` and
 `kernels.sqlite_rows`."""
 
-from kernels.sqlite_rows import RowWriter, open_writer, prepare_sessions
+from kernels.sqlite_rows import RowWriter, address_to_write_at, open_writer, prepare_sessions
 from kernels.table_rows import (
     Array,
     Column,
@@ -23,5 +23,5 @@ from kernels.table_rows import (
 
 __all__ = [
     "Array", "Column", "Constant", "FieldType", "Flag", "Joined", "LowestBit", "Number", "PackedRow", "Part", "RowLayout",
-    "RowWriter", "Slice", "TableRows", "Token", "Word", "open_writer", "prepare_sessions", "rows_of",
+    "RowWriter", "Slice", "TableRows", "Token", "Word", "address_to_write_at", "open_writer", "prepare_sessions", "rows_of",
 ]  # fmt: skip

@@ -11,6 +11,9 @@ def commit_at_leisure() -> None:
     Such a commit is on disk with the next one of any session that waits, as both go through one log. On SQLite, a thread
     that waited for the disk would keep the decisions waiting for their turn.
     """
+    if connection.vendor == "sqlite":
+        connection.ensure_connection()
+        connection.connection.close_writer()
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit = off" if connection.vendor == "postgresql" else "PRAGMA synchronous = NORMAL")
 

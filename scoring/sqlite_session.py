@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from typing import Any
 
@@ -16,9 +17,21 @@ class SqliteSession(sqlite3.Connection):
 
     writer: Any = None
 
-    def close(self) -> None:
-        """Close the writer and the session."""
+    def __init__(self, database: str, *arguments: Any, **options: Any) -> None:
+        # Others than paths are the tests' databases in memory, which have no log.
+        if options.get("uri") and os.path.isabs(database):
+            from scoring.engine import table_rows  # the settings name this class before there is anything else
+
+            database = table_rows.address_to_write_at(database)
+        super().__init__(database, *arguments, **options)
+
+    def close_writer(self) -> None:
+        """Let the next writer look anew at how the session is set."""
         if self.writer is not None:
             self.writer.close()
             self.writer = None
+
+    def close(self) -> None:
+        """Close the writer and the session."""
+        self.close_writer()
         super().close()

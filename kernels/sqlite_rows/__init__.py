@@ -20,11 +20,11 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Protocol
 
-from kernels.sqlite_rows.native_writer import NativeWriter, native_calls
+from kernels.sqlite_rows.native_writer import NativeWriter, gathering_address, native_calls
 from kernels.sqlite_rows.reference import PlainWriter
 from kernels.table_rows import TableRows
 
-__all__ = ["RowWriter", "open_writer", "prepare_sessions"]
+__all__ = ["RowWriter", "address_to_write_at", "open_writer", "prepare_sessions"]
 
 
 class RowWriter(Protocol):
@@ -48,6 +48,12 @@ def prepare_sessions() -> bool:
     Where it is not, the log says why, once.
     """
     return native_calls() is not None
+
+
+def address_to_write_at(path: str) -> str:
+    """Return a URI for a session that a writer is to be opened in: commits then write to the log in one piece, which takes a
+    third less of the processor's time for few rows. The path itself where that is not possible; either opens the database."""
+    return path if native_calls() is None else gathering_address(path)
 
 
 def open_writer(session: sqlite3.Connection) -> RowWriter:

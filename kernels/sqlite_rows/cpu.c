@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../cpu.h"
+#include "gathered_log.h"
 
 enum type { SMALLINT, INTEGER, BIGINT, DOUBLE, BOOLEAN, TEXT, BYTEA, TIMESTAMPTZ };
 enum { OK = 0, DONE = 101, UTF8 = 1, DIRECT_ONLY = 0x80000, PERSISTENT = 1 }; /* of SQLite */
@@ -20,6 +21,7 @@ typedef struct sqlite3 sqlite3;
 typedef struct sqlite3_stmt statement;
 typedef struct sqlite3_context context;
 typedef struct sqlite3_value value;
+typedef struct sqlite3_mutex mutex;
 
 /* kernels/sqlite_rows/native_writer.py has the same fields. */
 typedef struct {
@@ -41,6 +43,9 @@ typedef struct {
     int (*extended_errcode)(sqlite3 *);
     const char *(*errmsg)(sqlite3 *);
     int (*get_autocommit)(sqlite3 *);
+    mutex *(*db_mutex)(sqlite3 *);
+    void (*mutex_enter)(mutex *);
+    void (*mutex_leave)(mutex *);
 } sqlite_calls;
 
 typedef struct {
@@ -167,13 +172,19 @@ static int run(statement *of) {
     return code == DONE ? OK : code;
 }
 
-/* Insert all rows of all tables; with `own` (BEGIN, COMMIT, ROLLBACK) as a transaction of its own, otherwise as a part of the
- * caller's, who has to take back what was inserted before a failure. Returns SQLite's code; fault[0] is the extended one, with
- * its words in message[256]. */
-int sqlite_rows_insert(sqlite3 *db, statement *const own[3], const table *tables, int64_t count, int *fault, char *message) {
+/* COMMIT; with hold_log the session's commits wait for the disk, and its log may be written in one piece. */
+static int commit(statement *of, int hold_log) {
+    gathered_log_hold(hold_log);
+    int code = run(of);
+    gathered_log_hold(0);
+    return code;
+}
+
+static int insert_all(sqlite3 *db, statement *const own[3], int hold_log, const table *tables, int64_t count, int *fault,
+                      char *message) {
     int code = own ? run(own[0]) : OK;
     for (int64_t i = 0; i < count && code == OK; i++) code = insert_rows(tables + i);
-    if (code == OK && own) code = run(own[1]);
+    if (code == OK && own) code = commit(own[1], hold_log);
     if (code != OK) *fault = sqlite_rows_fault(db, message); /* before anything else overwrites it */
     for (int64_t i = 0; i < count; i++) {
         sqlite.reset(tables[i].insert);
@@ -186,5 +197,17 @@ int sqlite_rows_insert(sqlite3 *db, statement *const own[3], const table *tables
             sqlite.reset(own[2]);
         }
     }
+    return code;
+}
+
+/* Insert all rows of all tables; with `own` (BEGIN, COMMIT, ROLLBACK) as a transaction of its own, otherwise as a part of the
+ * caller's, who has to take back what was inserted before a failure. hold_log: see commit(). Returns SQLite's code; fault[0] is the
+ * extended one, with its words in message[256]. */
+int sqlite_rows_insert(sqlite3 *db, statement *const own[3], int hold_log, const table *tables, int64_t count, int *fault,
+                       char *message) {
+    mutex *of = sqlite.db_mutex(db); /* each call takes it, which costs less where it is held already */
+    sqlite.mutex_enter(of);
+    int code = insert_all(db, own, hold_log, tables, count, fault, message);
+    sqlite.mutex_leave(of);
     return code;
 }

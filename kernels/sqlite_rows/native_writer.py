@@ -8,6 +8,7 @@ import functools
 import logging
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 
 from kernels.errors import KernelInputError
 from kernels.native import address, library
@@ -19,9 +20,12 @@ _POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 _CALLS = (
     "auto_extension", "create_function_v2", "context_db_handle", "result_int64", "prepare_v3", "step", "reset", "clear_bindings",
     "finalize", "bind_text", "bind_blob", "bind_int64", "bind_double", "bind_null", "extended_errcode", "errmsg",
-    "get_autocommit",
+    "get_autocommit", "db_mutex", "mutex_enter", "mutex_leave",
 )  # fmt: skip
 _MOST_MOMENTS, _MESSAGE_BYTES = 16, 256
+_FULL = 2  # of PRAGMA synchronous: a commit waits for the disk
+# SQLite keeps the address of the name.
+_VFS = ctypes.create_string_buffer(b"gathered-log")
 # As Modules/_sqlite/util.c of CPython, so that the same failure is the same exception whoever writes.
 _ERRORS: dict[int, type[Exception]] = {
     **dict.fromkeys((sqlite3.SQLITE_INTERNAL, sqlite3.SQLITE_NOTFOUND), sqlite3.InternalError),
@@ -80,13 +84,25 @@ def _register(native: ctypes.CDLL) -> None:
     native.sqlite_rows_prepare.argtypes = [_POINTER, ctypes.c_char_p, _INT, _POINTER]
     native.sqlite_rows_finalize.argtypes = [_POINTER]
     native.sqlite_rows_fault.argtypes = [_POINTER, ctypes.c_char_p]
-    native.sqlite_rows_insert.argtypes = [_POINTER, _POINTER, _POINTER, _LONG, _POINTER, ctypes.c_char_p]
+    native.sqlite_rows_insert.argtypes = [_POINTER, _POINTER, _INT, _POINTER, _LONG, _POINTER, ctypes.c_char_p]
+    native.gathered_log_register.argtypes = [_POINTER, _POINTER, _POINTER]
     # Looking a name up in a library searches those that it is linked with as well; where SQLite is a part of Python
     # itself, the module has no file, and the program is searched.
     sqlite = ctypes.CDLL(getattr(_sqlite3, "__file__", None))
-    found = [ctypes.cast(getattr(sqlite, f"sqlite3_{name}"), _POINTER) for name in _CALLS]
+    found = [_address_in(sqlite, name) for name in _CALLS]
     if code := native.sqlite_rows_register((_POINTER * len(found))(*found)):
         raise OSError(f"sqlite3_auto_extension says {code}")
+    if code := native.gathered_log_register(_address_in(sqlite, "vfs_find"), _address_in(sqlite, "vfs_register"), _VFS):
+        raise OSError(f"sqlite3_vfs_register says {code}")
+
+
+def _address_in(sqlite: ctypes.CDLL, name: str) -> ctypes.c_void_p:
+    return ctypes.cast(getattr(sqlite, f"sqlite3_{name}"), _POINTER)
+
+
+def gathering_address(path: str) -> str:
+    """Return the URI under which SQLite opens the database at `path` with the VFS of gathered_log.c, once it is registered."""
+    return f"{Path(path).absolute().as_uri()}?vfs={_VFS.value.decode()}"
 
 
 def _handle_of(session: sqlite3.Connection) -> int:
@@ -94,13 +110,17 @@ def _handle_of(session: sqlite3.Connection) -> int:
 
 
 class NativeWriter:
-    """Inserts rows in a session with cpu.c; it keeps the statements that it prepared, so it must be closed first."""
+    """Inserts rows in a session with cpu.c; it keeps the statements that it prepared, so it must be closed first.
+
+    The session's `synchronous` may not be lowered while there is a writer (see gathered_log.c).
+    """
 
     def __init__(self, native: ctypes.CDLL, session: sqlite3.Connection) -> None:
         self._native = native
         self._statements: dict[str, int] = {}
         self._handle = _handle_of(session)
         self._types: dict[tuple[FieldType, ...], bytes] = {}
+        self._holds_log = session.execute("PRAGMA synchronous").fetchone()[0] >= _FULL
         self._own = (_POINTER * 3)(*map(self._prepared, ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")))
 
     def close(self) -> None:
@@ -121,7 +141,9 @@ class NativeWriter:
         )
         fault, message = _INT(), ctypes.create_string_buffer(_MESSAGE_BYTES)
         own = self._own if own_transaction else None
-        code = self._native.sqlite_rows_insert(self._handle, own, described, len(tables), ctypes.byref(fault), message)
+        code = self._native.sqlite_rows_insert(
+            self._handle, own, self._holds_log, described, len(tables), ctypes.byref(fault), message
+        )
         if code:
             raise _error(fault.value or code, message.value)
 
