@@ -60,12 +60,12 @@ typedef struct {
 } log_file; /* the usual VFS's file lies behind it */
 
 static vfs *usual, gathered;
-static int64_t asked, made; /* writes to logs while they might be held, and what became of them */
 static _Thread_local int may_hold;
+static _Thread_local int64_t asked, made; /* writes to logs while they might be held, and what became of them */
 
 void gathered_log_hold(int whether) { may_hold = whether; }
 
-/* For tests: how many writes a log was asked for by those who may hold, and how many it then made. */
+/* For tests: how many writes a log was asked for while this thread might hold them, and how many became of these. */
 void gathered_log_counts(int64_t *out) {
     out[0] = asked;
     out[1] = made;
