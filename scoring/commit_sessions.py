@@ -1,4 +1,4 @@
-"""The PostgreSQL sessions that store decisions, and how those that nobody holds any more are ended.
+"""The PostgreSQL sessions that store decisions, or claim the right to, and how those that nobody holds any more are ended.
 
 A connection that breaks, or a process that is killed, leaves its session behind, and what the server had received by then it
 may still carry out: a decision comes into the ledger after its absence was looked up. So a session that stores decisions
@@ -14,13 +14,14 @@ import os
 import secrets
 
 from django.db import OperationalError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 logger = logging.getLogger(__name__)
 
-# Any number will do, as long as nothing else in this database takes advisory locks by it.
-_KEY = 0x5249534C
+# Any numbers will do, as long as nothing else in this database takes advisory locks by them.
+STORES, CLAIMS = 0x5249534C, 0x5249534D
 _PATIENCE_MS = 5_000
-_MARKED = "_says_that_it_stores_decisions"
+_MARKED = "_says_what_it_does"
 _END = (
     "SELECT pid, pg_terminate_backend(pid, %s) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objsubid = 2 "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()"
@@ -42,18 +43,22 @@ class _Process:
 _process = _Process()
 
 
-def mark_session() -> None:
-    """Let this thread's session say that it stores decisions, before the first of them; once is enough for a session.
+def mark_session(of: BaseDatabaseWrapper = connection, what: int = STORES) -> None:
+    """Let a session say what it does and for which process, until it has ended; once is enough for a session.
+
+    Args:
+        of: its connection, this thread's if left out.
+        what: STORES, before the first decision that it stores, or CLAIMS.
 
     Raises:
         django.db.DatabaseError: it could not, and must not store any.
     """
-    session = connection.connection
+    session = of.connection
     if getattr(session, _MARKED, False):
         return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock_shared(%s, %s)", [_KEY, _process.number()])
-    setattr(session, _MARKED, True)
+    with of.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock_shared(%s, %s)", [what, _process.number()])
+    setattr(of.connection, _MARKED, True)
 
 
 def end_abandoned_sessions(*, of_all_processes: bool) -> None:
@@ -67,15 +72,27 @@ def end_abandoned_sessions(*, of_all_processes: bool) -> None:
     Raises:
         django.db.DatabaseError: one of them has not ended yet, or the database cannot be asked.
     """
-    if connection.vendor != "postgresql":
-        return
-    query, parameters = _END, [_PATIENCE_MS, _KEY]
-    if not of_all_processes:
-        query, parameters = f"{_END} AND objid = %s", [*parameters, _process.number()]
-    with connection.cursor() as cursor:
+    if connection.vendor == "postgresql":
+        _end(connection, STORES, None if of_all_processes else _process.number())
+
+
+def end_own_claims(of: BaseDatabaseWrapper) -> None:
+    """End the sessions by which this process claimed a database and that it has lost, but for the session of `of`.
+
+    Raises:
+        django.db.DatabaseError: see end_abandoned_sessions.
+    """
+    _end(of, CLAIMS, _process.number())
+
+
+def _end(by: BaseDatabaseWrapper, what: int, process: int | None) -> None:
+    query, parameters = _END, [_PATIENCE_MS, what]
+    if process is not None:
+        query, parameters = f"{_END} AND objid = %s", [*parameters, process]
+    with by.cursor() as cursor:
         cursor.execute(query, parameters)
         found = cursor.fetchall()
     if left := [pid for pid, has_ended in found if not has_ended]:
         raise OperationalError(f"abandoned database sessions have not ended within {_PATIENCE_MS / 1000:g} s: {left}")
     if found:
-        logger.warning("%d database sessions were ended that could still have stored decisions", len(found))
+        logger.warning("%d database sessions were ended that nobody held any more", len(found))

@@ -14,6 +14,7 @@ from pathlib import Path
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from scoring.commit_sessions import CLAIMS, end_own_claims, mark_session
 from scoring.decisions.shared_store import LOCAL, database_file, store_identity
 from scoring.errors import EngineUnavailable
 
@@ -127,6 +128,10 @@ def _claim_session(store: str) -> None:
 
 
 def _lock_session(session: BaseDatabaseWrapper, store: str) -> None:
+    session.ensure_connection()
+    # PostgreSQL may not have noticed yet that a session of ours broke off, and it would still hold the lock.
+    end_own_claims(session)
+    mark_session(session, CLAIMS)
     with session.cursor() as cursor:
         cursor.execute(f"SELECT pg_try_advisory_lock{'' if store == LOCAL else '_shared'}(%s)", [_ADVISORY_KEY])
         if not cursor.fetchone()[0]:

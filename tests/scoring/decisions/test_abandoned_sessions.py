@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from django.db import DatabaseError, OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -11,10 +12,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from scoring import commit_sessions
 from scoring.commit_sessions import end_abandoned_sessions, mark_session
 from scoring.decisions import engine as engine_module
+from scoring.decisions import ownership
+from scoring.decisions.ownership import claim_database, release_database
 from scoring.decisions.state_keeper import state_file
 from scoring.models import Decision
 from scoring.services.decide import decide_now
 from tests.scoring.decisions.conftest import payment
+from tests.scoring.decisions.test_ownership import another_process
 from tests.scoring.decisions.test_restart import _differences, _features, _probes
 
 pytestmark = [pytest.mark.any_database, pytest.mark.django_db(transaction=True)]
@@ -38,7 +42,7 @@ def other_session() -> Iterator[BaseDatabaseWrapper]:
 
 def say_that_it_stores(session: BaseDatabaseWrapper, process: int | None = None) -> None:
     number = commit_sessions._process.number() if process is None else process
-    session.cursor().execute("SELECT pg_advisory_lock_shared(%s, %s)", [commit_sessions._KEY, number])
+    session.cursor().execute("SELECT pg_advisory_lock_shared(%s, %s)", [commit_sessions.STORES, number])
 
 
 def begin_to_store(session: BaseDatabaseWrapper) -> None:
@@ -64,7 +68,7 @@ def test_a_session_says_so_before_its_first_decision(fresh_engine):
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND pid = pg_backend_pid()",
-            [commit_sessions._KEY],
+            [commit_sessions.STORES],
         )
         assert cursor.fetchone() == (1,), "once is enough"
         held = connection.connection
@@ -118,3 +122,16 @@ def test_only_sessions_that_store_decisions_are_ended_and_of_others_only_where_a
     assert other_session.is_usable()
     end_abandoned_sessions(of_all_processes=True)
     assert not other_session.is_usable()
+
+
+def test_a_claim_that_broke_off_is_this_process_s_to_renew():
+    """Without it the engine would stop, as if another process had taken over."""
+    claim_database()
+    ((session, _),) = ownership._sessions.values()
+    held_by_the_server = session.connection  # nobody here knows of it any more, and PostgreSQL has not noticed
+    ownership._sessions.clear()
+    claim_database()
+    assert another_process().startswith("refused another process decides on this database already")
+    with pytest.raises(psycopg.Error):
+        held_by_the_server.execute("SELECT 1")
+    release_database()
