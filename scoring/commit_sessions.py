@@ -15,6 +15,7 @@ import secrets
 
 from django.db import OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +23,6 @@ logger = logging.getLogger(__name__)
 STORES, CLAIMS = 0x5249534C, 0x5249534D
 _PATIENCE_MS = 5_000
 _MARKED = "_says_what_it_does"
-_END = (
-    "SELECT pid, pg_terminate_backend(pid, %s) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objsubid = 2 "
-    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()"
-)
 
 
 class _Process:
@@ -86,13 +83,22 @@ def end_own_claims(of: BaseDatabaseWrapper) -> None:
 
 
 def _end(by: BaseDatabaseWrapper, what: int, process: int | None) -> None:
-    query, parameters = _END, [_PATIENCE_MS, what]
-    if process is not None:
-        query, parameters = f"{_END} AND objid = %s", [*parameters, process]
     with by.cursor() as cursor:
-        cursor.execute(query, parameters)
-        found = cursor.fetchall()
-    if left := [pid for pid, has_ended in found if not has_ended]:
-        raise OperationalError(f"abandoned database sessions have not ended within {_PATIENCE_MS / 1000:g} s: {left}")
+        found = _holders(cursor, what, process)
+        for pid in found:
+            # False also for one that has just ended by itself; so it is looked again.
+            cursor.execute("SELECT pg_terminate_backend(%s, %s)", [pid, _PATIENCE_MS])
+        if found and (left := set(found) & set(_holders(cursor, what, process))):
+            raise OperationalError(f"abandoned database sessions have not ended within {_PATIENCE_MS / 1000:g} s: {left}")
     if found:
         logger.warning("%d database sessions were ended that nobody held any more", len(found))
+
+
+def _holders(cursor: CursorWrapper, what: int, process: int | None) -> list[int]:
+    """Return the sessions, but for the cursor's own, that do this in this database, for a process or for any."""
+    cursor.execute(
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objsubid = 2 AND pid <> pg_backend_pid() "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND (%s OR objid = %s)",
+        [what, process is None, process or 0],
+    )
+    return [pid for (pid,) in cursor.fetchall()]

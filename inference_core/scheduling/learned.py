@@ -142,7 +142,7 @@ class LearnedPolicy:
         if now >= self._end_us:
             self._turn(situation)
         age, target = now - situation.oldest_us, situation.config.target_us
-        if self._tuning is SAFE:
+        if self._tuning == SAFE:
             is_quiet = age <= _QUIET_AGE * target and max(self.reader.load, self.reader.recent_load) <= _QUIET_LOAD
             return choose(situation, PLAIN if is_quiet else SAFE)
         return choose(situation, self._tuning if age <= _PRESSED_AGE * target else SAFE)

@@ -5,8 +5,11 @@
  * to nobody until the log is synced; so they are held here and handed over in one call, before that.
  *
  * Only a thread that says so (gathered_log_hold) may hold anything back, and only in a session with synchronous=FULL, where
- * SQLite syncs the log before it lets others see the commit (sqlite3WalFrames in wal.c). Whatever else is done with the
- * log in between hands over first what is held. All other files are opened by the usual VFS and never seen here.
+ * SQLite syncs the log before it lets others see the commit (sqlite3WalFrames in wal.c). What it writes to the log between that
+ * sync and the end of the commit is not held: it may be padding that is seen as well. What is held when the commit is over
+ * belongs to one that failed in between, and its place in the log may be another's by now: it is dropped. Whatever else
+ * is done with the log during the commit hands over first what is held. All other files are opened by the usual VFS and never
+ * seen here.
  */
 #include "gathered_log.h"
 
@@ -61,9 +64,19 @@ typedef struct {
 
 static vfs *usual, gathered;
 static _Thread_local int may_hold;
+static _Thread_local log_file *holder; /* the log for which this thread holds something */
 static _Thread_local int64_t asked, made; /* writes to logs while they might be held, and what became of them */
 
-void gathered_log_hold(int whether) { may_hold = whether; }
+static void drop(log_file *log) {
+    log->held_bytes = 0;
+    if (holder == log) holder = NULL;
+}
+
+/* To be called before and after a commit. */
+void gathered_log_hold(int whether) {
+    may_hold = whether;
+    if (holder) drop(holder);
+}
 
 /* For tests: how many writes a log was asked for while this thread might hold them, and how many became of these. */
 void gathered_log_counts(int64_t *out) {
@@ -78,7 +91,7 @@ static int hand_over(file *of) {
     log_file *log = (log_file *)of;
     if (!log->held_bytes) return OK;
     int bytes = log->held_bytes;
-    log->held_bytes = 0;
+    drop(log);
     made++;
     return real(of)->methods->write(real(of), log->held, bytes, log->held_from);
 }
@@ -86,7 +99,7 @@ static int hand_over(file *of) {
 static int log_write(file *of, const void *from, int bytes, int64_t at) {
     log_file *log = (log_file *)of;
     if (may_hold) asked++;
-    if (!may_hold || bytes > MOST_HELD || (!log->held && !(log->held = malloc(MOST_HELD)))) {
+    if (!may_hold || (holder && holder != log) || bytes > MOST_HELD || (!log->held && !(log->held = malloc(MOST_HELD)))) {
         int code = hand_over(of);
         made += may_hold;
         return code == OK ? real(of)->methods->write(real(of), from, bytes, at) : code;
@@ -96,6 +109,7 @@ static int log_write(file *of, const void *from, int bytes, int64_t at) {
         if (code != OK) return code;
     }
     if (!log->held_bytes) log->held_from = at;
+    holder = log;
     memcpy(log->held + log->held_bytes, from, (size_t)bytes);
     log->held_bytes += bytes;
     return OK;
@@ -107,7 +121,6 @@ static int log_write(file *of, const void *from, int bytes, int64_t at) {
 
 static int log_read(file *of, void *to, int bytes, int64_t at) { BEHIND_WHAT_IS_HELD(read(real(of), to, bytes, at)); }
 static int log_truncate(file *of, int64_t bytes) { BEHIND_WHAT_IS_HELD(truncate(real(of), bytes)); }
-static int log_sync(file *of, int how) { BEHIND_WHAT_IS_HELD(sync(real(of), how)); }
 static int log_size(file *of, int64_t *bytes) { BEHIND_WHAT_IS_HELD(file_size(real(of), bytes)); }
 static int log_control(file *of, int what, void *with) { BEHIND_WHAT_IS_HELD(file_control(real(of), what, with)); }
 static int log_lock(file *of, int level) { BEHIND_WHAT_IS_HELD(lock(real(of), level)); }
@@ -116,12 +129,17 @@ static int log_reserved(file *of, int *whether) { return real(of)->methods->chec
 static int log_sector(file *of) { return real(of)->methods->sector_size(real(of)); }
 static int log_device(file *of) { return real(of)->methods->device_characteristics(real(of)); }
 
+static int log_sync(file *of, int how) {
+    may_hold = 0;
+    BEHIND_WHAT_IS_HELD(sync(real(of), how));
+}
+
 static int log_close(file *of) {
     log_file *log = (log_file *)of;
-    int first = hand_over(of), code = real(of)->methods->close(real(of));
+    drop(log);
     free(log->held);
     log->held = NULL;
-    return first == OK ? code : first;
+    return real(of)->methods->close(real(of));
 }
 
 static const file_methods log_methods = {1,           log_close, log_read, log_write,  log_truncate, log_sync,    log_size,
@@ -140,6 +158,7 @@ static int open_file(vfs *of, const char *name, file *opened, int flags, int *ou
 /* Make the VFS known to SQLite by a name; find and add are sqlite3_vfs_find and sqlite3_vfs_register. Returns SQLite's code. */
 int gathered_log_register(vfs *(*find)(const char *), int (*add)(vfs *, int), const char *name) {
     static const size_t OTHERS[] = {0, 11, 12, 15}; /* by version */
+    if (gathered.open) return OK; /* it is known already, and in SQLite's list */
     if (!(usual = find(NULL)) || usual->version < 1) return ERROR;
     int version = usual->version < 3 ? usual->version : 3;
     /* All else is the usual VFS's: its functions find what they need in the same places of a copy. */

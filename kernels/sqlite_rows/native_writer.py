@@ -7,6 +7,7 @@ import ctypes
 import functools
 import logging
 import sqlite3
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ _MOST_MOMENTS, _MESSAGE_BYTES = 16, 256
 _FULL = 2  # of PRAGMA synchronous: a commit waits for the disk
 # SQLite keeps the address of the name.
 _VFS = ctypes.create_string_buffer(b"gathered-log")
+_registering = threading.Lock()
 # As Modules/_sqlite/util.c of CPython, so that the same failure is the same exception whoever writes.
 _ERRORS: dict[int, type[Exception]] = {
     **dict.fromkeys((sqlite3.SQLITE_INTERNAL, sqlite3.SQLITE_NOTFOUND), sqlite3.InternalError),
@@ -59,7 +61,8 @@ def native_calls() -> ctypes.CDLL | None:
     if native is None:
         return None
     try:
-        _register(native)
+        with _registering:
+            _register(native)
         session = sqlite3.connect(":memory:")
         try:
             _handle_of(session)
@@ -120,6 +123,7 @@ class NativeWriter:
         self._statements: dict[str, int] = {}
         self._handle = _handle_of(session)
         self._types: dict[tuple[FieldType, ...], bytes] = {}
+        session.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # SQLite may lower the level as it opens a log
         self._holds_log = session.execute("PRAGMA synchronous").fetchone()[0] >= _FULL
         self._own = (_POINTER * 3)(*map(self._prepared, ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -33,6 +34,7 @@ _PATIENCE_SECONDS = 0.5
 # What this process holds: an open file that is locked, or a connection whose session holds the lock; and for which store.
 _files: dict[str, tuple[int, str]] = {}
 _sessions: dict[str, tuple[BaseDatabaseWrapper, str]] = {}
+_claiming = threading.Lock()
 
 
 def claim_database() -> None:
@@ -42,20 +44,22 @@ def claim_database() -> None:
         EngineUnavailable: another process is, and does not share its feature windows in the same way.
     """
     store = store_identity()
-    if connection.vendor == "postgresql":
-        _claim_session(store)
-    elif path := database_file():
-        _claim_file(path, store)
+    with _claiming:
+        if connection.vendor == "postgresql":
+            _claim_session(store)
+        elif path := database_file():
+            _claim_file(path, store)
 
 
 def release_database() -> None:
     """Let another process decide."""
-    for descriptor, _ in _files.values():
-        os.close(descriptor)
-    _files.clear()
-    for session, _ in _sessions.values():
-        session.close()
-    _sessions.clear()
+    with _claiming:
+        for descriptor, _ in _files.values():
+            os.close(descriptor)
+        _files.clear()
+        for session, _ in _sessions.values():
+            session.close()
+        _sessions.clear()
 
 
 def _claim_file(database: Path, store: str) -> None:

@@ -43,6 +43,11 @@ class EngineService:
         self._thread.start()
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it has answered what was queued and stores nothing any more: another one may begin."""
+        return self.stopped and not self._thread.is_alive()
+
+    @property
     def ready(self) -> bool:
         """Whether the engine has been built and takes requests."""
         return self._batcher.engine is not None and not self.stopped
@@ -127,12 +132,12 @@ _service: EngineService | None = None
 
 
 def engine_service() -> EngineService:
-    """Return this process's service, started on first use."""
+    """Return this process's service, started on first use; one that is ending refuses, and then another is started."""
     global _service
     service = _service
     if service is None or service.stopped:
         with _lock:
-            if _service is None or _service.stopped:
+            if _service is None or _service.has_ended:
                 _service = EngineService()
             service = _service
     return service

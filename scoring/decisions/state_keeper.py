@@ -157,8 +157,9 @@ class StateKeeper:
     def rebuild(self) -> None:
         """Start afresh: from the state file where one fits, and from the ledger what came after it.
 
-        From the ledger come all events that a window can still reach, in order of arrival, and their labels. What a process
-        that was killed had sent to the database is in the ledger by then, or will never be.
+        From the ledger come all events that a window can still reach, in order of arrival, and their labels. Where no others
+        decide, what a process that was killed had sent to the database is in the ledger by then, or will never be; where
+        several share a log, what it left open there is settled (see Settlement).
         """
         end_abandoned_sessions(of_all_processes=self.shared is None)
         if self.shared is None:
