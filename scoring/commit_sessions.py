@@ -12,6 +12,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import weakref
+from collections.abc import Set
+from typing import Any
 
 from django.db import OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -26,15 +29,26 @@ _MARKED = "_says_what_it_does"
 
 
 class _Process:
-    """A number that tells this process from the others that decide; a fork is another process."""
+    """A number that tells this process from the others that decide, and its sessions that store; a fork is another process."""
 
     def __init__(self) -> None:
         self._pid, self._number = 0, 0
+        self._sessions: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def number(self) -> int:
         if self._pid != os.getpid():
-            self._pid, self._number = os.getpid(), secrets.randbits(31)
+            self._pid, self._number, self._sessions = os.getpid(), secrets.randbits(31), weakref.WeakSet()
         return self._number
+
+    def note(self, session: Any) -> None:
+        """Remember a psycopg connection for as long as there is one."""
+        self.number()
+        self._sessions.add(session)
+
+    def held(self) -> set[int]:
+        """Return the sessions that somebody here still holds."""
+        self.number()
+        return {session.info.backend_pid for session in list(self._sessions) if not session.closed}
 
 
 _process = _Process()
@@ -56,12 +70,12 @@ def mark_session(of: BaseDatabaseWrapper = connection, what: int = STORES) -> No
     with of.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock_shared(%s, %s)", [what, _process.number()])
     setattr(of.connection, _MARKED, True)
+    if what == STORES:
+        _process.note(of.connection)
 
 
 def end_abandoned_sessions(*, of_all_processes: bool) -> None:
-    """End the sessions that store decisions, but for this thread's own; on return nothing of theirs will be committed.
-
-    To be called where no other thread of this process is storing decisions.
+    """End the sessions that store decisions and that nobody in this process holds; on return nothing of theirs will be committed.
 
     Args:
         of_all_processes: whether this process is the only one that may decide; otherwise only its own are ended.
@@ -70,7 +84,7 @@ def end_abandoned_sessions(*, of_all_processes: bool) -> None:
         django.db.DatabaseError: one of them has not ended yet, or the database cannot be asked.
     """
     if connection.vendor == "postgresql":
-        _end(connection, STORES, None if of_all_processes else _process.number())
+        _end(connection, STORES, None if of_all_processes else _process.number(), _process.held())
 
 
 def end_own_claims(of: BaseDatabaseWrapper) -> None:
@@ -82,23 +96,23 @@ def end_own_claims(of: BaseDatabaseWrapper) -> None:
     _end(of, CLAIMS, _process.number())
 
 
-def _end(by: BaseDatabaseWrapper, what: int, process: int | None) -> None:
+def _end(by: BaseDatabaseWrapper, what: int, process: int | None, spared: Set[int] = frozenset()) -> None:
     with by.cursor() as cursor:
-        found = _holders(cursor, what, process)
+        found = _holders(cursor, what, process) - spared
         for pid in found:
             # False also for one that has just ended by itself; so it is looked again.
             cursor.execute("SELECT pg_terminate_backend(%s, %s)", [pid, _PATIENCE_MS])
-        if found and (left := set(found) & set(_holders(cursor, what, process))):
+        if found and (left := found & _holders(cursor, what, process)):
             raise OperationalError(f"abandoned database sessions have not ended within {_PATIENCE_MS / 1000:g} s: {left}")
     if found:
         logger.warning("%d database sessions were ended that nobody held any more", len(found))
 
 
-def _holders(cursor: CursorWrapper, what: int, process: int | None) -> list[int]:
+def _holders(cursor: CursorWrapper, what: int, process: int | None) -> set[int]:
     """Return the sessions, but for the cursor's own, that do this in this database, for a process or for any."""
     cursor.execute(
         "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objsubid = 2 AND pid <> pg_backend_pid() "
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND (%s OR objid = %s)",
         [what, process is None, process or 0],
     )
-    return [pid for (pid,) in cursor.fetchall()]
+    return {pid for (pid,) in cursor.fetchall()}

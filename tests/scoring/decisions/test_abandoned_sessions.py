@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import psycopg
@@ -111,6 +112,17 @@ def test_a_commit_in_doubt_does_not_come_through_after_it_was_looked_up(fresh_en
         other_session.commit()
     assert Decision.objects.count() == 2
     assert_the_state_is_the_ledger_s(engine, fresh_engine)
+
+
+def test_a_session_that_another_thread_holds_is_not_abandoned(fresh_engine):
+    """As that of the thread that commits, when another one starts the engine anew."""
+    fresh_engine()
+    decide_now([payment(1)])
+    held = connection.connection
+    thread = threading.Thread(target=lambda: (end_abandoned_sessions(of_all_processes=True), connection.close()))
+    thread.start()
+    thread.join(30)
+    assert connection.connection is held and connection.is_usable()
 
 
 def test_only_sessions_that_store_decisions_are_ended_and_of_others_only_where_asked(other_session):
