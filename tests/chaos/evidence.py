@@ -27,6 +27,7 @@ PAGE, ASKED_AT_ONCE = 200, 200
 # How many answers are read back one by one as well, with a single request and by their decision id.
 SAMPLE = 200
 DRAIN_SECONDS = 60.0
+RECOVERY_SECONDS = 30.0
 # How often a final read is tried again: the server may just be starting.
 ATTEMPTS = 3
 
@@ -119,12 +120,23 @@ class Database:
         self._url = url
 
     def query(self, sql: str) -> list[tuple]:
-        """Return the rows of a statement that has no parameters."""
+        """Return the rows of a statement that has no parameters, once PostgreSQL has recovered from what was done to it.
+
+        Raises:
+            ReadFailed: it has not within RECOVERY_SECONDS.
+        """
         if self._url.startswith("sqlite"):
             with closing(sqlite3.connect(database_file(self._url), timeout=60)) as connection:
                 return connection.execute(sql).fetchall()
-        with psycopg.connect(self._url, connect_timeout=10) as connection:
-            return connection.execute(sql).fetchall()
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while True:
+            try:
+                with psycopg.connect(self._url, connect_timeout=10) as connection:
+                    return connection.execute(sql).fetchall()
+            except psycopg.OperationalError as error:
+                if time.monotonic() > deadline:
+                    raise ReadFailed(f"the tables cannot be read for {RECOVERY_SECONDS:g} s: {error}") from error
+                time.sleep(0.1)
 
     def rows(self) -> list[Row]:
         query = "SELECT seq, decision_id, transaction_id, outcome FROM scoring_decision ORDER BY seq"

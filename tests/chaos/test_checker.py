@@ -444,3 +444,9 @@ def test_a_torn_last_line_and_a_call_without_an_end_are_unknown(tmp_path):
         file.write('["after",1,[["ok","')
     journal = read_journal(path)
     assert journal.open_items == [Item("a")] and journal.told[Item("a")].unknown == 1
+
+
+def test_tables_that_cannot_be_read_for_long_are_a_failed_read(monkeypatch):
+    monkeypatch.setattr(reading, "RECOVERY_SECONDS", 0.3)
+    with pytest.raises(ReadFailed, match="cannot be read"):
+        Database(f"postgresql://nobody@127.0.0.1:{free_port()}/none").query("SELECT 1")
