@@ -142,9 +142,9 @@ class LearnedPolicy:
         if now >= self._end_us:
             self._turn(situation)
         age, target = now - situation.oldest_us, situation.config.target_us
-        if self._tuning == SAFE:
+        if self._tuning is self.arms[0]:
             is_quiet = age <= _QUIET_AGE * target and max(self.reader.load, self.reader.recent_load) <= _QUIET_LOAD
-            return choose(situation, PLAIN if is_quiet else SAFE)
+            return choose(situation, PLAIN if is_quiet else self._tuning)
         return choose(situation, self._tuning if age <= _PRESSED_AGE * target else SAFE)
 
     def completed(
@@ -195,7 +195,7 @@ class LearnedPolicy:
             raise SchedulingError(f"the learned policy is damaged ({error!r}); train it again") from None
         if not arms or arms[0] != SAFE:
             raise SchedulingError("the first tuning of a learned policy must be the safe one; train it again")
-        return cls(models, config, [SAFE, *arms[1:]], seed, reader)
+        return cls(models, config, arms, seed, reader)
 
     # --- a window ends -------------------------------------------------------------------------------------------------
 

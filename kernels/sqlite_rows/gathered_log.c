@@ -1,7 +1,7 @@
 /* A VFS of SQLite ("OS Interface", sqlite.org/vfs.html) in front of the usual one, for sessions whose commits wait for the disk.
  *
  * A commit writes each page to the write-ahead log in two calls of the system, the header of the frame and the page, some
- * 4 us each on ext4: a third of a small commit's processor time. All frames of a commit lie one behind the other and are of use
+ * 4 us each on ext4: a fifth to a third of a commit's processor time. All frames of a commit lie one behind the other and are of use
  * to nobody until the log is synced; so they are held here and handed over in one call, before that.
  *
  * Only a thread that says so (gathered_log_hold) may hold anything back, and only in a session with synchronous=FULL, where

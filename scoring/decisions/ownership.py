@@ -132,7 +132,6 @@ def _claim_session(store: str) -> None:
 
 
 def _lock_session(session: BaseDatabaseWrapper, store: str) -> None:
-    session.ensure_connection()
     # PostgreSQL may not have noticed yet that a session of ours broke off, and it would still hold the lock.
     end_own_claims(session)
     mark_session(session, CLAIMS)

@@ -28,10 +28,12 @@ OWN = {"transaction_id": "'tx-late'", "decision_id": "'00000000-0000-7000-8000-0
 
 
 @pytest.fixture(autouse=True)
-def _on_postgresql(settings, tmp_path):
+def _on_postgresql(settings, tmp_path) -> Iterator[None]:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no sessions that outlive their process")
     settings.DATA_DIR = tmp_path
+    yield
+    release_database()
 
 
 @pytest.fixture
@@ -146,4 +148,3 @@ def test_a_claim_that_broke_off_is_this_process_s_to_renew():
     assert another_process().startswith("refused another process decides on this database already")
     with pytest.raises(psycopg.Error):
         held_by_the_server.execute("SELECT 1")
-    release_database()
